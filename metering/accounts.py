@@ -1,0 +1,126 @@
+"""Accounts and what governs their calls: settings, and the compiled policy a proxy works from.
+
+The API compiles everything an instance of the proxy needs to know of an account into one small `Policy`
+document; the proxy reads that and nothing else of the account (budgets and routing rules join it there).
+"""
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+LOCAL_ACCOUNT_ID = "acct_local"  # the account of a self-hosted machine; calls without a key are its own
+
+AccountStatus = Literal["active", "suspended"]
+
+
+class CacheSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Answering repeats from memory. `enabled` None follows the deployment: self-hosted on, hosted off."""
+
+    enabled: bool | None = None
+    temperature: Literal["any", "zero"] | None = None
+
+
+class UnitPrices(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An account's own price of one model, picodollars a unit; None keeps the list price of that unit."""
+
+    input_picodollars: int | None = None
+    output_picodollars: int | None = None
+    cache_read_picodollars: int | None = None
+    cache_write_5m_picodollars: int | None = None
+    cache_write_1h_picodollars: int | None = None
+    server_tool_call_picodollars: int | None = None
+
+
+class PriceOverride(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A negotiated price, or a discount in hundredths of a percent (1500 = 15 %) on the list price.
+
+    `model` "*" stands for every model of that provider; an exact model wins over it. `starts_at` bounds it
+    in time, so that yesterday's call keeps yesterday's cost.
+    """
+
+    provider: str
+    model: str = "*"
+    prices: UnitPrices | None = None
+    discount_basis_points: int = 0
+    starts_at: datetime | None = None
+    ends_at: datetime | None = None
+
+
+class PriceSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How an account's calls are priced. `unpriced` says what a call without a known price meets."""
+
+    overrides: tuple[PriceOverride, ...] = ()
+    unpriced: Literal["allow", "refuse"] = "allow"
+
+
+class AzureSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The account's Azure resource (`https://<resource>.openai.azure.com`) and its deployment names.
+
+    `deployments` maps a deployment name to the model it serves, since only the tenant knows.
+    """
+
+    resource: str = ""
+    deployments: dict[str, str] = {}
+
+
+class BedrockSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The account's AWS region, and the models behind its inference-profile ARNs."""
+
+    region: str = ""
+    inference_profiles: dict[str, str] = {}
+
+
+class AccountSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything an account may set about its calls."""
+
+    cache: CacheSettings = CacheSettings()
+    prices: PriceSettings = PriceSettings()
+    azure: AzureSettings = AzureSettings()
+    bedrock: BedrockSettings = BedrockSettings()
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """One tenant. Nothing of it is ever seen, spent or changed by another."""
+
+    account_id: str
+    name: str
+    created_at: datetime
+    status: AccountStatus = "active"
+    settings: AccountSettings = AccountSettings()
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """What an instance of the proxy knows of an account. Budgets and routing rules take their place here."""
+
+    account_id: str
+    status: AccountStatus = "active"
+    settings: AccountSettings = AccountSettings()
+
+
+def compiled_policy(account: Account) -> Policy:
+    """The account's policy document."""
+    return Policy(account_id=account.account_id, status=account.status, settings=account.settings)
+
+
+class Tags(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Attribution of one call, normalised by `metering.tags`. Empty means the caller said nothing."""
+
+    team: str = ""
+    app: str = ""
+    feature: str = ""
+    customer_tier: str = ""
+    session_id: str = ""
+    trace_id: str = ""
+    prompt_template_id: str = ""
+
+
+class Caller(msgspec.Struct, frozen=True, kw_only=True):
+    """For whom a call is made: the account, by which key, with which rights and pins."""
+
+    account_id: str
+    key_id: str = ""
+    scopes: tuple[str, ...] = ("proxy",)
+    team: str = ""
+    app: str = ""
+    deployment: str = "default"

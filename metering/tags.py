@@ -1,0 +1,39 @@
+"""Attribution tags: user text made harmless once, at the edge, and only ever data from then on.
+
+Rule (documented for callers): bytes are read as UTF-8, else as Latin-1; Unicode is normalised to NFC; control
+and format characters (line breaks, NUL, bidirectional marks) are removed; surrounding blanks are dropped;
+what is longer than 200 characters is cut there. A value that looks like a key (ours or a provider's) is
+replaced by `[redacted]`. The caller's request is served whatever the tag is.
+"""
+
+import re
+import unicodedata
+
+TAG_CHARACTERS_MAX = 200
+REDACTED = "[redacted]"
+
+_PLAIN = re.compile(r"[A-Za-z0-9_.:/@+=, -]{0,200}")
+_CREDENTIAL = re.compile(
+    r"(?:\bmt_[0-9a-f]{16}|\bsk-[A-Za-z0-9_-]{12}|\bsk_(?:live|test)_|\bxox[abp]-|\bAKIA[0-9A-Z]{12}"
+    r"|\bABSK[A-Za-z0-9+/=]{12}|\bbedrock-api-key-|\bBearer\s|\bgh[pousr]_[A-Za-z0-9]{16}|\bwhsec_|\bAIza[0-9A-Za-z_-]{20}|\beyJ[A-Za-z0-9_-]{16})"
+)
+
+
+def normalised_tag(value: bytes | str) -> str:
+    """The tag as it is recorded; see the module's rule. Never raises."""
+    text = value if isinstance(value, str) else _decoded(value)
+    if not _PLAIN.fullmatch(text):
+        text = "".join(
+            character
+            for character in unicodedata.normalize("NFC", text)
+            if unicodedata.category(character) not in {"Cc", "Cf", "Cs", "Zl", "Zp"}
+        )
+    text = text.strip()[:TAG_CHARACTERS_MAX]
+    return REDACTED if _CREDENTIAL.search(text) else text
+
+
+def _decoded(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")

@@ -1,0 +1,1 @@
+"""What each provider calls things: routes, where usage stands in an answer, the shape of an error."""
