@@ -12,6 +12,8 @@ import unicodedata
 TAG_CHARACTERS_MAX = 200
 REDACTED = "[redacted]"
 
+_INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # Unicode categories: controls, format marks, surrogates, breaks
+
 _PLAIN = re.compile(r"[A-Za-z0-9_.:/@+=, -]{0,200}")
 _CREDENTIAL = re.compile(
     r"(?:\bmt_[0-9a-f]{16}|\bsk-[A-Za-z0-9_-]{12}|\bsk_(?:live|test)_|\bxox[abp]-|\bAKIA[0-9A-Z]{12}"
@@ -23,12 +25,10 @@ def normalised_tag(value: bytes | str) -> str:
     """The tag as it is recorded; see the module's rule. Never raises."""
     text = value if isinstance(value, str) else _decoded(value)
     if not _PLAIN.fullmatch(text):
-        text = "".join(
-            character
-            for character in unicodedata.normalize("NFC", text)
-            if unicodedata.category(character) not in {"Cc", "Cf", "Cs", "Zl", "Zp"}
-        )
-    text = text.strip()[:TAG_CHARACTERS_MAX]
+        # Removal comes first: what stood apart only by an invisible character may compose after it.
+        visible = (each for each in text if unicodedata.category(each) not in _INVISIBLE)
+        text = unicodedata.normalize("NFC", "".join(visible))
+    text = text.strip()[:TAG_CHARACTERS_MAX].rstrip()
     return REDACTED if _CREDENTIAL.search(text) else text
 
 
