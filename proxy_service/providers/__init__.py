@@ -1,1 +1,25 @@
-"""What each provider calls things: routes, where usage stands in an answer, the shape of an error."""
+"""The providers: which route a call takes, what it asks, how it leaves, how its answer is read.
+
+match        raw path → `Route` (None: not a provider's path)
+read_ask     the body of a metered call → `Ask`
+prepare      the call as it leaves → `Prepared`
+make_meter   listens to the answer → `Meter`
+
+Everything here is pure: bytes in, values out.
+"""
+
+from proxy_service.providers.base import Ask, Edit, Operation, Prepared, PrepareSettings, Route, RouteKind
+from proxy_service.refusals import Dialect, RequestRefused, render_error
+
+__all__ = [
+    "Ask",
+    "Dialect",
+    "Edit",
+    "Operation",
+    "PrepareSettings",
+    "Prepared",
+    "RequestRefused",
+    "Route",
+    "RouteKind",
+    "render_error",
+]
