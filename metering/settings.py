@@ -1,0 +1,139 @@
+"""What both services are told by their environment, read once at start.
+
+Names and defaults are documented in docs/settings.md. A service that finds anything wrong refuses to start
+and says everything that is wrong at once; a complaint names the setting and what it wants, never the value,
+which may be a secret.
+"""
+
+import os
+import secrets
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+SECRET_CHARACTERS_MIN = 32
+SECRET_DISTINCT_CHARACTERS_MIN = 8  # "changeme" repeated is long, and no secret
+SECRET_FILE = "secret"  # noqa: S105 - the name of a file
+LOCAL_DATA = Path(__file__).resolve().parents[1] / "data"  # `../data` as seen from a service's folder
+FILE_CONFIGURATION = ("budgets.json", "routing.json", "namespace_map.json")
+
+
+class SettingsRefused(Exception):  # not a ValueError, which pydantic would take for one of its own
+    """The settings make no sense. `complaints` says all that is wrong, one line each, without any value."""
+
+    def __init__(self, complaints: list[str]) -> None:
+        super().__init__("\n".join(complaints))
+        self.complaints = complaints
+
+
+class DeploymentSettings(BaseSettings):
+    """Where this deployment keeps its data, and whether it is hosted. Field names are environment names.
+
+    Raises from the constructor: SettingsRefused.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True, validate_default=False
+    )
+
+    k_service: str = ""  # set by Cloud Run
+    modeltrack_hosted: bool = False
+    data_dir: Path = LOCAL_DATA
+    db_path: Path | None = None
+    store_url: str = ""  # filled in from db_path and data_dir
+    log_level: Literal["debug", "info", "warn", "error"] = "info"
+    modeltrack_secret: SecretStr = Field(default=SecretStr(""))
+
+    @property
+    def is_hosted(self) -> bool:
+        """Whether many accounts share this deployment, so that nobody is let in without a key."""
+        return self.modeltrack_hosted or bool(self.k_service)
+
+    def complaints(self) -> list[str]:
+        """What does not fit together, one line each."""
+        found = []
+        if self.db_path and self.store_url != _sqlite_url(self.db_path):
+            found.append("DB_PATH: STORE_URL names another place; set one of the two")
+        secret = self.modeltrack_secret.get_secret_value()
+        if not secret and self.is_hosted:
+            found.append("MODELTRACK_SECRET: required when hosted; every instance has the same one")
+        if secret and (
+            len(secret) < SECRET_CHARACTERS_MIN or len(set(secret)) < SECRET_DISTINCT_CHARACTERS_MIN
+        ):
+            found.append(f"MODELTRACK_SECRET: give at least {SECRET_CHARACTERS_MIN} random characters")
+        if self.is_hosted:
+            found += self._complaints_when_hosted()
+        return found
+
+    def _complaints_when_hosted(self) -> list[str]:
+        found = []
+        if not self.store_url.startswith("firestore://"):
+            found.append("STORE_URL: a hosted service has no disk; give firestore://<project>[/<database>]")
+        found += [
+            f"DATA_DIR: {name} is file configuration, which a hosted service does not read; use the API"
+            for name in FILE_CONFIGURATION
+            if (self.data_dir / name).exists()
+        ]
+        return found
+
+    @model_validator(mode="before")
+    @classmethod
+    def _find_the_store(cls, given: dict[str, Any]) -> dict[str, Any]:
+        if given.get("store_url"):
+            return given
+        path = given.get("db_path") or Path(given.get("data_dir") or LOCAL_DATA) / "modeltrack.db"
+        return {**given, "store_url": _sqlite_url(path)}
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _refuse_with_every_complaint(cls, given: Any, read: Any) -> Self:
+        lines: list[str] = []
+        try:
+            settings: Self = read(given)
+        except ValidationError as error:
+            wrong = {str(each["loc"][0]): each["msg"] for each in error.errors(include_input=False)}
+            lines = [f"{name.upper()}: {message}" for name, message in wrong.items()]
+            settings = read({name: value for name, value in given.items() if name not in wrong})
+        lines += settings.complaints()
+        if lines:
+            raise SettingsRefused(lines)
+        return settings
+
+
+def _sqlite_url(path: Path | str) -> str:
+    return f"sqlite:///{Path(path).absolute()}"
+
+
+def deployment_secret(settings: DeploymentSettings) -> bytes:
+    """The secret that keys are hashed under.
+
+    Self-hosted without MODELTRACK_SECRET it is made once, in a file of DATA_DIR that only its owner reads,
+    and is the same for both services from then on.
+    Raises: OSError when that file cannot be had; SettingsRefused when it holds no secret.
+    """
+    given = settings.modeltrack_secret.get_secret_value()
+    if given:
+        return given.encode()
+    path = settings.data_dir / SECRET_FILE
+    if not path.exists():
+        _make_secret(path)
+    kept = path.read_bytes()
+    if len(kept) < SECRET_CHARACTERS_MIN:
+        raise SettingsRefused([f"DATA_DIR: {SECRET_FILE} is damaged; restore it, or all keys are void"])
+    return kept
+
+
+def _make_secret(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_hex(32).encode())
+        os.link(draft, path)
+    except FileExistsError:
+        return  # the other service was faster; its secret counts
+    finally:
+        draft.unlink()

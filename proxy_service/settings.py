@@ -1,0 +1,123 @@
+"""What the proxy is told by its environment. Names and defaults: docs/settings.md."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field
+
+from metering.settings import DeploymentSettings
+from proxy_service.wire import Origin
+
+Megabytes = 1024 * 1024
+REGION_PATTERN = r"[a-z]{2}(?:-[a-z]+){1,3}-[0-9]{1,2}"
+
+
+def origin_at(url: str) -> Origin:
+    """Where a base URL leads. Raises: ValueError when it is no plain http(s) URL."""
+    parts = urlsplit(url)
+    is_plain = not (parts.username or parts.password or parts.query or parts.fragment)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not is_plain:
+        raise ValueError("give a base URL such as https://api.example.com, without user, query or fragment")
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return Origin(scheme=parts.scheme, host=parts.hostname, port=port, prefix=parts.path.rstrip("/"))
+
+
+def _base_url(url: str) -> str:
+    origin_at(url)
+    return url
+
+
+def _base_url_or_none(url: str) -> str:
+    return url and _base_url(url)
+
+
+def _journal(text: str) -> str:
+    if text in {"", "stdout", "off"} or (text.startswith("file:") and len(text) > len("file:")):
+        return text
+    raise ValueError("give stdout, file:<directory> or off")
+
+
+BaseUrl = Annotated[str, AfterValidator(_base_url)]
+OptionalBaseUrl = Annotated[str, AfterValidator(_base_url_or_none)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+
+class ProxySettings(DeploymentSettings):
+    """How this instance of the proxy listens, whom it calls, and what it keeps."""
+
+    proxy_host: str = ""
+    proxy_port: Port = 8080
+    port: Port | None = None  # Cloud Run's; elsewhere it is the API's and not ours
+    tls_port: Port = 8443
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+
+    anthropic_base_url: BaseUrl = "https://api.anthropic.com"
+    openai_base_url: BaseUrl = "https://api.openai.com"
+    bedrock_endpoint_url: OptionalBaseUrl = ""
+    bedrock_region: Annotated[str, Field(pattern=f"^{REGION_PATTERN}$")] = "us-east-1"
+    azure_openai_endpoint: OptionalBaseUrl = ""
+    upstream_ca_file: Path | None = None
+    upstream_connect_timeout_seconds: Seconds = 10
+    upstream_first_byte_timeout_seconds: Seconds = 600
+    upstream_idle_timeout_seconds: Seconds = 600
+
+    body_limit_bytes: Annotated[int, Field(ge=1024, le=256 * Megabytes)] = 32 * Megabytes
+    journal: Annotated[str, AfterValidator(_journal)] = ""  # hosted stdout, else files in data_dir
+
+    cache_enabled: bool | None = None  # self-hosted on, hosted off until the account turns it on
+    cache_ttl_seconds: Annotated[int, Field(ge=1, le=30 * 86400)] = 3600
+    cache_max_entries: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
+    cache_max_bytes: Annotated[int, Field(ge=1, le=8192 * Megabytes)] = 64 * Megabytes
+    cache_temperature: Literal["any", "zero"] = "any"
+
+    @property
+    def listen_host(self) -> str:
+        """The address to listen on: loopback, unless told otherwise or run on Cloud Run."""
+        return self.proxy_host or ("0.0.0.0" if self.k_service else "127.0.0.1")  # noqa: S104 - Cloud Run's contract
+
+    @property
+    def listen_port(self) -> int:
+        """The plain listener's port."""
+        return self.port if self.k_service and self.port else self.proxy_port
+
+    @property
+    def journal_sink(self) -> str:
+        """`stdout`, `off` or `file:<directory>`."""
+        return self.journal or ("stdout" if self.is_hosted else f"file:{self.data_dir}")
+
+    @property
+    def is_cache_on(self) -> bool:
+        """Whether an account that has not said otherwise is answered from memory."""
+        return not self.is_hosted if self.cache_enabled is None else self.cache_enabled
+
+    def complaints(self) -> list[str]:
+        """What does not fit together, one line each."""
+        found = super().complaints()
+        if bool(self.tls_cert) != bool(self.tls_key):
+            found.append("TLS_CERT, TLS_KEY: give both or none")
+        named = {
+            "TLS_CERT": self.tls_cert,
+            "TLS_KEY": self.tls_key,
+            "UPSTREAM_CA_FILE": self.upstream_ca_file,
+        }
+        found += [
+            f"{name}: there is no such file" for name, path in named.items() if path and not path.is_file()
+        ]
+        return found
+
+    def _complaints_when_hosted(self) -> list[str]:
+        found = super()._complaints_when_hosted()
+        upstreams = ("anthropic_base_url", "openai_base_url", "bedrock_endpoint_url", "azure_openai_endpoint")
+        found += [
+            f"{name.upper()}: a hosted proxy calls its upstreams over https only"
+            for name in upstreams
+            if getattr(self, name).startswith("http://")
+        ]
+        if self.azure_openai_endpoint:
+            found.append("AZURE_OPENAI_ENDPOINT: hosted, each account names its own resource")
+        if self.journal_sink != "stdout":
+            found.append("JOURNAL: a hosted proxy has no disk and must keep its journal; leave it at stdout")
+        return found
