@@ -43,6 +43,26 @@ def key_path(key_hash: str) -> str:
     return f"{KEYS}/{key_hash}"
 
 
+def person_path(person_id: str) -> str:
+    """Where a person is kept."""
+    return f"{PEOPLE}/{person_id}"
+
+
+def email_path(email_hash: str) -> str:
+    """Where the claim on an e-mail address is kept, by the address's keyed hash."""
+    return f"{EMAILS}/{email_hash}"
+
+
+def session_path(session_hash: str) -> str:
+    """Where a session is kept, by its id's keyed hash."""
+    return f"{SESSIONS}/{session_hash}"
+
+
+def membership_path(person_id: str, account_id: str) -> str:
+    """Where a person's place in an account is kept."""
+    return f"{MEMBERSHIPS}/{person_id}.{account_id}"
+
+
 def segments_collection(account_id: str) -> str:
     """The collection of an account's segments."""
     return f"{ACCOUNTS}/{account_id}/segments"

@@ -112,10 +112,6 @@ class KeyTerms(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime | None = None
 
 
-def _nothing_beside(account: Account) -> Sequence[Write]:
-    return ()
-
-
 class Directory:
     """Accounts, keys and policies in a store. Safe to share between threads, and with other processes.
 
@@ -168,18 +164,20 @@ class Directory:
 
     # Accounts
 
-    def create_account(
-        self, name: str, *, beside: Callable[[Account], Sequence[Write]] = _nothing_beside
-    ) -> Account:
-        """Make an account with the given name; the writes that `beside` gives happen with it, or nothing."""
+    def create_account(self, name: str) -> Account:
+        """Make an account with the given name."""
+        return self.change(lambda: self.creation_of_account(name))
 
-        def prepare() -> Change[Account]:
-            account = Account(
-                account_id=new_id("acct"), name=normalised_tag(name), created_at=self._clock.now()
-            )
-            return Change([*_creation(account), *beside(account)], [account.account_id], account)
-
-        return self.change(prepare)
+    def creation_of_account(self, name: str, account_id: str | None = None) -> Change[Account]:
+        """The making of an account, for `change` to commit, alone or with what belongs to it."""
+        account = Account(
+            account_id=account_id or new_id("acct"), name=normalised_tag(name), created_at=self._clock.now()
+        )
+        writes = [
+            Create(account_path(account.account_id), _account_fields(account)),
+            Create(policy_path(account.account_id), _policy_fields(compiled_policy(account))),
+        ]
+        return Change(writes, [account.account_id], account)
 
     def ensure_local_account(self) -> Account:
         """The account of this self-hosted machine, made when it is not there yet."""
@@ -188,8 +186,7 @@ class Directory:
             existing = self.account(LOCAL_ACCOUNT_ID)
             if existing is not None:
                 return Change([], [], existing)
-            account = Account(account_id=LOCAL_ACCOUNT_ID, name="local", created_at=self._clock.now())
-            return Change(_creation(account), [account.account_id], account)
+            return self.creation_of_account("local", LOCAL_ACCOUNT_ID)
 
         return self.account(LOCAL_ACCOUNT_ID) or self.change(prepare)
 
@@ -208,19 +205,19 @@ class Directory:
 
         Raises: NotFound, and whatever `edit` raises to refuse.
         """
+        return self.change(lambda: self.edition_of_account(account_id, edit))
 
-        def prepare() -> Change[Account]:
-            before = self.account(account_id)
-            if before is None:
-                raise NotFound("there is no such account")
-            after = edit(before)
-            writes = [
-                Put(account_path(account_id), _account_fields(after)),
-                Put(policy_path(account_id), _policy_fields(compiled_policy(after))),
-            ]
-            return Change(writes, [account_id], after)
-
-        return self.change(prepare)
+    def edition_of_account(self, account_id: str, edit: Callable[[Account], Account]) -> Change[Account]:
+        """The change that `change_account` makes, for `change` to commit with what belongs to it."""
+        before = self.account(account_id)
+        if before is None:
+            raise NotFound("there is no such account")
+        after = edit(before)
+        writes = [
+            Put(account_path(account_id), _account_fields(after)),
+            Put(policy_path(account_id), _policy_fields(compiled_policy(after))),
+        ]
+        return Change(writes, [account_id], after)
 
     def change_settings(self, account_id: str, settings: AccountSettings) -> Account:
         """Give the account these settings. Raises: NotFound."""
@@ -419,13 +416,6 @@ def _policy_fields(policy: Policy) -> dict[str, Any]:
 def _key_fields(record: KeyRecord) -> dict[str, Any]:
     fields: dict[str, Any] = msgspec.to_builtins(record, builtin_types=(datetime,))
     return fields
-
-
-def _creation(account: Account) -> list[Write]:
-    return [
-        Create(account_path(account.account_id), _account_fields(account)),
-        Create(policy_path(account.account_id), _policy_fields(compiled_policy(account))),
-    ]
 
 
 def _changes_from(document: Document | None) -> Changes:
