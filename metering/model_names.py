@@ -1,0 +1,41 @@
+"""Which model served a call: the names tenants give to models, resolved to the names prices are known by.
+
+- Azure serves *deployments*, named by the tenant; the account's settings say which model is behind each.
+- Bedrock takes model ids, inference-profile ids and ARNs of either. An id's prefix (`us.`, `eu.`, `apac.`,
+  `global.`) is part of its price and stays. An application inference profile hides its model behind an opaque
+  ARN; the account's settings say which it is.
+- OpenAI and Anthropic answer with the snapshot behind an alias; the answer is the truth.
+"""
+
+from metering.accounts import AccountSettings
+from metering.events import Provider
+
+_ARN = "arn:"
+_ARN_KINDS_THAT_NAME_A_MODEL = ("foundation-model/", "inference-profile/")
+
+
+def served_model(provider: Provider, requested: str, answered: str | None, settings: AccountSettings) -> str:
+    """The name of the model that serves a call, as it is recorded and priced.
+
+    `requested` is the caller's word: the body's `model`, the path's deployment or the (decoded) Bedrock model
+    id; `answered` the provider's own word, None while there is no answer. Where nothing better is known it is
+    the caller's word; whether that has a price is the price table's to say.
+    """
+    if provider == "azure":
+        return settings.azure.deployments.get(requested) or answered or requested
+    if provider == "bedrock":
+        # never the answer's name: it lacks the profile's region, and with it the price
+        mapped = settings.bedrock.inference_profiles.get(requested)
+        return mapped or priced_name(provider, requested) or requested
+    return answered or requested
+
+
+def priced_name(provider: str, model: str) -> str:
+    """The name to look a price up by; "" for an ARN that names no model (its price is not ours to guess)."""
+    if provider != "bedrock" or not model.startswith(_ARN):
+        return model
+    resource = model.split(":", 5)[-1]
+    return next(
+        (resource.removeprefix(kind) for kind in _ARN_KINDS_THAT_NAME_A_MODEL if resource.startswith(kind)),
+        "",
+    )

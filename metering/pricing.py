@@ -1,0 +1,163 @@
+"""What a call costs: its usage at the rates in force at its moment, in integers from end to end.
+
+The rules, in the order they are applied:
+
+1. **Model.** The name is looked up in the price table (`metering.price_table`). Unknown: the call is
+   `unpriced`, never free, unless the account states a price of its own. `requested_model` is asked only
+   where the name in the answer is unknown (a provider's newest snapshot behind a known alias).
+2. **Moment.** The rates in force on the UTC day of `at`, so yesterday's call keeps yesterday's cost.
+3. **Service tier.** `standard`, `default`, `auto` and silence are the standard rates. A tier the list knows
+   changes the rates it names. A tier without a known price is charged at standard rates and flagged
+   `unpriced`: the figure is the best known, not the bill.
+4. **Region.** What a provider charges more for a region named by the answer (overlay, dated). On Bedrock
+   the region is part of the model's id (`us.`, `eu.`, `global.`) and priced by it.
+5. **Account.** The account's own price of a unit stands for every tier, region and prompt length; its
+   discount is taken off the list rates. An override of the exact model wins over `*`.
+6. **Units without a rate.** A cache write of one hour costs as any cache write, a cache write or read as
+   plain input, exactly as genai-prices decides. A used unit with no rate at all flags the call `unpriced`;
+   the others are charged.
+7. **Prompt length.** Where the list has long-prompt rates, the whole call is charged at them once the whole
+   prompt (cached or not) exceeds the threshold.
+
+The sum is rounded once, half to even, to nanodollars. `price_version` says what was applied, for instance
+`genai-prices-0.2.3+overlay-2026-11-21-5f0c9a1e;tier=batch;prompt>200000`: the table (sources, date of the
+overlay, digest), then the rules that were not the plain standard rate, in this order and from this list:
+
+    tier=<tier>        rates of that service tier
+    tier-at-standard   a tier without a known price, at standard rates (unpriced)
+    region=<region>    with the provider's extra charge for that region
+    prices-of=<name>   rates of that provider's list, as the serving one publishes none
+    as-requested       priced by the name that was asked for, the answer's own being unknown
+    account            a negotiated price or discount of the account
+    prompt><tokens>    rates for prompts above that many tokens
+    no-rate            some used unit has no rate (unpriced)
+    unknown-model      nothing is known (unpriced, 0)
+"""
+
+import threading
+from datetime import datetime
+
+import msgspec
+
+from metering.accounts import PriceSettings, UnitPrices
+from metering.model_names import priced_name
+from metering.price_sheet import LIST_PRICES, Cost, PriceSheet, Question, price_sheet
+from metering.price_table import NameIndex, PricedModel, PriceTable
+from metering.usage import Usage
+
+__all__ = ["LIST_PRICES", "Cost", "ModelPrice", "Pricer"]
+
+SHEETS_MAX = 4096  # price sheets kept in memory; the oldest leaves first
+WORD_CHARACTERS_MAX = 256  # a longer model, tier or region is nobody's, and is not kept
+
+_Key = tuple[str, str, str, str, str, int]
+
+
+class ModelPrice(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the price list: a model's unit prices in a service tier, above a prompt length."""
+
+    provider: str
+    model: str
+    service_tier: str = "standard"
+    prompt_tokens_above: int = 0
+    prices: UnitPrices
+
+
+class Pricer:
+    """Prices calls by one table; the module says by which rules. Safe to share between threads."""
+
+    def __init__(self, table: PriceTable) -> None:
+        self.version = table.version
+        self._providers = {provider: NameIndex(models) for provider, models in table.providers.items()}
+        self._factors = {(factor.provider, factor.region): factor for factor in table.region_factors}
+        self._models = table.providers
+        self._sheets: dict[_Key, PriceSheet] = {}
+        self._making = threading.Lock()
+
+    def cost(  # noqa: PLR0913  # one call asks one question; the last four have answers of their own
+        self,
+        usage: Usage,
+        *,
+        provider: str,
+        model: str,
+        at: datetime,
+        service_tier: str = "",
+        region: str = "",
+        settings: PriceSettings = LIST_PRICES,
+        requested_model: str = "",
+    ) -> Cost:
+        """What that usage of that model costs at that moment (aware UTC, the call's admission).
+
+        `model` is the serving one (`metering.model_names.served_model`), `service_tier` and `region` the
+        provider's own words in the answer. An empty usage tells whether a call would be priced at all.
+        """
+        # a kept sheet holds its settings, so their id stands for them and for nothing else
+        owner = id(settings) if settings.overrides else 0
+        key = (provider, model, requested_model, service_tier, region, owner)
+        sheet = self._sheets.get(key)
+        if sheet is None or not sheet.since <= at < sheet.until:
+            sheet = self._keep(key, self._sheet(key, at, settings))
+        return sheet.cost(usage)
+
+    def priced_models(self, at: datetime) -> tuple[ModelPrice, ...]:
+        """The price list in force at that moment, a line for each model, service tier and prompt length."""
+        return tuple(
+            line
+            for provider, models in self._models.items()
+            for model in models
+            for tier in ("standard", *model.tiers)
+            for line in self._lines(provider, model, tier, at)
+        )
+
+    def _lines(self, provider: str, model: PricedModel, tier: str, at: datetime) -> list[ModelPrice]:
+        sheet = price_sheet(Question(provider, (), model, at, tier), self.version)
+        return [
+            ModelPrice(
+                provider=provider,
+                model=model.model,
+                service_tier=tier,
+                prompt_tokens_above=band.above,
+                prices=band.unit_prices(),
+            )
+            for band in (sheet.base, *reversed(sheet.bands))
+            if not sheet.is_unpriced
+        ]
+
+    def _sheet(self, key: _Key, at: datetime, settings: PriceSettings) -> PriceSheet:
+        provider, model, requested_model, service_tier, region, _ = key
+        index = self._providers.get(provider)
+        names = [priced_name(provider, name) for name in (model, requested_model)]
+        found = [
+            index.find(name) if index and 0 < len(name) <= WORD_CHARACTERS_MAX else None for name in names
+        ]
+        return price_sheet(
+            Question(
+                provider,
+                names=_names(names, found),
+                model=found[0] or found[1],
+                at=at,
+                service_tier=service_tier,
+                is_as_requested=found[0] is None and found[1] is not None,
+                factor=self._factors.get((provider, region)),
+                settings=settings,
+            ),
+            self.version,
+        )
+
+    def _keep(self, key: _Key, sheet: PriceSheet) -> PriceSheet:
+        if any(len(str(word)) > WORD_CHARACTERS_MAX for word in key):
+            return sheet
+        with self._making:
+            self._sheets.pop(key, None)
+            while len(self._sheets) >= SHEETS_MAX:
+                del self._sheets[next(iter(self._sheets))]
+            self._sheets[key] = sheet
+        return sheet
+
+
+def _names(given: list[str], found: list[PricedModel | None]) -> tuple[str, ...]:
+    """What an account's override may call the model: the given name, then the price list's own."""
+    serving, requested = given
+    if found[0] is not None:
+        return (serving.lower(), found[0].model)
+    return (serving.lower(), requested.lower(), *(model.model for model in found[1:] if model is not None))
