@@ -1,0 +1,116 @@
+"""The journal's lines: what was admitted and what was settled, one JSON object a line.
+
+`admitted` is written before the first byte goes upstream, `settled` before the last byte of the answer
+leaves; together they let recovery store what a dead process knew, and find calls that never settled. A call
+by a key that this instance could not look up names the key's hash instead of an account; recovery
+attributes it.
+
+Lines are ASCII and hold no line break but the one at their end, whatever the tags in them: anything that
+splits text into lines (a log agent, `str.splitlines`) sees the same lines.
+"""
+
+import json
+import re
+from datetime import datetime
+
+import msgspec
+
+from metering.errors import MeteringError
+from metering.events import CostEvent
+
+LINE_BYTES_MAX = 64 * 1024
+
+_ACCOUNT_ID = re.compile(r"acct_[0-9a-z]{1,64}")
+_KEY_HASH = re.compile(r"[0-9a-f]{64}")
+_REQUEST_ID = re.compile(r"req_[0-9a-z]{1,64}")
+_SEGMENT_NAME = re.compile(r"[0-9a-f]{32}-[0-9]{1,18}")
+
+
+class BadJournalLine(MeteringError):
+    """A line that is none of ours. Its text is not repeated: whatever it holds, it is not for logs."""
+
+
+class Hold(msgspec.Struct, frozen=True, array_like=True):
+    """What one budget was asked to keep back for a call, and from which lease."""
+
+    budget_id: str
+    period: str
+    lease_id: str
+    nanodollars: int
+
+
+class Admitted(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="line", tag="admitted"
+):
+    """A call that was let through. Exactly one of `account_id` and `key_hash` says whose it is."""
+
+    request_id: str
+    timestamp: datetime
+    account_id: str = ""
+    key_hash: str = ""
+    key_id: str = ""
+    provider: str
+    model: str = ""
+    holds: tuple[Hold, ...] = ()
+
+
+class Settled(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="line", tag="settled"):
+    """A call that is over: its event, and the segment it belongs to.
+
+    The event's `account_id` is empty where `key_hash` says whose it is.
+    """
+
+    segment: str
+    key_hash: str = ""
+    event: CostEvent
+
+
+Line = Admitted | Settled
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
+
+
+def admitted_line(admitted: Admitted) -> bytes:
+    """The line, its line break included."""
+    return _line(admitted)
+
+
+def settled_line(event: CostEvent, segment_name: str, *, key_hash: str = "") -> bytes:
+    """The line, its line break included."""
+    return _line(Settled(segment=segment_name, key_hash=key_hash, event=event))
+
+
+def parse_line(line: bytes) -> Line:
+    """What the line says; a line break at its end may be there or not.
+
+    Ids in it become paths of the store, so their form is checked here.
+    Raises: BadJournalLine, for anything that `admitted_line` and `settled_line` do not write.
+    """
+    if len(line) > LINE_BYTES_MAX:
+        raise BadJournalLine("the line is too long")
+    try:
+        parsed = _DECODER.decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BadJournalLine("the line is no journal line") from error
+    subject = parsed.event if isinstance(parsed, Settled) else parsed
+    if not _REQUEST_ID.fullmatch(subject.request_id):
+        raise BadJournalLine("the line's request id has no such form")
+    if not _is_owned(subject.account_id, parsed.key_hash):
+        raise BadJournalLine("the line must name either an account or the hash of a key")
+    if isinstance(parsed, Settled) and not _SEGMENT_NAME.fullmatch(parsed.segment):
+        raise BadJournalLine("the line's segment has no such name")
+    return parsed
+
+
+def _line(content: Line) -> bytes:
+    line = _ENCODER.encode(content)
+    if not line.isascii():
+        line = json.dumps(json.loads(line), separators=(",", ":")).encode()
+    return line + b"\n"
+
+
+def _is_owned(account_id: str, key_hash: str) -> bool:
+    if account_id:
+        return not key_hash and _ACCOUNT_ID.fullmatch(account_id) is not None
+    return _KEY_HASH.fullmatch(key_hash) is not None

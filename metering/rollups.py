@@ -1,0 +1,204 @@
+"""Rollups: sums of cost events by quarter hour, small enough to read instead of the events.
+
+A **cell** is a kind and the values of that kind's dimensions (`DIMENSIONS`); it holds integer sums of the
+events that share them. The **quarter hour** is UTC and follows an event's admission; zones with half and
+three-quarter hours exist, so a day in any zone is a whole number of quarters. Every event adds to one cell of
+kind `main`, one of `key` and one of `template`, so each of the three alone sums to all events; a call that
+was answered whole by its provider adds to the histograms of its `latency` cell too.
+
+Sums (`SUMS`) are counts, tokens and nanodollars; a sum of zero is not kept. A value that stands for many is
+`other`: it collects combinations that came after a shard was full (`collapsed`), and whatever a caller chose
+to call so himself.
+
+What must change together: `DIMENSIONS`, `COLLAPSES` and the readers in `metering.stats`; the place of a value
+in a stored cell is its place in `DIMENSIONS`, so a dimension is only ever added at the end, with a new kind.
+"""
+
+import hashlib
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from operator import attrgetter
+from typing import Literal
+
+from metering.events import CostEvent
+
+QUARTER = timedelta(minutes=15)
+OTHER = "other"
+
+Kind = Literal["main", "key", "template", "latency"]
+DIMENSIONS: dict[str, tuple[str, ...]] = {
+    "main": ("provider", "model", "team", "app", "feature", "customer_tier", "deployment"),
+    "key": ("provider", "model", "key_id"),
+    "template": ("provider", "model", "prompt_template_id"),
+    "latency": ("provider", "model"),
+}
+
+# What a full shard gives up first, one step after the other: never the money, only whose it was.
+COLLAPSES: tuple[frozenset[str], ...] = (
+    frozenset({"feature", "prompt_template_id"}),
+    frozenset({"customer_tier", "key_id"}),
+    frozenset({"app"}),
+    frozenset({"team"}),
+    frozenset({"model"}),
+    frozenset({"provider", "deployment"}),
+)
+COLLAPSE_ALL = len(COLLAPSES)
+
+USAGE_SUMS = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_5m_tokens",
+    "cache_write_1h_tokens",
+    "reasoning_tokens",
+    "server_tool_calls",
+)
+SUMS = (
+    "requests",
+    "errors",
+    *USAGE_SUMS,
+    "cost_nanodollars",
+    "estimated_cost_nanodollars",
+    "unpriced_requests",
+    "saved_nanodollars",
+    "cache_hits",
+    "routed",
+)
+
+# Upper ends of the histogram's buckets, a factor of √2 apart: 1 ms to 17 min, and one bucket for all above.
+HISTOGRAM_ENDS_MS: tuple[int, ...] = tuple(sorted({round(2 ** (step / 2)) for step in range(41)}))
+
+Cell = tuple[str, ...]  # the kind, then the values of its dimensions
+Amounts = dict[str, int]
+
+_ERROR_STATES = {"upstream_error", "upstream_truncated", "refused", "drained", "lost"}
+_COMBINATION: Callable[[CostEvent], tuple[str, ...]] = attrgetter(
+    *DIMENSIONS["main"], "key_id", "prompt_template_id"
+)
+_USAGE: Callable[[CostEvent], tuple[int, ...]] = attrgetter(*USAGE_SUMS)
+_MAIN_VALUES = len(DIMENSIONS["main"])
+
+
+def quarter_of(moment: datetime) -> datetime:
+    """The start of the quarter hour that the moment, aware UTC, lies in."""
+    return moment.replace(minute=moment.minute - moment.minute % 15, second=0, microsecond=0)
+
+
+def combination_of(event: CostEvent) -> tuple[str, ...]:
+    """All the values that choose the event's cells of kinds `main`, `key` and `template`."""
+    return _COMBINATION(event)
+
+
+def cells_of(combination: tuple[str, ...]) -> tuple[Cell, Cell, Cell]:
+    """The combination's cells of kinds `main`, `key` and `template`."""
+    provider, model = combination[:2]
+    return (
+        ("main", *combination[:_MAIN_VALUES]),
+        ("key", provider, model, combination[_MAIN_VALUES]),
+        ("template", provider, model, combination[_MAIN_VALUES + 1]),
+    )
+
+
+def sums_of(event: CostEvent) -> tuple[int, ...]:
+    """What the event adds to each of its three cells, in the order of `SUMS`."""
+    cost = event.cost_nanodollars
+    return (
+        1,
+        int(is_error(event)),
+        *_USAGE(event),
+        cost,
+        cost if event.estimated else 0,
+        int(event.unpriced),
+        event.saved_nanodollars,
+        int(event.cache_hit),
+        int(event.routed),
+    )
+
+
+def is_error(event: CostEvent) -> bool:
+    """Whether the caller did not get an answer it could use. Hanging up itself is no error."""
+    return event.status_code >= 400 or event.state in _ERROR_STATES
+
+
+def histogram_counters(event: CostEvent) -> tuple[str, ...]:
+    """The histogram counters the event adds one to; none unless its provider answered it whole."""
+    if event.state != "completed" or event.cache_hit or is_error(event):
+        return ()
+    latency = f"latency_{bisect_left(HISTOGRAM_ENDS_MS, event.latency_ms):02d}"
+    if event.ttft_ms is None:
+        return ("requests", latency)
+    return ("requests", latency, f"ttft_{bisect_left(HISTOGRAM_ENDS_MS, event.ttft_ms):02d}")
+
+
+def latency_cell(event: CostEvent) -> Cell:
+    """The cell that holds the event's histograms."""
+    return ("latency", event.provider, event.model)
+
+
+def rolled_up(events: Iterable[CostEvent]) -> dict[Cell, Amounts]:
+    """What the events add to each cell: `{cell: {sum: amount}}`, without zeros. All of one quarter hour."""
+    combinations: dict[tuple[str, ...], list[int]] = {}
+    cells: dict[Cell, Amounts] = {}
+    for event in events:
+        combination = _COMBINATION(event)
+        totals = combinations.get(combination)
+        sums = sums_of(event)
+        combinations[combination] = [a + b for a, b in zip(totals, sums, strict=True)] if totals else [*sums]
+        counters = histogram_counters(event)
+        if counters:
+            _add(cells, latency_cell(event), dict.fromkeys(counters, 1))
+    for combination, totals in combinations.items():
+        amounts = {name: amount for name, amount in zip(SUMS, totals, strict=True) if amount}
+        for cell in cells_of(combination):
+            _add(cells, cell, amounts)
+    return cells
+
+
+def merged(cells: Iterable[tuple[Cell, Amounts]]) -> dict[Cell, Amounts]:
+    """The cells with those that have become the same added up."""
+    result: dict[Cell, Amounts] = {}
+    for cell, amounts in cells:
+        _add(result, cell, amounts)
+    return result
+
+
+def collapsed(cell: Cell, steps: int) -> Cell:
+    """The cell with the dimensions of that many first steps of `COLLAPSES` set to `other`."""
+    given_up = frozenset().union(*COLLAPSES[:steps])
+    kind = cell[0]
+    values = zip(DIMENSIONS[kind], cell[1:], strict=True)
+    return (kind, *(OTHER if name in given_up else value for name, value in values))
+
+
+def cell_id(cell: Cell) -> str:
+    """The name of the cell's field: a hash behind a letter, since user text never is a field's name.
+
+    Lengths go in, so that no two cells are spelt alike.
+    """
+    digest = hashlib.blake2b(digest_size=12)
+    for value in cell:
+        data = value.encode()
+        digest.update(len(data).to_bytes(4, "big") + data)
+    return f"c{digest.hexdigest()}"
+
+
+def percentile_ms(counts: Mapping[int, int], percent: int) -> int | None:
+    """The latency, in milliseconds, that `percent` of the calls stayed at or below: the end of its bucket.
+
+    `counts` is `{bucket: calls}`; at most √2 above the true figure. None where there were no calls; beyond
+    the last bucket's end that end is given.
+    """
+    total = sum(counts.values())
+    seen = 0
+    for bucket in sorted(counts):
+        seen += counts[bucket]
+        if seen * 100 >= total * percent and total:
+            return HISTOGRAM_ENDS_MS[min(bucket, len(HISTOGRAM_ENDS_MS) - 1)]
+    return None
+
+
+def _add(cells: dict[Cell, Amounts], cell: Cell, amounts: Mapping[str, int]) -> None:
+    totals = cells.setdefault(cell, {})
+    for name, amount in amounts.items():
+        totals[name] = totals.get(name, 0) + amount
