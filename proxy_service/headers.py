@@ -1,0 +1,124 @@
+"""Which headers cross the proxy. Pure.
+
+Both ways: headers of one connection (and what `Connection` lists) stay behind, as does everything named
+`X-ModelTrack-…`; all others pass in order and case. Ours are read here first, so that listing one of them in
+`Connection` hides nothing from us.
+"""
+
+import msgspec
+
+from metering.accounts import Tags
+from metering.tags import normalised_tag
+from proxy_service.wire import Headers
+
+OUR_PREFIX = b"x-modeltrack-"
+KEY_HEADER = b"x-modeltrack-key"
+NO_CACHE_HEADER = b"x-modeltrack-no-cache"
+
+_OF_ONE_CONNECTION = frozenset(
+    (
+        b"connection",
+        b"content-length",
+        b"expect",
+        b"host",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    )
+)
+# What the hosting platform's front end adds to every request; a direct call would not carry it.
+_OF_THE_FRONT_END = frozenset(
+    (
+        b"forwarded",
+        b"via",
+        b"x-cloud-trace-context",
+        b"x-forwarded-for",
+        b"x-forwarded-host",
+        b"x-forwarded-proto",
+    )
+)
+_TAG_HEADERS = {
+    b"x-modeltrack-team": "team",
+    b"x-modeltrack-app": "app",
+    b"x-modeltrack-feature": "feature",
+    b"x-modeltrack-customer-tier": "customer_tier",
+    b"x-modeltrack-session-id": "session_id",
+    b"x-modeltrack-trace-id": "trace_id",
+    b"x-modeltrack-prompt-template": "prompt_template_id",
+}
+_SAYS_NOTHING = frozenset((b"", b"close", b"keep-alive"))
+_TRUE = frozenset((b"1", b"true", b"yes"))
+
+
+class Inbound(msgspec.Struct):
+    """A request's headers, told apart.
+
+    `ours`: the first value of each of our headers, by lower-case name. `has_two_keys`: our key header came
+    twice with different values. `client_address` is what a hosting platform's front end says of the caller:
+    the last entry of `X-Forwarded-For`, which only it can write.
+    """
+
+    outbound: Headers
+    ours: dict[bytes, bytes]
+    has_two_keys: bool = False
+    client_address: str = ""
+
+    def has_opted_out_of_cache(self) -> bool:
+        """Whether the caller wants no answer from memory."""
+        return self.ours.get(NO_CACHE_HEADER, b"").strip().lower() in _TRUE
+
+    def tags(self) -> Tags:
+        """The call's attribution, as the caller gave it."""
+        found = {
+            field: normalised_tag(self.ours[name])
+            for name, field in _TAG_HEADERS.items()
+            if name in self.ours
+        }
+        return Tags(**found)
+
+
+def read_inbound(headers: Headers, *, is_behind_front_end: bool) -> Inbound:
+    """Tell a request's headers apart; with a front end, what it added stays behind too."""
+    inbound = Inbound(outbound=[], ours={})
+    listed = b""
+    for pair in headers:
+        name = pair[0].lower()
+        if name in _OF_ONE_CONNECTION:
+            if name == b"connection":
+                listed += b"," + pair[1]
+        elif name.startswith(OUR_PREFIX):
+            if inbound.ours.setdefault(name, pair[1]) != pair[1] and name == KEY_HEADER:
+                inbound.has_two_keys = True
+        elif is_behind_front_end and name in _OF_THE_FRONT_END:
+            if name == b"x-forwarded-for":
+                inbound.client_address = pair[1].rpartition(b",")[2].strip().decode("latin-1")
+        else:
+            inbound.outbound.append(pair)
+    inbound.outbound = _without_listed(inbound.outbound, listed)
+    return inbound
+
+
+def read_answer(headers: Headers) -> Headers:
+    """An upstream's headers as the caller gets them, but for ours, which are added to these."""
+    kept = []
+    listed = b""
+    for pair in headers:
+        name = pair[0].lower()
+        if name in _OF_ONE_CONNECTION:
+            if name == b"connection":
+                listed += b"," + pair[1]
+        elif not name.startswith(OUR_PREFIX):
+            kept.append(pair)
+    return _without_listed(kept, listed)
+
+
+def _without_listed(headers: Headers, listed: bytes) -> Headers:
+    if not listed:
+        return headers
+    names = {name.strip().lower() for name in listed.split(b",")} - _SAYS_NOTHING
+    return [pair for pair in headers if pair[0].lower() not in names] if names else headers

@@ -1,0 +1,210 @@
+"""Who is calling: from an account key, an ingress address, or, self-hosted, from nothing.
+
+| what came | what follows |
+|---|---|
+| `X-ModelTrack-Key: mt_…` | the key's account; `team`, `app` and `deployment` as the key pins them |
+| `/ws/<ingress id>/…` | the address's account, from the networks it is limited to |
+| both | they must name the same account (400); the key's pins count |
+| neither, hosted | 401 |
+| neither, self-hosted | the machine's own account |
+
+While the store is silent, what is known holds. A well-formed key this instance has not seen is then served
+too, at most so many calls a second, recorded by its hash for recovery to attribute; anything else is 401.
+Refusals have fixed words: nothing of a credential is ever repeated.
+"""
+
+import ipaddress
+from functools import lru_cache
+
+import msgspec
+
+from metering.accounts import LOCAL_ACCOUNT_ID, Caller, Policy
+from metering.clock import Clock
+from metering.errors import StoreUnavailable
+from metering.keys import Scope, is_well_formed_ingress_id, is_well_formed_key, key_hash
+from proxy_service.headers import KEY_HEADER, Inbound
+from proxy_service.policy import KnownKey, PolicyMemory, TooManyLookUps
+from proxy_service.refusals import RequestRefused
+from proxy_service.tally import Tally
+
+INGRESS_PREFIX = b"/ws/"
+UNSEEN_CALLS_PER_SECOND = 20.0
+UNSEEN_CALLS_BURST = 40.0
+NETWORKS_REMEMBERED_MAX = 1024
+
+
+class Identified(msgspec.Struct, frozen=True):
+    """Whose call it is and what governs it.
+
+    `unseen_key_hash` is set where the store could not say whose key it is: the account is not known then,
+    and recovery attributes the call by that hash.
+    """
+
+    caller: Caller
+    policy: Policy
+    key_hash: str = ""
+    unseen_key_hash: str = ""
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """What a request says of who is calling. `address` is the caller's, as far as we can know it."""
+
+    key: str = ""
+    ingress_id: str = ""
+    address: str = ""
+
+
+def split_ingress(target: bytes) -> tuple[str | None, bytes]:
+    """The ingress id a raw target starts with, None where there is none; and the target without it."""
+    if not target.startswith(INGRESS_PREFIX):
+        return None, target
+    ingress_id, slash, rest = target[len(INGRESS_PREFIX) :].partition(b"/")
+    return ingress_id.decode("latin-1"), slash + rest or b"/"
+
+
+def credentials(inbound: Inbound, ingress_id: str | None, peer_address: str) -> Credentials:
+    """What a request says of who is calling. Raises: RequestRefused when it says two things."""
+    if inbound.has_two_keys:
+        raise RequestRefused(400, "two_keys", "send X-ModelTrack-Key once")
+    key = inbound.ours.get(KEY_HEADER)
+    if key is not None and not is_well_formed_key(key.decode("latin-1")):
+        raise _unauthenticated()
+    if ingress_id is not None and not is_well_formed_ingress_id(ingress_id):
+        raise _unauthenticated()
+    return Credentials(
+        key="" if key is None else key.decode("latin-1"),
+        ingress_id=ingress_id or "",
+        address=inbound.client_address or peer_address,
+    )
+
+
+class Identity:
+    """Names the caller of each request."""
+
+    def __init__(
+        self, memory: PolicyMemory, clock: Clock, secret: bytes, tally: Tally, *, is_hosted: bool
+    ) -> None:
+        self._memory = memory
+        self._clock = clock
+        self._secret = secret
+        self._tally = tally
+        self._is_hosted = is_hosted
+        self._unseen_calls = RateCap(UNSEEN_CALLS_PER_SECOND, UNSEEN_CALLS_BURST)
+
+    async def identify(self, given: Credentials, scope: Scope) -> Identified:
+        """Whose call it is. Raises: RequestRefused."""
+        if not given.key and not given.ingress_id:
+            return await self._keyless()
+        hashes = [key_hash(plain, self._secret) for plain in (given.key, given.ingress_id) if plain]
+        try:
+            keys = [await self._memory.key(hashed) for hashed in hashes]
+        except StoreUnavailable:
+            # Fail open: the caller's own provider key decides what it may do there.
+            return self._unseen(hashes[0])
+        except TooManyLookUps as error:
+            raise _busy() from error
+        known = [self._admitted(key, scope) for key in keys]
+        if given.ingress_id:
+            _check_address(known[-1], given.address)
+        if len(known) > 1 and known[0].caller.account_id != known[1].caller.account_id:
+            raise RequestRefused(400, "two_accounts", "the key and the address name different accounts")
+        return await self._governed(known[0])
+
+    def _admitted(self, key: KnownKey | None, scope: Scope) -> KnownKey:
+        if key is None or not key.record.is_live(self._clock.now()):
+            raise _unauthenticated()
+        if scope not in key.record.scopes:
+            raise RequestRefused(403, "wrong_scope", f"this ModelTrack key lacks the scope {scope}")
+        return key
+
+    async def _governed(self, key: KnownKey) -> Identified:
+        account_id = key.caller.account_id
+        try:
+            policy = await self._memory.policy(account_id)
+        except StoreUnavailable:
+            # The key is known and its account's settings are not: served under the cap, with the defaults.
+            self._take_unseen_call()
+            policy = Policy(account_id=account_id)
+        except TooManyLookUps as error:
+            raise _busy() from error
+        if policy is None:
+            raise _unauthenticated()
+        if policy.status == "suspended":
+            raise RequestRefused(403, "account_suspended", "this ModelTrack account is suspended")
+        return Identified(key.caller, policy, key_hash=key.record.key_hash)
+
+    async def _keyless(self) -> Identified:
+        if self._is_hosted:
+            raise _unauthenticated()
+        try:
+            policy = await self._memory.policy(LOCAL_ACCOUNT_ID)
+        except (StoreUnavailable, TooManyLookUps):
+            policy = None  # our own machine's call goes through without its settings
+        if policy is not None and policy.status == "suspended":
+            raise RequestRefused(403, "account_suspended", "this ModelTrack account is suspended")
+        return Identified(_LOCAL_CALLER, policy or _LOCAL_POLICY)
+
+    def _unseen(self, hashed: str) -> Identified:
+        self._take_unseen_call()
+        return Identified(Caller(account_id=""), Policy(account_id=""), unseen_key_hash=hashed)
+
+    def _take_unseen_call(self) -> None:
+        if not self._unseen_calls.take(self._clock.monotonic()):
+            raise _busy()
+        self._tally.unseen_keys_served += 1
+
+
+class RateCap:
+    """At most so many a second, after a burst of so many."""
+
+    def __init__(self, per_second: float, burst: float) -> None:
+        self._per_second = per_second
+        self._burst = burst
+        self._left = burst
+        self._at = 0.0
+
+    def take(self, now: float) -> bool:
+        """Take one, if one is left."""
+        self._left = min(self._burst, self._left + (now - self._at) * self._per_second)
+        self._at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
+_LOCAL_CALLER = Caller(account_id=LOCAL_ACCOUNT_ID)
+_LOCAL_POLICY = Policy(account_id=LOCAL_ACCOUNT_ID)
+
+
+def _unauthenticated() -> RequestRefused:
+    return RequestRefused(
+        401,
+        "invalid_modeltrack_key",
+        "send a valid ModelTrack key in X-ModelTrack-Key, or use your account's own /ws/ address",
+    )
+
+
+def _busy() -> RequestRefused:
+    return RequestRefused(503, "key_not_verified", "the key cannot be verified at the moment; try again")
+
+
+def _check_address(key: KnownKey, address: str) -> None:
+    if key.record.addresses and not _is_within(address, key.record.addresses):
+        raise RequestRefused(403, "wrong_address", "this address of ModelTrack is limited to other networks")
+
+
+def _is_within(address: str, networks: tuple[str, ...]) -> bool:
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    mapped = getattr(parsed, "ipv4_mapped", None) or parsed
+    return any(mapped in network for network in _parsed(networks))
+
+
+@lru_cache(maxsize=NETWORKS_REMEMBERED_MAX)
+def _parsed(
+    networks: tuple[str, ...],
+) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    return tuple(ipaddress.ip_network(network) for network in networks)

@@ -1,0 +1,208 @@
+"""What this instance knows of keys and accounts: a bounded memory over the directory, told what changed.
+
+`changes` is read each half second; what it names is forgotten and looked up anew on the next call, so that
+a revoked key, a suspended account or a new setting acts within a second. A gap forgets everything.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
+from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
+
+from metering.accounts import Caller, Policy
+from metering.errors import StoreError
+from metering.keys import KeyRecord
+from proxy_service.tally import Tally
+
+KEYS_MAX = 20_000
+UNKNOWN_KEYS_MAX = 10_000  # a memory of their own: a flood of made-up keys pushes out no real one
+POLICIES_MAX = 10_000
+LOOK_UPS_MAX = 256  # running at once; one more is told to come back
+CHANGES_POLL_SECONDS = 0.5
+
+T = TypeVar("T")
+
+
+class Changed(Protocol):
+    """Which keys and accounts changed after a version; see `metering.directory.Changes`."""
+
+    @property
+    def version(self) -> int:
+        """How many changes there were so far."""
+
+    def since(self, version: int) -> tuple[str, ...] | None:
+        """What changed after that version; None: not known."""
+
+
+class KeyDirectory(Protocol):
+    """As much of `metering.directory.Directory` as calls need. Blocks; raises StoreUnavailable."""
+
+    def key_by_hash(self, hashed: str) -> KeyRecord | None:
+        """The key's record, live or not."""
+
+    def policy(self, account_id: str) -> Policy | None:
+        """The account's policy."""
+
+    def changes(self) -> Changed:
+        """What changed lately."""
+
+
+class TooManyLookUps(Exception):
+    """More unseen keys at once than are looked up."""
+
+
+class KnownKey(msgspec.Struct, frozen=True):
+    """A key's record, and the caller it stands for."""
+
+    record: KeyRecord
+    caller: Caller
+
+
+class PolicyMemory:
+    """Keys by hash and policies by account. On the event loop; looks up in threads.
+
+    The store being silent raises StoreUnavailable from a look-up and leaves what is known in force.
+    """
+
+    def __init__(
+        self, directory: KeyDirectory, tally: Tally, *, look_up_threads: Executor, poll_thread: Executor
+    ) -> None:
+        self._directory = directory
+        self._tally = tally
+        self._look_up_threads = look_up_threads
+        self._poll_thread = poll_thread  # its own, so that hanging look-ups delay no revocation
+        self._keys: Memory[KnownKey] = Memory(KEYS_MAX)
+        self._unknown: Memory[bool] = Memory(UNKNOWN_KEYS_MAX)
+        self._policies: Memory[Policy] = Memory(POLICIES_MAX)
+        self._running: dict[str, asyncio.Future[Any]] = {}
+        self._generation = 0
+        self._version: int | None = None
+
+    async def key(self, hashed: str) -> KnownKey | None:
+        """The key with that hash, None where there is none. Raises: StoreUnavailable, TooManyLookUps."""
+        known = self._keys.get(hashed)
+        if known is not None:
+            return known
+        if self._unknown.get(hashed):
+            return None
+        return await self._look_up(f"key {hashed}", lambda: self._fetched_key(hashed))
+
+    async def policy(self, account_id: str) -> Policy | None:
+        """The account's policy, None where there is none. Raises: StoreUnavailable, TooManyLookUps."""
+        known = self._policies.get(account_id)
+        if known is not None:
+            return known
+        return await self._look_up(f"policy {account_id}", lambda: self._fetched_policy(account_id))
+
+    async def follow_changes(self) -> None:
+        """Read what changed, each half second, for as long as the process lives.
+
+        The store being silent: what is known holds, and the next read tells what was missed.
+        """
+        while True:
+            try:
+                loop = asyncio.get_running_loop()
+                self.take(await loop.run_in_executor(self._poll_thread, self._directory.changes))
+            except StoreError:
+                self._tally.changes_unread += 1
+            await asyncio.sleep(CHANGES_POLL_SECONDS)
+
+    def take(self, changes: Changed) -> None:
+        """Forget what changed since the last time."""
+        if changes.version == self._version:
+            return
+        changed = None if self._version is None else changes.since(self._version)
+        self._version = changes.version
+        self._generation += 1
+        memories = (self._keys, self._unknown, self._policies)
+        for memory in memories:
+            if changed is None:
+                memory.clear()
+            else:
+                memory.forget(changed)
+
+    async def _fetched_key(self, hashed: str) -> KnownKey | None:
+        generation = self._generation
+        record = await self._in_thread(lambda: self._directory.key_by_hash(hashed))
+        known = None if record is None else KnownKey(record, _caller(record))
+        # What changed while we asked may be newer than the answer: then it serves this call and is not kept.
+        if generation == self._generation:
+            if known is None:
+                self._unknown.put(hashed, True)
+            else:
+                self._keys.put(hashed, known)
+        return known
+
+    async def _fetched_policy(self, account_id: str) -> Policy | None:
+        generation = self._generation
+        policy = await self._in_thread(lambda: self._directory.policy(account_id))
+        if policy is not None and generation == self._generation:
+            self._policies.put(account_id, policy)
+        return policy
+
+    async def _look_up(self, what: str, fetch: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """One look-up for all who wait for the same thing."""
+        running = self._running.get(what)
+        if running is None:
+            if len(self._running) >= LOOK_UPS_MAX:
+                raise TooManyLookUps
+            running = asyncio.ensure_future(fetch())
+            self._running[what] = running
+            running.add_done_callback(lambda done: self._has_run(what, done))
+        found: T = await asyncio.shield(running)
+        return found
+
+    def _has_run(self, what: str, done: asyncio.Future[Any]) -> None:
+        del self._running[what]
+        if not done.cancelled():
+            done.exception()  # whoever waited has it; if nobody waits any more, it is of no interest
+
+    async def _in_thread(self, read: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._look_up_threads, read)
+
+
+class Memory(Generic[T]):
+    """The most recently used things, at most so many."""
+
+    def __init__(self, entries_max: int) -> None:
+        self._entries_max = entries_max
+        self._entries: OrderedDict[str, T] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, name: str) -> T | None:
+        """The thing of that name, which is now the most recently used; None where it is not kept."""
+        found = self._entries.get(name)
+        if found is not None:
+            self._entries.move_to_end(name)
+        return found
+
+    def put(self, name: str, thing: T) -> None:
+        """Keep it; the least recently used makes room."""
+        self._entries[name] = thing
+        if len(self._entries) > self._entries_max:
+            self._entries.popitem(last=False)
+
+    def forget(self, names: tuple[str, ...]) -> None:
+        """Keep none of these."""
+        for name in names:
+            self._entries.pop(name, None)
+
+    def clear(self) -> None:
+        """Keep nothing."""
+        self._entries.clear()
+
+
+def _caller(record: KeyRecord) -> Caller:
+    return Caller(
+        account_id=record.account_id,
+        key_id=record.key_id,
+        scopes=record.scopes,
+        team=record.team,
+        app=record.app,
+        deployment=record.deployment,
+    )

@@ -1,0 +1,66 @@
+"""What this process did since its start: plain integers, added to on the loop, read by the service routes.
+
+Labels are our own words only (provider, state, class of status, kind of token), so their number is bounded.
+"""
+
+from collections import Counter
+from typing import Final
+
+from metering.events import CostEvent
+
+OVERHEAD_BOUNDS_MS: Final = (0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0)
+TOKEN_KINDS: Final = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_5m_tokens",
+    "cache_write_1h_tokens",
+)
+
+
+class Tally:
+    """Counts of one process. Not safe between threads: whoever counts does so on the loop."""
+
+    def __init__(self) -> None:
+        self.calls: Counter[tuple[str, str, str]] = Counter()  # provider, state, class of status
+        self.tokens: Counter[tuple[str, str]] = Counter()  # provider, kind
+        self.cost_nanodollars: Counter[str] = Counter()  # provider
+        self.unpriced: Counter[str] = Counter()  # provider
+        self.refusals: Counter[str] = Counter()  # our own code
+        self.overhead_counts = [0] * (len(OVERHEAD_BOUNDS_MS) + 1)
+        self.overhead_ms_sum = 0.0
+        self.cache_hits = 0
+        self.cache_misses = 0
+        self.saved_nanodollars = 0
+        self.changes_unread = 0  # polls of what changed that the store did not answer
+        self.unseen_keys_served = 0  # calls of keys the store could not tell us of
+        self.journal_late = 0  # answers that went out before their line was written
+        self.journal_lines_lost = 0
+        self.commits_repeated = 0
+        self.events_stored = 0
+        self.events_left_to_journal = 0  # no room in memory, or refused by the store
+        self.calls_read_on = 0  # answers read to their end for a caller who hung up
+
+    def count(self, event: CostEvent) -> None:
+        """Count one event."""
+        provider = event.provider
+        self.calls[provider, event.state, f"{event.status_code // 100}xx"] += 1
+        for kind in TOKEN_KINDS:
+            amount = getattr(event, kind)
+            if amount:
+                self.tokens[provider, kind] += amount
+        self.cost_nanodollars[provider] += event.cost_nanodollars
+        if event.unpriced:
+            self.unpriced[provider] += 1
+        if event.cache_hit:
+            self.cache_hits += 1
+            self.saved_nanodollars += event.saved_nanodollars
+
+    def count_overhead(self, milliseconds: float) -> None:
+        """Count what we added to one call."""
+        self.overhead_ms_sum += milliseconds
+        for place, bound in enumerate(OVERHEAD_BOUNDS_MS):
+            if milliseconds <= bound:
+                self.overhead_counts[place] += 1
+                return
+        self.overhead_counts[-1] += 1
