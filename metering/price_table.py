@@ -10,8 +10,8 @@ our own dated overlay, and committed; at run time nothing is downloaded or compi
     lender   whose list the price is taken from where the provider publishes none of its own
     free     every unit costs nothing (no rates and not free: sold by a unit we do not meter)
 
-Units: picodollars a token or tool call. A rate is a number, or `[base, above, rate, above, rate, …]`: the last
-`rate` whose `above` the whole prompt exceeds is that of **every** unit of the call, not of the excess only.
+Units: picodollars a token or tool call. A rate is a number, or `[base, above, rate, above, rate, …]`: the
+last `rate` whose `above` the whole prompt exceeds is that of **every** unit of the call, not of the excess.
 """
 
 import re

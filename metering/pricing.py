@@ -48,6 +48,7 @@ from metering.usage import Usage
 __all__ = ["LIST_PRICES", "Cost", "ModelPrice", "Pricer"]
 
 SHEETS_MAX = 4096  # price sheets kept in memory; the oldest leaves first
+PRICE_VERSION_CHARACTERS_MAX = 192
 WORD_CHARACTERS_MAX = 256  # a longer model, tier or region is nobody's, and is not kept
 
 _Key = tuple[str, str, str, str, str, int]
@@ -98,6 +99,11 @@ class Pricer:
         if sheet is None or not sheet.since <= at < sheet.until:
             sheet = self._keep(key, self._sheet(key, at, settings))
         return sheet.cost(usage)
+
+    @property
+    def kept_sheets(self) -> int:
+        """How many price sheets are in memory, at most `SHEETS_MAX`."""
+        return len(self._sheets)
 
     def priced_models(self, at: datetime) -> tuple[ModelPrice, ...]:
         """The price list in force at that moment, a line for each model, service tier and prompt length."""
