@@ -23,10 +23,14 @@ class MeteringError(Exception):
 
 @dataclass
 class InvalidInput(MeteringError):
-    """The caller's words make no sense. `message` says what to do; `param` is the path of the field."""
+    """The caller's words make no sense. `message` says what to do; `param` is the path of the field.
+
+    Where several things are wrong at once, `details` holds every complaint, this first one included.
+    """
 
     message: str
     param: str | None = None
+    details: tuple["InvalidInput", ...] = ()
 
     def __str__(self) -> str:
         return self.message

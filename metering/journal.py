@@ -11,7 +11,7 @@ splits text into lines (a log agent, `str.splitlines`) sees the same lines.
 
 import json
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -20,6 +20,7 @@ from metering.events import CostEvent
 
 LINE_BYTES_MAX = 64 * 1024
 
+_NO_OFFSET = timedelta(0)
 _ACCOUNT_ID = re.compile(r"acct_[0-9a-z]{1,64}")
 _KEY_HASH = re.compile(r"[0-9a-f]{64}")
 _REQUEST_ID = re.compile(r"req_[0-9a-z]{1,64}")
@@ -96,6 +97,8 @@ def parse_line(line: bytes) -> Line:
     subject = parsed.event if isinstance(parsed, Settled) else parsed
     if not _REQUEST_ID.fullmatch(subject.request_id):
         raise BadJournalLine("the line's request id has no such form")
+    if not _is_utc(parsed):
+        raise BadJournalLine("the line's moments are not UTC")
     if not _is_owned(subject.account_id, parsed.key_hash):
         raise BadJournalLine("the line must name either an account or the hash of a key")
     if isinstance(parsed, Settled) and not _SEGMENT_NAME.fullmatch(parsed.segment):
@@ -108,6 +111,11 @@ def _line(content: Line) -> bytes:
     if not line.isascii():
         line = json.dumps(json.loads(line), separators=(",", ":")).encode()
     return line + b"\n"
+
+
+def _is_utc(line: Line) -> bool:
+    moments = (line.event.timestamp, line.event.ended_at) if isinstance(line, Settled) else (line.timestamp,)
+    return all(moment.utcoffset() == _NO_OFFSET for moment in moments)
 
 
 def _is_owned(account_id: str, key_hash: str) -> bool:

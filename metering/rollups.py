@@ -44,6 +44,7 @@ COLLAPSES: tuple[frozenset[str], ...] = (
     frozenset({"provider", "deployment"}),
 )
 COLLAPSE_ALL = len(COLLAPSES)
+_GIVEN_UP = tuple(frozenset[str]().union(*COLLAPSES[:steps]) for steps in range(COLLAPSE_ALL + 1))
 
 USAGE_SUMS = (
     "input_tokens",
@@ -165,7 +166,7 @@ def merged(cells: Iterable[tuple[Cell, Amounts]]) -> dict[Cell, Amounts]:
 
 def collapsed(cell: Cell, steps: int) -> Cell:
     """The cell with the dimensions of that many first steps of `COLLAPSES` set to `other`."""
-    given_up = frozenset().union(*COLLAPSES[:steps])
+    given_up = _GIVEN_UP[steps]
     kind = cell[0]
     values = zip(DIMENSIONS[kind], cell[1:], strict=True)
     return (kind, *(OTHER if name in given_up else value for name, value in values))

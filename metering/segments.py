@@ -70,7 +70,8 @@ class SegmentPacker:
 
     Holds at most `events_held_max` events, open and sealed together. At that bound `add` still names a
     segment, but the event stays with the journal alone (recovery stores it under that name) and is counted
-    in `events_left_to_journal`. Accounts are bounded by it too: an open segment holds an event.
+    in `events_left_to_journal`; so does an event whose account is not known yet (`account_id` empty).
+    Accounts are bounded by it too: an open segment holds an event.
     """
 
     def __init__(self, instance: str, *, events_held_max: int = EVENTS_HELD_MAX) -> None:
@@ -79,6 +80,8 @@ class SegmentPacker:
         self._instance = instance
         self._events_held_max = events_held_max
         self._numbers = 0
+        self._journal_name = ""
+        self._journal_name_uses = 0
         self._open: dict[tuple[str, datetime], _OpenSegment] = {}
         self._ages: list[tuple[float, int, tuple[str, datetime]]] = []  # heap of (due at, number, key)
         self._sealed: list[Segment] = []
@@ -88,8 +91,9 @@ class SegmentPacker:
         """Put the event into a segment; its name."""
         key = (event.account_id, quarter_of(event.timestamp))
         segment = self._open.get(key)
-        if self.events_held >= self._events_held_max:
-            return self._left_to_journal(segment)
+        if not event.account_id or self.events_held >= self._events_held_max:
+            self.events_left_to_journal += 1
+            return segment.name if segment else self._name_of_event_left_to_journal()
         if segment is None or not segment.load.takes(event):
             if segment is not None:
                 self._seal(key)
@@ -152,12 +156,12 @@ class SegmentPacker:
         segment = self._open.get(entry[2])
         return segment is None or segment.number != entry[1]
 
-    def _left_to_journal(self, segment: "_OpenSegment | None") -> str:
-        # One name serves a run of such events, of any account: names are an account's own.
-        if segment is None and self.events_left_to_journal % EVENTS_MAX == 0:
-            self._next_name()
-        self.events_left_to_journal += 1
-        return segment.name if segment else f"{self._instance}-{self._numbers}"
+    def _name_of_event_left_to_journal(self) -> str:
+        # One name serves a run of such events, whosever they are: names are an account's own.
+        if self._journal_name_uses % EVENTS_MAX == 0:
+            self._journal_name = self._next_name()
+        self._journal_name_uses += 1
+        return self._journal_name
 
     def _note_activity(self, account_id: str, now: float) -> None:
         self._last_event_at[account_id] = now

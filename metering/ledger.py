@@ -1,0 +1,151 @@
+"""The ledger: cost events as they are kept, each exactly once, together with their rollups.
+
+**Storing.** One atomic commit creates a segment's document and adds its events to the rollups, so Σ events =
+Σ rollups at every moment. Names make it repeatable: a commit whose outcome is unknown is simply made again,
+by the same process or by recovery, with the same or an overlapping set of events.
+
+AlreadyExists is never success by itself: whoever came first may have known fewer events. The writer reads
+what is stored under the name, drops those events from its own, and creates the rest as the next link of the
+chain `<name>`, `<name>.1`, `<name>.2` … by the same rule, until nothing is left. A link never changes, and
+nobody creates one without having read all before it; so an event is in exactly one link, in any order of
+any writers.
+
+**Reading.** By account, always: the account's id is a part of every path.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+import msgspec
+
+from metering.clock import Clock, SystemClock
+from metering.collections import segments_collection
+from metering.errors import AlreadyExists, DocumentTooLarge, NotFound, StoreError
+from metering.event_pages import EventPage, EventQuery, page_of_events
+from metering.events import CostEvent
+from metering.rollups import quarter_of, rolled_up
+from metering.segments import (
+    EVENTS_KEPT,
+    Segment,
+    first_portion,
+    segment_fields,
+    segment_path,
+    stored_events,
+    unique_events,
+)
+from metering.shards import Shards
+from metering.stores import Create, DocumentStore, Query, Write
+
+LINKS_MAX = 100
+
+ExtraWrites = Callable[[Sequence[CostEvent]], Sequence[Write]]
+
+
+class ChainTooLong(StoreError):
+    """A segment has more links than any order of writers explains; its events stay in the journal."""
+
+
+class Stored(msgspec.Struct, frozen=True, kw_only=True):
+    """What a commit came to: events stored now, events found stored already, and links created now."""
+
+    events: int
+    events_found: int
+    links: tuple[str, ...]
+
+
+def no_writes(_events: Sequence[CostEvent]) -> Sequence[Write]:
+    """Nothing besides the segment and its rollups."""
+    return ()
+
+
+class Ledger:
+    """Keeps an account's cost events. For several threads."""
+
+    def __init__(
+        self, store: DocumentStore, clock: Clock | None = None, *, events_kept: timedelta = EVENTS_KEPT
+    ) -> None:
+        self._store = store
+        self._shards = Shards(clock or SystemClock())
+        self._events_kept = events_kept
+
+    def commit(self, segment: Segment, also: ExtraWrites = no_writes) -> Stored:
+        """Store the segment's events, each exactly once however often and by whomever this is called.
+
+        `also` gives the writes that belong to exactly the events it is handed (a lease's `used`); they join
+        the same atomic commit.
+        Raises: StoreUnavailable, the outcome is unknown: call again with the same segment, later.
+        DocumentTooLarge, ChainTooLong: not even the last resort fits; calling again does not help.
+        """
+        waiting: Sequence[CostEvent] = unique_events(segment.events)
+        count = len(waiting)
+        found = 0
+        links: list[str] = []
+        for link in range(LINKS_MAX):
+            if not waiting:
+                return Stored(events=count - found, events_found=found, links=tuple(links))
+            path = segment_path(segment.account_id, segment.name, link)
+            portion = first_portion(waiting)
+            try:
+                self._create(path, segment, portion, also)
+            except AlreadyExists:
+                before = len(waiting)
+                waiting = self._missing_in(path, waiting)
+                found += before - len(waiting)
+            else:
+                waiting = waiting[len(portion) :]
+                links.append(path.rpartition("/")[2])
+        raise ChainTooLong(f"segment {segment.name} has {LINKS_MAX} links")
+
+    def event(self, account_id: str, request_id: str) -> CostEvent:
+        """The event of one call. Raises: NotFound, also for another account's call."""
+        query = Query(
+            collection=segments_collection(account_id), contains=("request_ids", request_id), limit=1
+        )
+        # A store failure passes to the caller: there is nothing else to read an event from.
+        for document in self._store.query(query):
+            for event in stored_events(document.fields):
+                if event.request_id == request_id:
+                    return event
+        raise NotFound("no such event")
+
+    def events(
+        self,
+        account_id: str,
+        *,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        filters: Mapping[str, Sequence[str]] | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
+    ) -> EventPage:
+        """A page of the account's events, newest first; `EventQuery` says what the arguments mean.
+
+        Raises: InvalidInput, with every complaint about them.
+        """
+        query = EventQuery(start=start, end=end, filters=filters or {}, cursor=cursor, limit=limit)
+        return page_of_events(self._store, account_id, query)
+
+    def _create(self, path: str, segment: Segment, events: Sequence[CostEvent], also: ExtraWrites) -> None:
+        document = Create(path, segment_fields(events, self._events_kept))
+        extra = also(events)
+        quarter = quarter_of(events[0].timestamp)
+        cells = rolled_up(events)
+        for write in self._shards.writes(segment.account_id, quarter, segment.name, cells):
+            try:
+                # An unknown outcome leaves at once; what the shard was to be told of new cells is forgotten.
+                results = self._store.commit([document, write.increment, *extra])
+            except DocumentTooLarge:
+                self._shards.not_applied(write)
+            except AlreadyExists:
+                self._shards.not_applied(write)
+                raise
+            else:
+                self._shards.applied(write, results[1].values)
+                return
+        raise DocumentTooLarge(f"no shard of {quarter:%Y-%m-%dT%H:%M}Z takes the commit")
+
+    def _missing_in(self, path: str, events: Sequence[CostEvent]) -> list[CostEvent]:
+        # Gone again means that its time was over: then so was that of its events, and the next link is free.
+        document = self._store.get(path)
+        stored = set(document.fields["request_ids"]) if document else set()
+        return [event for event in events if event.request_id not in stored]
