@@ -1,0 +1,176 @@
+"""Who is asking, and what they may do here.
+
+Every route declares what it needs with `needs`; a route that declares nothing serves nobody. There are two
+ways in, and one place that reads either: a key in `Authorization: Bearer mt_…`, or a person's session in a
+cookie. A request with an Authorization header is judged by that alone, whatever cookie comes with it.
+"""
+
+import hmac
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+from urllib.parse import urlsplit
+
+from flask import Flask, current_app, g, request
+
+from api_service.errors import Refused
+from api_service.services import Services, services
+from api_service.sessions import Session
+from metering.accounts import Account
+from metering.errors import Forbidden, NotFound, Unauthenticated
+from metering.keys import KeyRecord, Scope, is_well_formed_key
+
+Need = Literal["anyone", "read", "write"]
+View = TypeVar("View", bound=Callable[..., object])
+
+_HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?")
+_READING_METHODS = {"GET", "HEAD"}
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Who is asking: an account, by a key or by a person's session."""
+
+    account: Account
+    key: KeyRecord | None = None
+    session: Session | None = None
+    session_id: str = ""
+
+    @property
+    def account_id(self) -> str:
+        """The account that everything asked for must belong to."""
+        return self.account.account_id
+
+    def may(self, need: Need) -> bool:
+        """Whether the visitor has that right. A session has its person's, and all are owners as yet."""
+        return self.key is None or need in self.key.scopes
+
+
+def needs(need: Need, *, even_suspended: bool = False) -> Callable[[View], View]:
+    """Declare what a route needs: nobody in particular, or the right to read or to change.
+
+    A suspended account is served only on routes that say so.
+    """
+
+    def declare(view: View) -> View:
+        view.__dict__["need"] = need
+        view.__dict__["even_suspended"] = even_suspended
+        return view
+
+    return declare
+
+
+def visitor() -> Visitor:
+    """Who makes the present request; only on routes that need somebody."""
+    found: Visitor = g.visitor
+    return found
+
+
+def guard(app: Flask) -> None:
+    """Let no request reach its route without what the route needs."""
+    app.before_request(_check)
+
+
+def _check() -> None:
+    known = services()
+    _check_host(known)
+    if request.routing_exception is not None or request.endpoint is None:
+        return  # answered 404 or 405
+    view = current_app.view_functions[request.endpoint]
+    need: Need | None = getattr(view, "need", None)
+    if need is None:
+        raise Forbidden("this address is not open to anybody")
+    if need == "anyone":
+        _check_page(known, is_cookie_write=False)
+        return
+    g.visitor = _identified(known)
+    if g.visitor.session is not None and request.method not in _READING_METHODS:
+        _check_page(known, is_cookie_write=True)
+        _check_csrf_token(known, g.visitor)
+    if g.visitor.account.status == "suspended" and not getattr(view, "even_suspended", False):
+        raise Refused(403, "account_suspended", "this account is suspended; write to support")
+    if not g.visitor.may(need):
+        raise Refused(403, "scope_missing", f"this key lacks the scope {need}")
+
+
+def _check_host(known: Services) -> None:
+    host = request.headers.get("Host", "")
+    if not _HOST.fullmatch(host):
+        raise Refused(400, "bad_host", "the Host header is malformed")
+    names = known.settings.host_names
+    if names is not None and urlsplit(f"//{host}").hostname not in names:
+        raise Refused(400, "bad_host", "this service does not go by that name; see PUBLIC_URL")
+
+
+def _identified(known: Services) -> Visitor:
+    authorization = request.headers.getlist("Authorization")
+    if authorization:
+        return _by_key(known, authorization)
+    cookie = request.cookies.get(known.cookie_name)
+    if cookie is None:
+        raise Unauthenticated("send a key as `Authorization: Bearer mt_…`, or log in")
+    return _by_session(known, known.sessions.session_id_in(cookie))
+
+
+def _by_key(known: Services, authorization: list[str]) -> Visitor:
+    # One text for everything that is wrong with a key, so that an answer tells nothing about other keys.
+    unknown = Unauthenticated("this key is unknown, has expired or was revoked")
+    scheme, _, plain = authorization[0].partition(" ")
+    if len(authorization) > 1 or scheme.lower() != "bearer" or not is_well_formed_key(plain):
+        raise unknown
+    record = known.directory.key_by_plain(plain)
+    if record is None or not record.is_live(known.clock.now()):
+        raise unknown
+    account = known.directory.account(record.account_id)
+    if account is None:
+        raise unknown
+    known.directory.note_key_use(record.key_hash, known.clock.now())
+    return Visitor(account=account, key=record)
+
+
+def _by_session(known: Services, session_id: str) -> Visitor:
+    session = known.sessions.find(session_id)
+    account = known.directory.account(session.account_id)
+    if account is None or not known.people.has_place(session.person_id, session.account_id):
+        raise Unauthenticated("this session has ended; log in again")
+    return Visitor(account=account, session=session, session_id=session_id)
+
+
+def _check_page(known: Services, *, is_cookie_write: bool) -> None:
+    """Refuse what a page of somebody else makes a browser send. Programs send neither header."""
+    if request.method in _READING_METHODS:
+        return
+    origin = request.headers.get("Origin")
+    is_ours = origin in known.settings.origins or (origin is None and not is_cookie_write)
+    if not is_ours or request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
+        raise Refused(403, "foreign_origin", "only pages of this service may do this; see PUBLIC_URL")
+
+
+def _check_csrf_token(known: Services, asking: Visitor) -> None:
+    sent = request.headers.get("X-CSRF-Token", "")
+    expected = known.sessions.csrf_token(asking.session_id)
+    if not hmac.compare_digest(sent.encode(), expected.encode()):
+        raise Refused(403, "csrf_token_missing", "send the csrf_token of this log-in as X-CSRF-Token")
+
+
+def require_no_more_than_own(asking: Visitor, scopes: tuple[Scope, ...], team: str, app: str) -> None:
+    """A key manages only keys that may do no more than itself. A session manages all of its account's.
+
+    Raises: Forbidden.
+    """
+    own = asking.key
+    if own is None:
+        return
+    if not set(scopes) <= set(own.scopes):
+        raise Forbidden("a key manages no keys with more scopes than its own")
+    if (own.team and own.team != team) or (own.app and own.app != app):
+        raise Forbidden("a key that is pinned to a team or app manages only keys with the same pins")
+
+
+def owned_key(keys: list[KeyRecord], key_id: str) -> KeyRecord:
+    """The account's key of that id. Raises: NotFound, the same for another account's and for none's."""
+    for each in keys:
+        if each.key_id == key_id:
+            return each
+    raise NotFound("there is no such key")

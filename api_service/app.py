@@ -1,0 +1,129 @@
+"""The API as a Flask application: routes, what guards them, and the document that describes them.
+
+`create_app` puts it together from what it is handed; importing this opens nothing and reads nothing.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from flask import Flask, Request, Response
+from flask_openapi3.models.info import Info
+from flask_openapi3.models.security_scheme import SecurityScheme
+from flask_openapi3.openapi import OpenAPI
+from pydantic import ValidationError
+
+from api_service.access import guard, needs
+from api_service.answers import accompany, answer_fields
+from api_service.attempts import Attempts
+from api_service.bodies import StrictRequest
+from api_service.errors import ErrorView, answer_errors, invalid_fields
+from api_service.logs import ApiLog
+from api_service.passwords import Passwords
+from api_service.people import People
+from api_service.resources.accounts import accounts
+from api_service.resources.health import health
+from api_service.resources.keys import keys
+from api_service.resources.people import people
+from api_service.services import EXTENSION, Services
+from api_service.sessions import Sessions
+from api_service.settings import ApiSettings
+from metering.clock import Clock
+from metering.directory import Directory
+from metering.stores import DocumentStore
+
+STORE_CALL_SECONDS_MAX = 3.0  # what a person is made to wait for one answer of the store
+API_VERSION = "1"
+
+_ERRORS = (400, 401, 403, 404, 405, 409, 413, 415, 422, 429, 500, 503)
+_SECURITY: dict[str, SecurityScheme | dict[str, Any]] = {
+    "key": {"type": "http", "scheme": "bearer", "description": "A key with the scope read or write."},
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": "__Host-modeltrack_session",
+        "description": "Set by signing up and logging in. Writes also carry X-CSRF-Token, and come from a "
+        "page of this service. Over plain http the name is modeltrack_session.",
+    },
+}
+
+
+class ApiApp(OpenAPI):
+    """Flask with OpenAPI, reading requests strictly."""
+
+    request_class: type[Request] = StrictRequest
+
+
+def create_app(
+    settings: ApiSettings,
+    store: DocumentStore,
+    clock: Clock,
+    secret: bytes,
+    *,
+    log: ApiLog | None = None,
+    passwords: Passwords | None = None,
+) -> Flask:
+    """The application, ready to serve. `secret` is the deployment's own."""
+    app = ApiApp(
+        __name__,
+        info=Info(title="ModelTrack", version=API_VERSION),
+        security_schemes=_SECURITY,
+        responses=dict.fromkeys(_ERRORS, ErrorView),
+        validation_error_model=ErrorView,
+        validation_error_callback=_refuse,
+        doc_ui=False,
+        static_folder=None,
+    )
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.url_map.strict_slashes = True
+    app.url_map.merge_slashes = False
+    services = _services(settings, store, clock, secret, log=log, passwords=passwords)
+    app.extensions[EXTENSION] = services
+    accompany(app, clock, services.log, is_https=settings.is_https)
+    guard(app)
+    answer_errors(app, services.log)
+    for routes in (people, keys, accounts, health):
+        app.register_api(routes)
+    app.add_url_rule("/openapi.json", view_func=needs("anyone")(_describer(app)))
+    return app
+
+
+def _services(
+    settings: ApiSettings,
+    store: DocumentStore,
+    clock: Clock,
+    secret: bytes,
+    *,
+    log: ApiLog | None,
+    passwords: Passwords | None,
+) -> Services:
+    directory = Directory(store, clock, secret, timeout_seconds=STORE_CALL_SECONDS_MAX)
+    return Services(
+        settings=settings,
+        store=store,
+        clock=clock,
+        log=log or ApiLog(clock, settings.log_level),
+        directory=directory,
+        people=People(
+            store,
+            directory,
+            clock,
+            secret,
+            is_hosted=settings.is_hosted,
+            timeout_seconds=STORE_CALL_SECONDS_MAX,
+        ),
+        sessions=Sessions(store, clock, secret, timeout_seconds=STORE_CALL_SECONDS_MAX),
+        passwords=passwords or Passwords(),
+        attempts=Attempts(clock),
+    )
+
+
+def _refuse(error: ValidationError) -> None:
+    raise invalid_fields(error)
+
+
+def _describer(app: OpenAPI) -> Callable[[], Response]:
+    def describe() -> Response:
+        """Describe this API as OpenAPI 3.1."""
+        return answer_fields(app.api_doc)
+
+    return describe

@@ -1,0 +1,197 @@
+"""What the API answers when it does not do what was asked: one envelope, one table of statuses.
+
+    {"error": {"code", "message", "param", "retryable", "request_id", "details"}}
+
+`code` is for programs and never changes its meaning; `message` tells a person what to do next; `param` is
+the path of the field that is meant; `details` lists every complaint about the input, each with its own path.
+Nothing the caller sent is ever repeated, but for names of fields.
+"""
+
+from dataclasses import dataclass, field
+
+import msgspec
+from flask import Flask, Response, g
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+from werkzeug.exceptions import HTTPException
+
+from api_service.logs import ApiLog
+from metering.errors import (
+    AlreadyExists,
+    Conflict,
+    DocumentMissing,
+    DocumentTooLarge,
+    Forbidden,
+    InvalidInput,
+    MeteringError,
+    NotFound,
+    RevisionChanged,
+    StoreError,
+    Unauthenticated,
+)
+from metering.tags import normalised_tag
+
+RETRY_AFTER_SECONDS = 2
+COMPLAINTS_MAX = 50
+PARAM_CHARACTERS_MAX = 200
+
+
+class Complaint(msgspec.Struct, frozen=True):
+    """One thing wrong with the input: which field, and what would be right."""
+
+    param: str
+    message: str
+
+
+class ComplaintView(BaseModel):
+    """One thing wrong with the input: which field, and what would be right."""
+
+    param: str
+    message: str
+
+
+class ErrorFields(BaseModel):
+    """What went wrong, and what to do about it."""
+
+    code: str
+    message: str
+    param: str | None
+    retryable: bool
+    request_id: str
+    details: list[ComplaintView]
+
+
+class ErrorView(BaseModel):
+    """Every refusal and failure looks like this."""
+
+    error: ErrorFields
+
+
+@dataclass
+class Refused(MeteringError):
+    """A refusal of the API's own, as it will be answered."""
+
+    status: int
+    code: str
+    message: str
+    param: str | None = None
+    details: list[Complaint] = field(default_factory=list)
+    retry_after_seconds: int | None = None
+
+    def __str__(self) -> str:
+        return self.message
+
+
+# Kind of error → status and code. The first kind that matches counts.
+_KINDS: tuple[tuple[type[MeteringError], int, str], ...] = (
+    (InvalidInput, 422, "invalid_input"),
+    (Unauthenticated, 401, "unauthenticated"),
+    (Forbidden, 403, "forbidden"),
+    (NotFound, 404, "not_found"),
+    (Conflict, 409, "conflict"),
+    (AlreadyExists, 409, "conflict"),
+    (RevisionChanged, 409, "conflict"),
+    (DocumentMissing, 409, "conflict"),
+    (DocumentTooLarge, 422, "too_large"),
+    (StoreError, 503, "store_unavailable"),
+)
+
+_STORE_MESSAGES = {
+    "conflict": "this was changed by somebody else at the same moment; try again",
+    "too_large": "this is more than can be kept in one place; make it smaller",
+    "store_unavailable": "the database gave no answer in time, and this may or may not have happened; "
+    "look before you try again",
+}
+
+_HTTP_CODES: dict[int, tuple[str, str]] = {
+    400: ("bad_request", "the request is malformed"),
+    404: ("not_found", "there is nothing at this address"),
+    405: ("method_not_allowed", "this address does not know that method"),
+    413: ("body_too_large", "the body is larger than 1 MiB"),
+    414: ("address_too_long", "the address is too long"),
+    415: ("unsupported_media_type", "send the body as application/json, in UTF-8 and not compressed"),
+}
+
+
+def invalid_fields(error: ValidationError) -> Refused:
+    """The refusal that lists everything a model found wrong."""
+    complaints = [
+        Complaint(_param(each), _message(each))
+        for each in error.errors(include_url=False, include_input=False)
+    ]
+    return Refused(
+        status=422,
+        code="invalid_input",
+        message=complaints[0].message
+        if len(complaints) == 1
+        else "several fields are not right; see details",
+        param=complaints[0].param,
+        details=complaints[:COMPLAINTS_MAX],
+    )
+
+
+def refusal_of(error: Exception) -> Refused:
+    """How an error is answered. One that nobody foresaw is a 500 that says nothing of its cause."""
+    if isinstance(error, Refused):
+        return error
+    if isinstance(error, HTTPException):
+        status = error.code or 500
+        code, message = _HTTP_CODES.get(status, ("bad_request", "the request cannot be served"))
+        return Refused(status, code, message)
+    for kind, status, code in _KINDS:
+        if isinstance(error, kind):
+            return _of_kind(error, status, code)
+    return Refused(500, "internal_error", "something went wrong on our side; quote the request id to us")
+
+
+def _of_kind(error: MeteringError, status: int, code: str) -> Refused:
+    if isinstance(error, InvalidInput):
+        details = [Complaint(error.param or "", error.message)]
+        return Refused(status, code, error.message, error.param, details)
+    message = _STORE_MESSAGES[code] if isinstance(error, StoreError) else str(error)
+    return Refused(status, code, message, retry_after_seconds=RETRY_AFTER_SECONDS if status == 503 else None)
+
+
+def answer_errors(app: Flask, log: ApiLog) -> None:
+    """Answer every error of the application in the one envelope."""
+
+    def answer(error: Exception) -> Response:
+        refusal = refusal_of(error)
+        if refusal.status == 500:
+            log.broken(error)
+        response = _response(refusal)
+        if isinstance(error, HTTPException) and (allow := dict(error.get_headers()).get("Allow")):
+            response.headers["Allow"] = allow
+        return response
+
+    app.register_error_handler(Exception, answer)
+
+
+def _response(refusal: Refused) -> Response:
+    envelope = {
+        "error": {
+            "code": refusal.code,
+            "message": refusal.message,
+            "param": refusal.param,
+            "retryable": refusal.status in {429, 503},
+            "request_id": g.request_id,
+            "details": refusal.details,
+        }
+    }
+    response = Response(msgspec.json.encode(envelope), refusal.status, mimetype="application/json")
+    if refusal.retry_after_seconds is not None:
+        response.headers["Retry-After"] = str(refusal.retry_after_seconds)
+    if refusal.status == 401:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="ModelTrack"'
+    return response
+
+
+def _param(error: ErrorDetails) -> str:
+    path = ".".join(normalised_tag(str(each)) for each in error["loc"])
+    return path[:PARAM_CHARACTERS_MAX]
+
+
+def _message(error: ErrorDetails) -> str:
+    if error["type"] == "extra_forbidden":
+        return "there is no such field"
+    return error["msg"].removeprefix("Value error, ")

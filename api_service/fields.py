@@ -1,0 +1,120 @@
+"""The kinds of field that callers send, each with what it allows said in its refusal."""
+
+import re
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, WithJsonSchema
+
+from api_service.passwords import PASSWORD_CHARACTERS_MAX, PASSWORD_CHARACTERS_MIN
+from api_service.people import EMAIL_CHARACTERS_MAX, normalised_email
+from metering.tags import TAG_CHARACTERS_MAX
+
+NAME_CHARACTERS_MAX = 100
+DISTINCT_PASSWORD_CHARACTERS_MIN = 5
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+LATEST = datetime(2100, 1, 1, tzinfo=UTC)
+
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)")
+_UNIX_SECONDS = re.compile(r"\d{1,12}")
+_MOMENT_WANTED = (
+    "give a moment as RFC 3339 with its zone (2026-11-21T09:30:00Z; in a query, + is written %2B) "
+    "or as unix seconds, from the year 2000 to 2099"
+)
+
+
+class Input(BaseModel):
+    """What a caller sends. A field that we do not know is refused by its name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class View(BaseModel):
+    """What a caller gets."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _moment(value: Any) -> datetime:
+    moment = _from_text(value) if isinstance(value, str) else _from_unix(value)
+    if moment is None or not EARLIEST <= moment < LATEST:
+        raise ValueError(_MOMENT_WANTED)
+    return moment
+
+
+def _from_text(text: str) -> datetime | None:
+    if _UNIX_SECONDS.fullmatch(text):
+        return _from_unix(int(text))
+    if not _RFC_3339.fullmatch(text):
+        return None
+    try:
+        return datetime.fromisoformat(text.upper()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _from_unix(value: Any) -> datetime | None:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= LATEST.timestamp():
+        return None
+    return datetime.fromtimestamp(value, UTC)
+
+
+def _password(value: Any) -> str:
+    wanted = f"give a password of {PASSWORD_CHARACTERS_MIN} to {PASSWORD_CHARACTERS_MAX} characters"
+    if not isinstance(value, str) or not PASSWORD_CHARACTERS_MIN <= len(value) <= PASSWORD_CHARACTERS_MAX:
+        raise ValueError(wanted)
+    if len(set(value)) < DISTINCT_PASSWORD_CHARACTERS_MIN:
+        raise ValueError(f"{wanted}, at least {DISTINCT_PASSWORD_CHARACTERS_MIN} of them different")
+    return value
+
+
+def _email(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("give an e-mail address such as ada@example.com")  # noqa: TRY004 - pydantic wants it
+    return normalised_email(value)
+
+
+def decimal_between(least: int, most: int, places: int) -> BeforeValidator:
+    """A decimal number in that range with at most so many places, as text or as a JSON number."""
+    wanted = f"give a decimal number from {least} to {most} with at most {places} decimal places"
+
+    def read(value: Any) -> Decimal:
+        if isinstance(value, bool) or not isinstance(value, str | int | Decimal) or len(str(value)) > 40:
+            raise ValueError(wanted)
+        try:
+            number = Decimal(value)
+        except InvalidOperation as error:
+            raise ValueError(wanted) from error
+        if not number.is_finite() or not least <= number <= most or number != round(number, places):
+            raise ValueError(wanted)
+        return number
+
+    return BeforeValidator(read)
+
+
+def decimal_text(numerator: int, places: int) -> str:
+    """The integer divided by ten to the power of `places`, as an exact decimal text."""
+    return f"{Decimal(numerator).scaleb(-places).normalize():f}"
+
+
+Moment = Annotated[
+    datetime,
+    BeforeValidator(_moment),
+    WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "integer", "minimum": 0}]}),
+]
+Email = Annotated[
+    str,
+    BeforeValidator(_email),
+    WithJsonSchema({"type": "string", "format": "email", "maxLength": EMAIL_CHARACTERS_MAX}),
+]
+NewPassword = Annotated[
+    str,
+    BeforeValidator(_password),
+    WithJsonSchema(
+        {"type": "string", "minLength": PASSWORD_CHARACTERS_MIN, "maxLength": PASSWORD_CHARACTERS_MAX}
+    ),
+]
+Password = Annotated[str, StringConstraints(max_length=PASSWORD_CHARACTERS_MAX)]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=NAME_CHARACTERS_MAX)]
+Tag = Annotated[str, StringConstraints(strip_whitespace=True, max_length=TAG_CHARACTERS_MAX)]

@@ -1,0 +1,65 @@
+"""What the API writes about itself: one JSON line a request, from a closed list of fields.
+
+A line names the route, never the address that was asked for, and never a body, a header, a key, an e-mail
+address or the text of an exception: those may hold what a caller sent.
+"""
+
+import sys
+import traceback
+from typing import TextIO
+
+import msgspec
+
+from metering.clock import Clock
+
+LEVELS = ("debug", "info", "warn", "error")
+FRAMES_MAX = 20
+
+
+class RequestLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One request that was answered."""
+
+    request_id: str
+    method: str
+    route: str
+    status: int
+    duration_ms: int
+    account_id: str = ""
+    person_id: str = ""
+    key_id: str = ""
+
+
+class ApiLog:
+    """Writes JSON lines at or above a level."""
+
+    def __init__(self, clock: Clock, level: str = "info", stream: TextIO | None = None) -> None:
+        self._clock = clock
+        self._least = LEVELS.index(level)
+        self._stream = stream
+
+    def answered(self, line: RequestLine) -> None:
+        """A request was answered."""
+        level = "error" if line.status >= 500 else "info"
+        self._write(level, "answered", msgspec.to_builtins(line))
+
+    def broken(self, error: BaseException) -> None:
+        """Something happened that nobody foresaw: its kind and where, without its words."""
+        frames = traceback.extract_tb(error.__traceback__)[-FRAMES_MAX:]
+        where = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
+        self._write("error", "broken", {"kind": type(error).__qualname__, "where": where})
+
+    def caution(self, what: str) -> None:
+        """An operator should know this; `what` is a sentence of ours."""
+        self._write("warn", what, {})
+
+    def note(self, what: str) -> None:
+        """Worth a line; `what` is a sentence of ours."""
+        self._write("info", what, {})
+
+    def _write(self, level: str, event: str, fields: dict[str, object]) -> None:
+        if LEVELS.index(level) < self._least:
+            return
+        line = {"at": self._clock.now(), "level": level, "event": event, **fields}
+        stream = self._stream or sys.stderr
+        stream.write(msgspec.json.encode(line).decode() + "\n")
+        stream.flush()

@@ -1,0 +1,37 @@
+"""The composition root: settings, store, application, server. The only place here that chooses a database."""
+
+import sys
+
+from flask import Flask
+
+from api_service.app import create_app
+from api_service.logs import ApiLog
+from api_service.server import Server
+from api_service.settings import ApiSettings
+from metering.clock import SystemClock
+from metering.opening import open_store
+from metering.settings import SettingsRefused, deployment_secret
+
+EXIT_REFUSED = 2
+
+
+def main() -> int:
+    """Serve until told to stop; gives the exit code."""
+    try:
+        settings = ApiSettings()
+        secret = deployment_secret(settings)
+    except SettingsRefused as refused:
+        sys.stderr.write("The API service does not start:\n" + "\n".join(refused.complaints) + "\n")
+        return EXIT_REFUSED
+    clock = SystemClock()
+    log = ApiLog(clock, settings.log_level)
+    if not settings.is_https:
+        log.caution("PUBLIC_URL is not https: session cookies travel readable, so keep to this machine")
+
+    def load() -> Flask:
+        return create_app(settings, open_store(settings.store_url), clock, secret, log=log)
+
+    host = f"[{settings.api_host}]" if ":" in settings.api_host else settings.api_host
+    log.note(f"serving on http://{host}:{settings.port}")
+    Server(load, f"{host}:{settings.port}", settings.api_threads).run()
+    return 0

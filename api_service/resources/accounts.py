@@ -1,0 +1,308 @@
+"""The account and its settings."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Literal, Self
+
+import msgspec
+from flask import Response
+from flask_openapi3.blueprint import APIBlueprint
+from flask_openapi3.models.tag import Tag
+from pydantic import Field, StrictBool, StringConstraints, model_validator
+
+from api_service.access import needs, visitor
+from api_service.answers import answer
+from api_service.fields import Input, Moment, Name, View, decimal_between, decimal_text
+from api_service.services import services
+from metering.accounts import (
+    Account,
+    AccountSettings,
+    AccountStatus,
+    PriceOverride,
+    PriceSettings,
+    UnitPrices,
+)
+from metering.errors import InvalidInput
+from metering.events import Provider
+from metering.tags import normalised_tag
+
+OVERRIDES_MAX = 200
+MAPPED_NAMES_MAX = 200
+USD_PER_MILLION_MAX = 1_000_000
+PER_MILLION_PLACES = 6  # a picodollar a token is a millionth of a dollar a million tokens
+PER_THOUSAND_PLACES = 9
+PERCENT_PLACES = 2
+
+accounts = APIBlueprint(
+    "accounts", __name__, abp_tags=[Tag(name="account")], abp_security=[{"key": []}, {"session": []}]
+)
+
+ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,199}$")]
+DeploymentName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+ProfileName = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^arn:aws[a-z-]{0,20}:bedrock:[a-z0-9-]{1,30}:[0-9]{12}:"
+        r"(application-)?inference-profile/[A-Za-z0-9.:_-]{1,128}$"
+    ),
+]
+UsdPerMillion = Annotated[Decimal, decimal_between(0, USD_PER_MILLION_MAX, PER_MILLION_PLACES)]
+UsdPerThousand = Annotated[Decimal, decimal_between(0, USD_PER_MILLION_MAX, PER_THOUSAND_PLACES)]
+Percent = Annotated[Decimal, decimal_between(0, 100, PERCENT_PLACES)]
+
+
+class CacheFields(Input):
+    """Answering repeats from memory. `enabled` null follows the deployment."""
+
+    enabled: StrictBool | None = None
+    temperature: Literal["any", "zero"] | None = None
+
+
+class UnitPriceFields(Input):
+    """Prices in US dollars, exact decimals; null keeps the list price of that unit."""
+
+    input_usd_per_million: UsdPerMillion | None = None
+    output_usd_per_million: UsdPerMillion | None = None
+    cache_read_usd_per_million: UsdPerMillion | None = None
+    cache_write_5m_usd_per_million: UsdPerMillion | None = None
+    cache_write_1h_usd_per_million: UsdPerMillion | None = None
+    server_tool_call_usd_per_thousand: UsdPerThousand | None = None
+
+
+class OverrideFields(Input):
+    """A negotiated price of one model, or a discount on the list price; `model` "*" is every model."""
+
+    provider: Provider
+    model: Literal["*"] | ModelName = "*"
+    prices: UnitPriceFields | None = None
+    discount_percent: Percent | None = None
+    starts_at: Moment | None = None
+    ends_at: Moment | None = None
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        if (self.prices is None) == (self.discount_percent is None):
+            raise ValueError("give either prices or discount_percent")
+        if self.starts_at and self.ends_at and self.starts_at >= self.ends_at:
+            raise ValueError("ends_at lies after starts_at")
+        return self
+
+
+class PriceFields(Input):
+    """How calls are priced. `overrides` replaces the whole list."""
+
+    unpriced: Literal["allow", "refuse"] = "allow"
+    overrides: list[OverrideFields] = Field(default_factory=list, max_length=OVERRIDES_MAX)
+
+
+class AzureFields(Input):
+    """The Azure resource's name, and the model behind each deployment; `deployments` replaces all of them."""
+
+    resource: Annotated[str, StringConstraints(pattern=r"^([a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?)?$")] = ""
+    deployments: dict[DeploymentName, ModelName] = Field(default_factory=dict, max_length=MAPPED_NAMES_MAX)
+
+
+class BedrockFields(Input):
+    """The AWS region, and the model behind each inference profile; `inference_profiles` replaces them all."""
+
+    region: Annotated[str, StringConstraints(pattern=r"^([a-z]{2}(-[a-z]{2,12}){1,3}-[0-9]{1,2})?$")] = ""
+    inference_profiles: dict[ProfileName, ModelName] = Field(
+        default_factory=dict, max_length=MAPPED_NAMES_MAX
+    )
+
+
+class AccountPatch(Input):
+    """What to change of the account. Fields that are left out stay as they are, at every level."""
+
+    name: Name = ""
+    cache: CacheFields = CacheFields()
+    prices: PriceFields = PriceFields()
+    azure: AzureFields = AzureFields()
+    bedrock: BedrockFields = BedrockFields()
+
+
+class CacheView(View):
+    """Answering repeats from memory."""
+
+    enabled: bool | None
+    temperature: Literal["any", "zero"] | None
+
+
+class UnitPricesView(View):
+    """Prices in US dollars, exact decimals as text."""
+
+    input_usd_per_million: str | None
+    output_usd_per_million: str | None
+    cache_read_usd_per_million: str | None
+    cache_write_5m_usd_per_million: str | None
+    cache_write_1h_usd_per_million: str | None
+    server_tool_call_usd_per_thousand: str | None
+
+
+class OverrideView(View):
+    """A negotiated price, or a discount on the list price."""
+
+    provider: str
+    model: str
+    prices: UnitPricesView | None
+    discount_percent: str | None
+    starts_at: datetime | None
+    ends_at: datetime | None
+
+
+class PricesView(View):
+    """How calls are priced."""
+
+    unpriced: Literal["allow", "refuse"]
+    overrides: list[OverrideView]
+
+
+class AzureView(View):
+    """The Azure resource's name, and the model behind each deployment."""
+
+    resource: str
+    deployments: dict[str, str]
+
+
+class BedrockView(View):
+    """The AWS region, and the model behind each inference profile."""
+
+    region: str
+    inference_profiles: dict[str, str]
+
+
+class AccountView(View):
+    """The account and its settings."""
+
+    id: str
+    name: str
+    status: AccountStatus
+    created_at: datetime
+    cache: CacheView
+    prices: PricesView
+    azure: AzureView
+    bedrock: BedrockView
+
+
+@accounts.get("/v1/account", responses={200: AccountView})
+@needs("read")
+def show_account() -> Response:
+    """Show the account and its settings."""
+    return answer(account_view(visitor().account))
+
+
+@accounts.patch("/v1/account", responses={200: AccountView})
+@needs("write")
+def change_account(body: AccountPatch) -> Response:
+    """Change the account's name and settings.
+
+    A merge by fields: what is left out stays. Lists and name-to-model mappings are replaced whole. Every
+    instance of the proxy works by the new settings within a second.
+    """
+    known = services()
+    changed = known.directory.change_account(visitor().account_id, lambda account: patched(account, body))
+    return answer(account_view(changed))
+
+
+def patched(account: Account, patch: AccountPatch) -> Account:
+    """The account with the patch's fields in place of its own. Raises: InvalidInput."""
+    settings = account.settings
+    return msgspec.structs.replace(
+        account,
+        name=_visible_name(patch.name) if "name" in patch.model_fields_set else account.name,
+        settings=AccountSettings(
+            cache=msgspec.structs.replace(settings.cache, **_given(patch.cache)),
+            prices=_patched_prices(settings.prices, patch.prices),
+            azure=msgspec.structs.replace(settings.azure, **_given(patch.azure)),
+            bedrock=msgspec.structs.replace(settings.bedrock, **_given(patch.bedrock)),
+        ),
+    )
+
+
+def account_view(account: Account) -> AccountView:
+    """The account as the API shows it."""
+    settings = account.settings
+    return AccountView(
+        id=account.account_id,
+        name=account.name,
+        status=account.status,
+        created_at=account.created_at,
+        cache=CacheView(**msgspec.structs.asdict(settings.cache)),
+        prices=PricesView(
+            unpriced=settings.prices.unpriced,
+            overrides=[_override_view(each) for each in settings.prices.overrides],
+        ),
+        azure=AzureView(**msgspec.structs.asdict(settings.azure)),
+        bedrock=BedrockView(**msgspec.structs.asdict(settings.bedrock)),
+    )
+
+
+def _visible_name(name: str) -> str:
+    visible = normalised_tag(name)
+    if not visible:
+        raise InvalidInput("give the account a name that can be seen", "name")
+    return visible
+
+
+def _given(fields: Input) -> dict[str, object]:
+    return {name: getattr(fields, name) for name in fields.model_fields_set}
+
+
+def _patched_prices(prices: PriceSettings, patch: PriceFields) -> PriceSettings:
+    given = _given(patch)
+    if "overrides" in given:
+        given["overrides"] = tuple(_override(each) for each in patch.overrides)
+    return msgspec.structs.replace(prices, **given)
+
+
+def _override(fields: OverrideFields) -> PriceOverride:
+    return PriceOverride(
+        provider=fields.provider,
+        model=fields.model,
+        prices=None if fields.prices is None else _unit_prices(fields.prices),
+        discount_basis_points=int((fields.discount_percent or Decimal(0)).scaleb(PERCENT_PLACES)),
+        starts_at=fields.starts_at,
+        ends_at=fields.ends_at,
+    )
+
+
+# Field at the API → field of the domain, and how many decimal places the API's unit lies above picodollars.
+_PRICE_FIELDS = {
+    "input_usd_per_million": ("input_picodollars", PER_MILLION_PLACES),
+    "output_usd_per_million": ("output_picodollars", PER_MILLION_PLACES),
+    "cache_read_usd_per_million": ("cache_read_picodollars", PER_MILLION_PLACES),
+    "cache_write_5m_usd_per_million": ("cache_write_5m_picodollars", PER_MILLION_PLACES),
+    "cache_write_1h_usd_per_million": ("cache_write_1h_picodollars", PER_MILLION_PLACES),
+    "server_tool_call_usd_per_thousand": ("server_tool_call_picodollars", PER_THOUSAND_PLACES),
+}
+
+
+def _unit_prices(fields: UnitPriceFields) -> UnitPrices:
+    made: dict[str, int] = {}
+    for shown, (kept, places) in _PRICE_FIELDS.items():
+        price: Decimal | None = getattr(fields, shown)
+        if price is not None:
+            made[kept] = int(price.scaleb(places))
+    return UnitPrices(**made)
+
+
+def _override_view(override: PriceOverride) -> OverrideView:
+    prices = override.prices
+    return OverrideView(
+        provider=override.provider,
+        model=override.model,
+        prices=None if prices is None else UnitPricesView(**_unit_prices_shown(prices)),
+        discount_percent=decimal_text(override.discount_basis_points, PERCENT_PLACES)
+        if prices is None
+        else None,
+        starts_at=override.starts_at,
+        ends_at=override.ends_at,
+    )
+
+
+def _unit_prices_shown(prices: UnitPrices) -> dict[str, str | None]:
+    shown: dict[str, str | None] = {}
+    for name, (kept, places) in _PRICE_FIELDS.items():
+        amount: int | None = getattr(prices, kept)
+        shown[name] = None if amount is None else decimal_text(amount, places)
+    return shown

@@ -1,0 +1,169 @@
+"""Keys: shown once, listed without themselves, rotated, revoked."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from flask import Response
+from flask_openapi3.blueprint import APIBlueprint
+from flask_openapi3.models.tag import Tag as DocTag
+from pydantic import Field
+
+from api_service.access import needs, owned_key, require_no_more_than_own, visitor
+from api_service.answers import answer, nothing
+from api_service.fields import Input, Moment, Tag, View
+from api_service.services import services
+from metering.directory import KEY_ADDRESSES_MAX, KeyTerms
+from metering.keys import SCOPES, KeyKind, KeyRecord, Scope
+
+keys = APIBlueprint(
+    "keys", __name__, abp_tags=[DocTag(name="keys")], abp_security=[{"key": []}, {"session": []}]
+)
+
+Network = Annotated[str, Field(min_length=2, max_length=64)]
+
+
+class NewKey(Input):
+    """What the key is to be.
+
+    `header` keys are sent as a header; an `ingress` id stands in the address, for clients that can set no
+    header: it has the scope `proxy` only and may be limited to `addresses` (networks in CIDR form). `team`
+    and `app`, where given, win over what callers say.
+    """
+
+    kind: KeyKind = "header"
+    name: Tag = ""
+    scopes: list[Scope] = Field(default=["proxy"], min_length=1, max_length=len(SCOPES))
+    team: Tag = ""
+    app: Tag = ""
+    deployment: Tag = "default"
+    addresses: list[Network] = Field(default_factory=list, max_length=KEY_ADDRESSES_MAX)
+    expires_at: Moment | None = None
+
+
+class KeyPath(Input):
+    """Which key."""
+
+    key_id: str
+
+
+class KeyView(View):
+    """A key without itself. `hint` is its last four characters."""
+
+    id: str
+    kind: KeyKind
+    name: str
+    hint: str
+    status: Literal["live", "expired", "revoked"]
+    scopes: list[Scope]
+    team: str
+    app: str
+    deployment: str
+    addresses: list[str]
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+    replaces: str | None
+
+
+class MadeKeyView(KeyView):
+    """A key just made: `key` is never to be had again. `url` is an ingress id's base address."""
+
+    key: str
+    url: str | None
+
+
+class KeysView(View):
+    """All keys that are known of the account, newest first."""
+
+    data: list[KeyView]
+    has_more: bool
+    next_page: str | None
+
+
+@keys.get("/v1/keys", responses={200: KeysView})
+@needs("read")
+def list_keys() -> Response:
+    """List the keys, without themselves."""
+    known = services()
+    now = known.clock.now()
+    data = [
+        KeyView.model_validate(_shown(each, now)) for each in known.directory.keys_of(visitor().account_id)
+    ]
+    return answer(KeysView(data=data, has_more=False, next_page=None))
+
+
+@keys.post("/v1/keys", responses={201: MadeKeyView})
+@needs("write")
+def create_key(body: NewKey) -> Response:
+    """Create a key. The answer is the only place where it is ever shown."""
+    known = services()
+    terms = KeyTerms(
+        kind=body.kind,
+        name=body.name,
+        scopes=tuple(dict.fromkeys(body.scopes)),
+        team=body.team,
+        app=body.app,
+        deployment=body.deployment,
+        addresses=tuple(body.addresses),
+        expires_at=body.expires_at,
+    )
+    require_no_more_than_own(visitor(), terms.scopes, terms.team, terms.app)
+    return _made(*known.directory.create_key(visitor().account_id, terms))
+
+
+@keys.post("/v1/keys/<key_id>/rotate", responses={201: MadeKeyView})
+@needs("write")
+def rotate_key(path: KeyPath) -> Response:
+    """Replace a key by a new one on the same terms. The old one works one hour longer."""
+    account_id = visitor().account_id
+    _require_manageable(path.key_id)
+    return _made(*services().directory.rotate_key(account_id, path.key_id))
+
+
+@keys.delete("/v1/keys/<key_id>", responses={204: None})
+@needs("write")
+def revoke_key(path: KeyPath) -> Response:
+    """Revoke a key at once, together with any older key that it replaced."""
+    _require_manageable(path.key_id)
+    services().directory.revoke_key(visitor().account_id, path.key_id)
+    return nothing()
+
+
+def _require_manageable(key_id: str) -> None:
+    key = owned_key(services().directory.keys_of(visitor().account_id), key_id)
+    require_no_more_than_own(visitor(), key.scopes, key.team, key.app)
+
+
+def _made(plain: str, record: KeyRecord) -> Response:
+    known = services()
+    url = f"{known.settings.proxy_public_url.rstrip('/')}/ws/{plain}" if record.kind == "ingress" else None
+    return answer(
+        MadeKeyView.model_validate({**_shown(record, known.clock.now()), "key": plain, "url": url}), 201
+    )
+
+
+def _shown(record: KeyRecord, now: datetime) -> dict[str, object]:
+    return {
+        "id": record.key_id,
+        "kind": record.kind,
+        "name": record.name,
+        "hint": record.hint,
+        "status": _status(record, now),
+        "scopes": list(record.scopes),
+        "team": record.team,
+        "app": record.app,
+        "deployment": record.deployment,
+        "addresses": list(record.addresses),
+        "created_at": record.created_at,
+        "expires_at": record.expires_at,
+        "revoked_at": record.revoked_at,
+        "last_used_at": record.last_used_at,
+        "replaces": record.replaces or None,
+    }
+
+
+def _status(record: KeyRecord, now: datetime) -> Literal["live", "expired", "revoked"]:
+    if record.revoked_at is not None:
+        return "revoked"
+    return "live" if record.is_live(now) else "expired"

@@ -1,0 +1,43 @@
+"""What routes work with, put together once in `app.create_app` and found through the application."""
+
+from dataclasses import dataclass
+
+from flask import current_app
+
+from api_service.attempts import Attempts
+from api_service.logs import ApiLog
+from api_service.passwords import Passwords
+from api_service.people import People
+from api_service.sessions import Sessions
+from api_service.settings import ApiSettings
+from metering.clock import Clock
+from metering.directory import Directory
+from metering.stores import DocumentStore
+
+EXTENSION = "modeltrack"
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything a route may need."""
+
+    settings: ApiSettings
+    store: DocumentStore
+    clock: Clock
+    log: ApiLog
+    directory: Directory
+    people: People
+    sessions: Sessions
+    passwords: Passwords
+    attempts: Attempts
+
+    @property
+    def cookie_name(self) -> str:
+        """The session cookie's name. `__Host-` makes browsers insist on https and on this host alone."""
+        return "__Host-modeltrack_session" if self.settings.is_https else "modeltrack_session"
+
+
+def services() -> Services:
+    """What the present request's application was made with."""
+    found: Services = current_app.extensions[EXTENSION]
+    return found

@@ -1,0 +1,84 @@
+"""What the API service is told by its environment, read once at start (docs/settings.md)."""
+
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import Field
+
+from metering.settings import DeploymentSettings
+
+LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
+
+
+class ApiSettings(DeploymentSettings):
+    """The API service's settings. Field names are environment names.
+
+    `public_url` is where browsers reach this service: it decides the cookie's form and which origins may
+    write. `proxy_public_url` is where callers reach the proxy: ingress addresses are shown under it.
+    """
+
+    api_host: str = "127.0.0.1"
+    port: int = Field(default=3001, ge=1, le=65535)
+    public_url: str = ""
+    proxy_public_url: str = "http://127.0.0.1:8080"
+    api_threads: int = Field(default=16, ge=2, le=256)
+
+    @property
+    def base_url(self) -> str:
+        """Where browsers reach this service, without a trailing slash."""
+        return self.public_url.rstrip("/") or f"http://127.0.0.1:{self.port}"
+
+    @property
+    def is_https(self) -> bool:
+        """Whether browsers come over https, so that cookies are Secure."""
+        return self.base_url.startswith("https://")
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """The origins whose pages may write here: our own, by each name of this machine if that is it."""
+        parts = urlsplit(self.base_url)
+        names = LOOPBACK_NAMES if parts.hostname in LOOPBACK_NAMES else (parts.hostname or "",)
+        return frozenset(_origin(parts, name) for name in names)
+
+    @property
+    def host_names(self) -> frozenset[str] | None:
+        """The host names that requests may carry; None: any.
+
+        A service on a loopback address takes no other name than its own: a page elsewhere could else let its
+        own name point here, and speak to us as if it were ours.
+        """
+        if self.api_host not in LOOPBACK_NAMES:
+            return None
+        return frozenset({*LOOPBACK_NAMES, urlsplit(self.base_url).hostname or ""})
+
+    @property
+    def forwarding_hops(self) -> int:
+        """How many front ends of ours append to X-Forwarded-For. Hosted: the platform's one."""
+        return 1 if self.is_hosted else 0
+
+    def complaints(self) -> list[str]:
+        """What does not fit together, one line each."""
+        found = super().complaints()
+        for name in ("public_url", "proxy_public_url"):
+            address = getattr(self, name)
+            if address and not _is_base_url(address):
+                found.append(
+                    f"{name.upper()}: give scheme and host only, for example https://api.example.com"
+                )
+        if self.is_hosted and not self.is_https:
+            found.append("PUBLIC_URL: hosted, give the https:// address under which browsers reach the API")
+        return found
+
+
+def _is_base_url(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+        _ = parts.port  # raises where it is no number
+    except ValueError:
+        return False
+    is_bare = not (parts.query or parts.fragment or parts.username or parts.path.strip("/"))
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and is_bare
+
+
+def _origin(parts: SplitResult, name: str) -> str:
+    host = f"[{name}]" if ":" in name else name
+    return f"{parts.scheme}://{host}:{parts.port}" if parts.port else f"{parts.scheme}://{host}"
