@@ -7,6 +7,7 @@ A mistake of ours (a float, a path of foreign text, too many writes) is a ValueE
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from metering.stores import (
     DOCUMENT_BYTES_MAX,
     DOCUMENT_TRANSFORMS_MAX,
     Create,
+    Delete,
     FieldPath,
     Fields,
     Increment,
@@ -33,7 +35,7 @@ INTEGER_MAX = 2**63 - 1
 NESTING_MAX = 20
 NAME_BYTES_MAX = 1_500
 STORED_DOCUMENT_BYTES_MAX = 1_048_576  # the limit that increments and updates of a stored document may reach
-QUERY_DOCUMENTS_MAX = 1_000
+READ_DOCUMENTS_MAX = 1_000
 
 # What a write weighs beside its fields: the project, the database and the frames of the wire format.
 _WRITE_OVERHEAD_BYTES = 160
@@ -77,6 +79,14 @@ def _check_id(part: str, path: str) -> None:
         raise ValueError(f"not a path of ours: {path!r}; ids come from metering.ids or are hashes")
 
 
+def check_paths(paths: Sequence[str]) -> None:
+    """Raises: ValueError when one of the paths is none of ours, or when there are too many."""
+    if len(paths) > READ_DOCUMENTS_MAX:
+        raise ValueError(f"{len(paths)} documents in one reading; {READ_DOCUMENTS_MAX} are the most")
+    for path in paths:
+        location(path)
+
+
 def check_query(query: Query) -> None:
     """Raises: ValueError when the query uses a field that is not indexed there, or has no bound."""
     check_collection(query.collection)
@@ -84,13 +94,13 @@ def check_query(query: Query) -> None:
     used = [*query.equal, *([query.contains[0]] if query.contains else ())]
     if query.order_by is not None:
         used.append(query.order_by)
-    elif query.at_least is not None or query.below is not None:
-        raise ValueError("a range is over the field of order_by; name it")
+    elif query.descending or query.at_least is not None or query.below is not None:
+        raise ValueError("a range or a descending order is over the field of order_by; name it")
     foreign = [name for name in used if name not in indexed]
     if foreign:
         raise ValueError(f"not indexed in {query.collection!r}: {', '.join(foreign)}")
-    if not 1 <= query.limit <= QUERY_DOCUMENTS_MAX:
-        raise ValueError(f"a query asks for 1 to {QUERY_DOCUMENTS_MAX} documents")
+    if not 1 <= query.limit <= READ_DOCUMENTS_MAX:
+        raise ValueError(f"a query asks for 1 to {READ_DOCUMENTS_MAX} documents")
 
 
 def check_commit(writes: Sequence[Write]) -> None:
@@ -99,14 +109,30 @@ def check_commit(writes: Sequence[Write]) -> None:
         raise ValueError("a commit has at least one write")
     if len(writes) > COMMIT_WRITES_MAX:
         raise ValueError(f"{len(writes)} writes in one commit; {COMMIT_WRITES_MAX} are the most")
-    transforms: dict[str, int] = {}
-    weight = 0
-    for write in writes:
-        weight += _checked_weight(write)
-        if isinstance(write, Increment):
-            transforms[write.path] = transforms.get(write.path, 0) + len(write.amounts)
+    weight = commit_bytes(writes)
     if weight > COMMIT_BYTES_MAX:
         raise ValueError(f"a commit of {weight} bytes; {COMMIT_BYTES_MAX} are the most")
+    _check_order(writes)
+    _check_transforms(writes)
+
+
+def _check_order(writes: Sequence[Write]) -> None:
+    """What Firestore does with these would depend on more than the documents, so nobody may ask for it."""
+    before: dict[str, Write] = {}
+    for write in writes:
+        earlier = before.get(write.path)
+        if isinstance(earlier, Delete):
+            raise ValueError("a delete is the last write of its document in a commit")  # noqa: TRY004 - of order
+        if earlier is not None and getattr(write, "if_revision", None) is not None:
+            raise ValueError("a revision is demanded by the first write of its document in a commit")
+        before[write.path] = write
+
+
+def _check_transforms(writes: Sequence[Write]) -> None:
+    transforms: Counter[str] = Counter()
+    for write in writes:
+        if isinstance(write, Increment):
+            transforms[write.path] += len(write.amounts)
     most = max(transforms.values(), default=0)
     if most > DOCUMENT_TRANSFORMS_MAX:
         raise ValueError(f"{most} increments on one document; {DOCUMENT_TRANSFORMS_MAX} are the most")

@@ -28,7 +28,11 @@ def open_store(url: str) -> DocumentStore:
         return sqlite.open_store(Path(url.removeprefix(_SQLITE)))
     found = _FIRESTORE.fullmatch(url)
     if found:
-        from metering import firestore  # noqa: PLC0415 - only the chosen store is loaded, gRPC is heavy
+        # Only the chosen store is loaded; gRPC is heavy.
+        from metering import firestore  # noqa: PLC0415 - see above
+        from metering.firestore.settings import emulator_address  # noqa: PLC0415 - see above
 
-        return firestore.open_store(found[1], found[2] or DEFAULT_DATABASE)
+        return firestore.open_store(
+            found[1], found[2] or DEFAULT_DATABASE, emulator_address=emulator_address()
+        )
     raise ValueError("a store's address is sqlite:///<file> or firestore://<project>[/<database>]")

@@ -29,7 +29,7 @@ STORE_TIMEOUT_SECONDS = 10.0
 
 
 class Document(msgspec.Struct, frozen=True):
-    """A stored document. `revision` is opaque; it changes with every write of the document."""
+    """A stored document. `revision` is opaque; it changes whenever a write changes the document."""
 
     path: str
     fields: dict[str, Any]
@@ -67,7 +67,9 @@ class Update(msgspec.Struct, frozen=True):
 class Increment(msgspec.Struct, frozen=True):
     """Add integers to fields, making document and fields (from 0) where missing; `merge` sets fields beside.
 
-    The result holds the value of each field after the increment, in the order of `amounts`.
+    A field that holds something else than an integer counts as missing, and so does something else than a
+    mapping on the way to it; a sum stays within 64 bits. The result holds the value of each field after the
+    increment, in the order of `amounts`.
     """
 
     path: str
@@ -97,7 +99,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     `equal` and `contains` (an element of an array field) narrow; `order_by` with `at_least` (inclusive) and
     `below` (exclusive) ranges over one field, ties ordered by document id in the same direction.
     `after` continues behind a (value, document id) of an earlier page. Without `order_by` the order is by id
-    and `after` is ("", document id).
+    ascending and `after` is ("", document id).
     """
 
     collection: str
@@ -135,9 +137,11 @@ class DocumentStore(Protocol):
     ) -> list[WriteResult]:
         """Apply all writes or none; one result a write, in order. Serialised per document.
 
-        A document may stand in several writes of a commit: they apply in order.
+        A document may stand in several writes of a commit: they apply in order. Only the first of them may
+        demand a revision, and a delete is the last.
         Raises: AlreadyExists, DocumentMissing, RevisionChanged, DocumentTooLarge: nothing was applied.
-        StoreUnavailable: the outcome is unknown.
+        StoreUnavailable: the outcome is unknown. ValueError: the commit breaks a limit above, or holds
+        what no document may hold (`metering.documents`); nothing was sent.
         """
 
     def close(self) -> None:

@@ -1,12 +1,46 @@
-"""What many tests stand on: a store of their own."""
+"""What many tests stand on: a store of their own, of either kind."""
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from metering.opening import open_store
+from demo.emulator import EmulatorMissing, running_emulator
+from metering import firestore
+from metering.opening import DEFAULT_DATABASE, open_store
 from metering.stores import DocumentStore
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def emulator() -> Iterator[str]:
+    """The address of the Firestore emulator: one for each process that runs tests, under our own rules.
+
+    FIRESTORE_EMULATOR_HOST names it from then on, for stores opened by their address and for processes
+    that a test starts.
+    """
+    try:
+        with running_emulator(ROOT / "firestore.rules") as address, pytest.MonkeyPatch.context() as patch:
+            patch.setenv("FIRESTORE_EMULATOR_HOST", address)
+            yield address
+    except EmulatorMissing as missing:
+        pytest.fail(str(missing), pytrace=False)
+
+
+@pytest.fixture
+def firestore_project() -> str:
+    """A project that no other test has used: the emulator keeps projects apart."""
+    return f"demo-{uuid.uuid4().hex[:20]}"
+
+
+@pytest.fixture
+def firestore_store(emulator: str, firestore_project: str) -> Iterator[DocumentStore]:
+    """An empty store on the emulator."""
+    store = firestore.open_store(firestore_project, DEFAULT_DATABASE, emulator_address=emulator)
+    yield store
+    store.close()
 
 
 @pytest.fixture
@@ -17,7 +51,7 @@ def sqlite_store(tmp_path: Path) -> Iterator[DocumentStore]:
     store.close()
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "firestore"])
 def store(request: pytest.FixtureRequest) -> DocumentStore:
     """An empty store; the test runs once on each kind."""
     found: DocumentStore = request.getfixturevalue(f"{request.param}_store")

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from metering.documents import check_commit, check_query, location
+from metering.documents import check_commit, check_paths, check_query, location
 from metering.errors import StoreUnavailable
 from metering.sqlite.file import connect, prepare
 from metering.sqlite.querying import statement
@@ -61,12 +61,14 @@ class SqliteStore:
         self, paths: Sequence[str], *, timeout_seconds: float = STORE_TIMEOUT_SECONDS
     ) -> dict[str, Document]:
         """Those of the documents that exist, by path."""
+        check_paths(paths)
         places = json.dumps([location(path) for path in dict.fromkeys(paths)])
         with self._connection(timeout_seconds) as connection:
             rows = connection.execute(
                 "SELECT documents.collection || '/' || documents.id, fields, revision"
                 " FROM json_each(?) AS wanted"
-                " CROSS JOIN documents ON collection = wanted.value ->> 0 AND documents.id = wanted.value ->> 1",
+                " CROSS JOIN documents"
+                " ON collection = wanted.value ->> 0 AND documents.id = wanted.value ->> 1",
                 (places,),
             ).fetchall()
         return {path: Document(path, _decode(blob), str(revision)) for path, blob, revision in rows}

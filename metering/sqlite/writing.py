@@ -70,7 +70,6 @@ class Transaction:
             touched.fields = {**(touched.fields or {}), **write.fields}
         else:
             touched.fields = dict(write.fields)
-        touched.revision = str(self._revision)
         return WriteResult()
 
     def _touch(self, path: str) -> _Touched:
