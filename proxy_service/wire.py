@@ -58,7 +58,7 @@ class CallerGone(WireError):
 
 
 class BodyTooLarge(WireError):
-    """The request's body exceeds the limit."""
+    """The body exceeds the limit that its reader gave."""
 
 
 class BodyUnreadable(WireError):
@@ -83,16 +83,20 @@ class Downstream(Protocol):
     head: RequestHead
     peer_address: str
     is_tls: bool
-    is_gone: bool  # the caller hung up
+    is_gone: bool  # the connection is over before the answer was: by the caller, or by our own shutdown
+    is_drained: bool  # it was our shutdown that cut it; `is_gone` is true as well
 
     def on_gone(self, callback: Callable[[], None] | None) -> None:
-        """Call back once when the caller hangs up (at once where it has)."""
+        """Call back once when `is_gone` becomes true (at once where it is); None forgets the callback."""
 
     async def read_body(self, limit_bytes: int) -> bytes:
-        """The whole body. Raises: BodyTooLarge, BodyUnreadable, CallerGone."""
+        """The whole body. Raises: BodyTooLarge (nothing more is read), BodyUnreadable, CallerGone."""
 
     async def pump_body(self, on_data: Callable[[bytes], Awaitable[None] | None]) -> None:
-        """Hand each piece of the body over as it comes; an awaitable result pauses reading (backpressure)."""
+        """Hand each piece of the body over as it comes; an awaitable result pauses reading (backpressure).
+
+        Raises: BodyUnreadable, CallerGone, and what `on_data` raises.
+        """
 
     def start(self, status: int, reason: bytes, headers: Headers, content_length: int | None) -> None:
         """Send the answer's head; framing and connection headers are added here.
@@ -120,12 +124,19 @@ class Answer(Protocol):
     """The upstream's answer to one call, its head already read."""
 
     head: ResponseHead
+    received: bytes  # what `read_whole` has read so far
 
     async def read_whole(self, limit_bytes: int) -> bytes:
-        """The whole body. Raises: UpstreamCut, UpstreamTimedOut; the bytes so far stay in `received`."""
+        """The whole body; what was read stays in `received` when it fails.
+
+        Raises: UpstreamCut, UpstreamTimedOut, BodyTooLarge (the connection is closed then).
+        """
 
     async def pump(self, on_data: Callable[[bytes], None]) -> None:
-        """Hand each piece of the body over as it comes. Raises: UpstreamCut, UpstreamTimedOut."""
+        """Hand each piece of the body over as it comes, from within the read, without a task switch.
+
+        Raises: UpstreamCut, UpstreamTimedOut, and what `on_data` raises (the connection is closed then).
+        """
 
     def pause(self) -> None:
         """Stop reading from the upstream."""
@@ -171,9 +182,11 @@ class Upstream(Protocol):
     ) -> Answer:
         """Send a request and read the answer's head (1xx answers are swallowed).
 
-        `headers` are end-to-end ones without Host and framing, which are added here. With a pump and
-        no `content_length` the body goes chunked.
-        Raises: UpstreamUnreachable, UpstreamTimedOut, UpstreamCut.
+        `target` is put behind the origin's prefix. `headers` are end-to-end ones without Host and framing,
+        which are added here. With a pump and no `content_length` the body goes chunked. An answer may come
+        while the body is still being sent; from an error on, the rest of the body is not sent.
+        Cancelling closes the connection. Redirects are answers like any other.
+        Raises: UpstreamUnreachable, UpstreamTimedOut, UpstreamCut, and what the pump raises.
         """
 
     async def close(self) -> None:
