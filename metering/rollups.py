@@ -23,6 +23,8 @@ from typing import Literal
 
 from metering.events import CostEvent
 
+CELLS = "cells"  # a shard's field of `{cell id: cell}`
+VALUES = "of"  # a stored cell's kind and values, as a list; its sums stand beside it
 QUARTER = timedelta(minutes=15)
 OTHER = "other"
 

@@ -28,7 +28,7 @@ import msgspec
 
 from metering.clock import Clock
 from metering.collections import quarters_collection
-from metering.rollups import COLLAPSE_ALL, Amounts, Cell, cell_id, collapsed, merged
+from metering.rollups import CELLS, COLLAPSE_ALL, VALUES, Amounts, Cell, cell_id, collapsed, merged
 from metering.stores import FieldPath, Increment
 
 SHARDS_MAX = 16
@@ -39,8 +39,6 @@ CELLS_A_STEP = 50
 SHARDS_KNOWN_MAX = 512
 WIDTHS_KNOWN_MAX = 4_096
 
-CELLS = "cells"
-VALUES = "of"  # a cell's kind and values, as a list; its sums stand beside it
 _COMMITS: FieldPath = ("commits",)
 _CELL_COUNT: FieldPath = ("cell_count",)
 
