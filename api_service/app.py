@@ -19,8 +19,10 @@ from api_service.bodies import StrictRequest
 from api_service.errors import ErrorView, answer_errors, invalid_fields
 from api_service.logs import ApiLog
 from api_service.passwords import Passwords
+from api_service.patience import PatienceLimited
 from api_service.people import People
 from api_service.resources.accounts import accounts
+from api_service.resources.events import events
 from api_service.resources.health import health
 from api_service.resources.keys import keys
 from api_service.resources.people import people
@@ -29,9 +31,9 @@ from api_service.sessions import Sessions
 from api_service.settings import ApiSettings
 from metering.clock import Clock
 from metering.directory import Directory
+from metering.ledger import Ledger
 from metering.stores import DocumentStore
 
-STORE_CALL_SECONDS_MAX = 3.0  # what a person is made to wait for one answer of the store
 API_VERSION = "1"
 
 _ERRORS = (400, 401, 403, 404, 405, 409, 413, 415, 422, 429, 500, 503)
@@ -76,12 +78,12 @@ def create_app(
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.strict_slashes = True
     app.url_map.merge_slashes = False
-    services = _services(settings, store, clock, secret, log=log, passwords=passwords)
+    services = _services(settings, PatienceLimited(store, clock), clock, secret, log=log, passwords=passwords)
     app.extensions[EXTENSION] = services
     accompany(app, clock, services.log, is_https=settings.is_https)
     guard(app)
     answer_errors(app, services.log)
-    for routes in (people, keys, accounts, health):
+    for routes in (people, keys, accounts, events, health):
         app.register_api(routes)
     app.add_url_rule("/openapi.json", view_func=needs("anyone")(_describer(app)))
     return app
@@ -96,7 +98,7 @@ def _services(
     log: ApiLog | None,
     passwords: Passwords | None,
 ) -> Services:
-    directory = Directory(store, clock, secret, timeout_seconds=STORE_CALL_SECONDS_MAX)
+    directory = Directory(store, clock, secret)
     return Services(
         settings=settings,
         store=store,
@@ -109,11 +111,11 @@ def _services(
             clock,
             secret,
             is_hosted=settings.is_hosted,
-            timeout_seconds=STORE_CALL_SECONDS_MAX,
         ),
-        sessions=Sessions(store, clock, secret, timeout_seconds=STORE_CALL_SECONDS_MAX),
+        sessions=Sessions(store, clock, secret),
         passwords=passwords or Passwords(),
         attempts=Attempts(clock),
+        ledger=Ledger(store, clock),
     )
 
 

@@ -146,7 +146,7 @@ def refusal_of(error: Exception) -> Refused:
 
 def _of_kind(error: MeteringError, status: int, code: str) -> Refused:
     if isinstance(error, InvalidInput):
-        details = [Complaint(error.param or "", error.message)]
+        details = [Complaint(each.param or "", each.message) for each in error.details or (error,)]
         return Refused(status, code, error.message, error.param, details)
     message = _STORE_MESSAGES[code] if isinstance(error, StoreError) else str(error)
     return Refused(status, code, message, retry_after_seconds=RETRY_AFTER_SECONDS if status == 503 else None)

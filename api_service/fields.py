@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints, WithJsonSchema
 
 from api_service.passwords import PASSWORD_CHARACTERS_MAX, PASSWORD_CHARACTERS_MIN
 from api_service.people import EMAIL_CHARACTERS_MAX, normalised_email
-from metering.tags import TAG_CHARACTERS_MAX
+from metering.tags import TAG_CHARACTERS_MAX, normalised_tag
 
 NAME_CHARACTERS_MAX = 100
 DISTINCT_PASSWORD_CHARACTERS_MIN = 5
@@ -117,4 +117,7 @@ NewPassword = Annotated[
 ]
 Password = Annotated[str, StringConstraints(max_length=PASSWORD_CHARACTERS_MAX)]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=NAME_CHARACTERS_MAX)]
+FilterTag = Annotated[
+    str, StringConstraints(max_length=4 * TAG_CHARACTERS_MAX), AfterValidator(normalised_tag)
+]
 Tag = Annotated[str, StringConstraints(strip_whitespace=True, max_length=TAG_CHARACTERS_MAX)]

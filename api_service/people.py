@@ -71,14 +71,12 @@ class People:
         secret: bytes,
         *,
         is_hosted: bool,
-        timeout_seconds: float,
     ) -> None:
         self._store = store
         self._directory = directory
         self._clock = clock
         self._email_key = hmac.new(secret, b"modeltrack api: e-mail addresses", hashlib.sha256).digest()
         self._is_hosted = is_hosted
-        self._timeout_seconds = timeout_seconds
 
     def sign_up(self, email: str, password_hash: str, account_name: str) -> tuple[Person, Account]:
         """Make a person and an account of theirs, both or neither.
@@ -107,28 +105,28 @@ class People:
 
     def refuse_taken(self, email: str) -> None:
         """Raises: Conflict when somebody has that address already."""
-        if self._store.get(self._email_path(email), timeout_seconds=self._timeout_seconds) is not None:
+        if self._store.get(self._email_path(email)) is not None:
             raise Conflict("this e-mail address has an account already; log in instead")
 
     def by_email(self, email: str) -> Person | None:
         """The person with that address, or None; either answer takes the same reads."""
-        claim = self._store.get(self._email_path(email), timeout_seconds=self._timeout_seconds)
+        claim = self._store.get(self._email_path(email))
         return self.person(NOBODY if claim is None else claim.fields["person_id"])
 
     def person(self, person_id: str) -> Person | None:
         """The person, or None."""
-        document = self._store.get(person_path(person_id), timeout_seconds=self._timeout_seconds)
+        document = self._store.get(person_path(person_id))
         return None if document is None else msgspec.convert(document.fields, Person)
 
     def has_place(self, person_id: str, account_id: str) -> bool:
         """Whether the person is a member of the account."""
         path = membership_path(person_id, account_id)
-        return self._store.get(path, timeout_seconds=self._timeout_seconds) is not None
+        return self._store.get(path) is not None
 
     def first_account_of(self, person_id: str) -> str | None:
         """The account that the person has been a member of for longest, None without any."""
         query = Query(collection=MEMBERSHIPS, equal={"person_id": person_id}, limit=MEMBERSHIPS_OF_PERSON_MAX)
-        found = self._store.query(query, timeout_seconds=self._timeout_seconds)
+        found = self._store.query(query)
         places = [msgspec.convert(each.fields, Membership) for each in found]
         oldest = min(places, key=lambda each: (each.created_at, each.account_id), default=None)
         return None if oldest is None else oldest.account_id
@@ -136,7 +134,7 @@ class People:
     def change_password_hash(self, person_id: str, password_hash: str) -> None:
         """Replace the hash of the person's password."""
         writes = [Update(person_path(person_id), {"password_hash": password_hash})]
-        self._store.commit(writes, timeout_seconds=self._timeout_seconds)
+        self._store.commit(writes)
 
     def _account_for_newcomer(self, name: str) -> Change[Account]:
         if self._is_hosted or self._is_local_account_owned():
@@ -149,7 +147,7 @@ class People:
 
     def _is_local_account_owned(self) -> bool:
         query = Query(collection=MEMBERSHIPS, equal={"account_id": LOCAL_ACCOUNT_ID}, limit=1)
-        return bool(self._store.query(query, timeout_seconds=self._timeout_seconds))
+        return bool(self._store.query(query))
 
     def _email_path(self, email: str) -> str:
         return email_path(hmac.new(self._email_key, email.encode(), hashlib.sha256).hexdigest())

@@ -12,6 +12,7 @@ from api_service.sessions import Sessions
 from api_service.settings import ApiSettings
 from metering.clock import Clock
 from metering.directory import Directory
+from metering.ledger import Ledger
 from metering.stores import DocumentStore
 
 EXTENSION = "modeltrack"
@@ -30,6 +31,7 @@ class Services:
     sessions: Sessions
     passwords: Passwords
     attempts: Attempts
+    ledger: Ledger
 
     @property
     def cookie_name(self) -> str:

@@ -42,10 +42,9 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 class Sessions:
     """The sessions in a store. Every method but the two on cookies raises StoreUnavailable."""
 
-    def __init__(self, store: DocumentStore, clock: Clock, secret: bytes, *, timeout_seconds: float) -> None:
+    def __init__(self, store: DocumentStore, clock: Clock, secret: bytes) -> None:
         self._store = store
         self._clock = clock
-        self._timeout_seconds = timeout_seconds
         self._hash_key = _derived(secret, b"session ids")
         self._csrf_key = _derived(secret, b"csrf tokens")
         self._signer = Signer(
@@ -65,15 +64,13 @@ class Sessions:
         session_id = secrets.token_urlsafe(32)
         fields = msgspec.to_builtins(session, builtin_types=(datetime,))
         ended = [Delete(path) for path in self._surplus(person_id, now)]
-        self._store.commit(
-            [Create(self._path(session_id), fields), *ended], timeout_seconds=self._timeout_seconds
-        )
+        self._store.commit([Create(self._path(session_id), fields), *ended])
         return session_id
 
     def find(self, session_id: str) -> Session:
         """The live session with that id; its time of last use moves on. Raises: Unauthenticated."""
         now = self._clock.now()
-        document = self._store.get(self._path(session_id), timeout_seconds=self._timeout_seconds)
+        document = self._store.get(self._path(session_id))
         if document is None:
             raise Unauthenticated("this session has ended; log in again")
         session = msgspec.convert(document.fields, Session)
@@ -85,7 +82,7 @@ class Sessions:
 
     def close(self, session_id: str) -> None:
         """End the session, on every instance."""
-        self._store.commit([Delete(self._path(session_id))], timeout_seconds=self._timeout_seconds)
+        self._store.commit([Delete(self._path(session_id))])
 
     def csrf_token(self, session_id: str) -> str:
         """What a page of ours sends along with each write, and no other page knows."""
@@ -104,13 +101,13 @@ class Sessions:
 
     def _see(self, path: str, now: datetime) -> None:
         try:
-            self._store.commit([Update(path, {"seen_at": now})], timeout_seconds=self._timeout_seconds)
+            self._store.commit([Update(path, {"seen_at": now})])
         except DocumentMissing as error:
             raise Unauthenticated("this session has ended; log in again") from error
 
     def _surplus(self, person_id: str, now: datetime) -> list[str]:
         query = Query(collection=SESSIONS, equal={"person_id": person_id}, limit=2 * SESSIONS_OF_PERSON_MAX)
-        found = self._store.query(query, timeout_seconds=self._timeout_seconds)
+        found = self._store.query(query)
         ages = sorted((each.fields["created_at"], each.path) for each in found)
         dead = {each.path for each in found if not msgspec.convert(each.fields, Session).is_live(now)}
         live = [path for _, path in ages if path not in dead]
