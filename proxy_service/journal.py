@@ -1,0 +1,318 @@
+"""Writing the journal: lines go to a thread of their own in batches, and tell the loop when they are out.
+
+The loop never waits for a disk or a pipe. A line is handed over with everything else that was written in the
+same turn of the loop; its ticket turns true once the batch has left this process (the kernel has it: killing
+us loses nothing). An answer's last byte waits for its ticket, at most `TICKET_SECONDS`, then goes and is
+counted.
+
+| `JOURNAL` | where lines go |
+|---|---|
+| `stdout` | the platform keeps them |
+| `file:<directory>` | `cost_events-<instance>.jsonl` there, a new file each 64 MiB (`FileSink`) |
+| `off` | nowhere: what is in memory when the process dies is lost |
+"""
+
+import asyncio
+import os
+import select
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Final, Protocol
+
+import msgspec
+
+from proxy_service.tally import Tally
+
+TICKET_SECONDS: Final = 0.05
+FILE_BYTES_MAX: Final = 64 * 1024 * 1024
+FILES_BYTES_MAX: Final = 1024 * 1024 * 1024  # of one directory
+WAITING_BYTES_MAX: Final = 64 * 1024 * 1024  # handed over and not yet written
+STDOUT_WAIT_SECONDS: Final = 1.0
+FILES: Final = "cost_events*.jsonl"
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One line, and what keeps it needed: a call still open, then its segment not yet stored.
+
+    `segment` "" marks an `admitted` line. `is_held` false: the event is in no memory of ours, so recovery
+    alone can store it and the line stays.
+    """
+
+    line: bytes
+    request_id: str
+    segment: str = ""
+    is_held: bool = True
+
+
+class Sink(Protocol):
+    """Where lines go. Used by one thread."""
+
+    def write(self, entries: Sequence[Entry]) -> None:
+        """Hand the lines to the kernel, in order. Raises: OSError."""
+
+    def stored(self, segment: str) -> None:
+        """The segment's events are in the store."""
+
+    def close(self) -> None:
+        """Nothing more comes."""
+
+
+class Journal:
+    """Hands lines to the writing thread. On the loop."""
+
+    def __init__(self, sink: Sink, tally: Tally, report: Callable[[OSError], None]) -> None:
+        self._sink = sink
+        self._tally = tally
+        self._report = report
+        self._batch: list[Entry] = []
+        self._ticket: asyncio.Future[bool] | None = None
+        self._waiting_bytes = 0
+        self._orders: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def start(self) -> None:
+        """Begin to write; call on the loop."""
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+
+    def append(self, entry: Entry) -> "asyncio.Future[bool]":
+        """Hand a line over; the ticket turns true when it is out, false when it is late or lost."""
+        loop = self._loop or asyncio.get_running_loop()
+        if self._waiting_bytes + len(entry.line) > WAITING_BYTES_MAX:
+            self._tally.journal_lines_lost += 1
+            refused: asyncio.Future[bool] = loop.create_future()
+            refused.set_result(False)
+            return refused
+        self._waiting_bytes += len(entry.line)
+        self._batch.append(entry)
+        if self._ticket is None:
+            self._ticket = loop.create_future()
+            loop.call_soon(self._hand_over)
+        return self._ticket
+
+    def stored(self, segment: str) -> None:
+        """The segment's events are in the store: its lines are no longer needed."""
+        self._orders.put(lambda: self._sink.stored(segment))
+
+    async def close(self, timeout_seconds: float) -> None:
+        """Write what is left, at most so long, and stop."""
+        if self._batch:
+            self._hand_over()
+        self._orders.put(self._sink.close)
+        self._orders.put(None)
+        await asyncio.to_thread(self._thread.join, timeout_seconds)
+
+    def _hand_over(self) -> None:
+        batch, ticket = self._batch, self._ticket
+        self._batch, self._ticket = [], None
+        if ticket is None or self._loop is None:
+            return
+        timer = self._loop.call_later(TICKET_SECONDS, _turn, ticket, False)
+        self._orders.put(lambda: self._write(batch, ticket, timer))
+
+    def _write(self, batch: list[Entry], ticket: "asyncio.Future[bool]", timer: asyncio.TimerHandle) -> None:
+        """On the thread: write a batch; a disk that refuses loses its lines, which is counted and said."""
+        lost = 0
+        try:
+            self._sink.write(batch)
+        except OSError as error:
+            lost = len(batch)
+            self._report(error)
+        size = sum(len(entry.line) for entry in batch)
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._written, ticket, timer, size, lost)
+
+    def _written(
+        self, ticket: "asyncio.Future[bool]", timer: asyncio.TimerHandle, size: int, lost: int
+    ) -> None:
+        timer.cancel()
+        self._waiting_bytes -= size
+        self._tally.journal_lines_lost += lost
+        _turn(ticket, lost == 0)
+
+    def _work(self) -> None:
+        while (order := self._orders.get()) is not None:
+            order()
+
+
+def _turn(ticket: "asyncio.Future[bool]", is_out: bool) -> None:
+    if not ticket.done():
+        ticket.set_result(is_out)
+
+
+class NoSink:
+    """Keeps nothing."""
+
+    def write(self, entries: Sequence[Entry]) -> None:
+        """Keep nothing."""
+
+    def stored(self, segment: str) -> None:
+        """Nothing was kept."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class DescriptorSink:
+    """A descriptor that somebody else reads: standard output."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def write(self, entries: Sequence[Entry]) -> None:
+        """Write it all; a full pipe is waited for. Raises: OSError."""
+        left = memoryview(b"".join([entry.line for entry in entries]))
+        while left:
+            try:
+                left = left[os.write(self._descriptor, left) :]
+            except BlockingIOError:  # inherited as non-blocking
+                select.select([], [self._descriptor], [], STDOUT_WAIT_SECONDS)
+
+    def stored(self, segment: str) -> None:
+        """What is out is the reader's."""
+
+    def close(self) -> None:
+        """The descriptor is not ours to close."""
+
+
+class FileSink:
+    """Files of one process in a directory, bounded together with what other processes left there.
+
+    A file is removed once it is full (or the process ends) and nothing in it is needed any more: each call
+    in it settled, each segment stored. What the store never got stays for recovery.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        instance: str,
+        *,
+        file_bytes_max: int = FILE_BYTES_MAX,
+        files_bytes_max: int = FILES_BYTES_MAX,
+    ) -> None:
+        self._directory = directory
+        self._instance = instance
+        self._file_bytes_max = file_bytes_max
+        self._files_bytes_max = files_bytes_max
+        self._bytes_elsewhere: int | None = None  # of other processes' files, as found at the first line
+        self._files: list[_File] = []
+        self._numbers = 0
+        self._open_calls: dict[str, _File] = {}
+        self._segments: dict[str, list[_File]] = {}
+
+    def write(self, entries: Sequence[Entry]) -> None:
+        """Append the lines. Raises: OSError, also when the bound of all files is reached."""
+        try:
+            file = self._append(b"".join([entry.line for entry in entries]))
+        except OSError:
+            for entry in entries:
+                self._settle(entry)
+            raise
+        for entry in entries:
+            self._settle(entry)
+            self._note(entry, file)
+        if file.size_bytes >= self._file_bytes_max:
+            file.close()
+            self._remove_unneeded()
+
+    def stored(self, segment: str) -> None:
+        """The segment's lines are no longer needed."""
+        for file in self._segments.pop(segment, ()):
+            file.segments.discard(segment)
+        self._remove_unneeded()
+
+    def close(self) -> None:
+        """Close the current file, and remove it where nothing in it is needed."""
+        for file in self._files:
+            file.close()
+        self._remove_unneeded()
+
+    def _append(self, data: bytes) -> "_File":
+        file = self._current()
+        if self._bytes() + len(data) > self._files_bytes_max:
+            raise OSError(f"the journal's {self._files_bytes_max} bytes are full")
+        try:
+            file.append(data)
+        except OSError:
+            file.close()  # its last line may be torn: nothing is to follow it
+            raise
+        return file
+
+    def _settle(self, entry: Entry) -> None:
+        """The call is over, whether or not its line gets written."""
+        admitted_in = self._open_calls.pop(entry.request_id, None) if entry.segment else None
+        if admitted_in is not None:
+            admitted_in.open_calls -= 1
+
+    def _note(self, entry: Entry, file: "_File") -> None:
+        if not entry.segment:
+            self._open_calls[entry.request_id] = file
+            file.open_calls += 1
+        elif not entry.is_held:
+            file.is_for_recovery = True
+        elif entry.segment not in file.segments:
+            file.segments.add(entry.segment)
+            self._segments.setdefault(entry.segment, []).append(file)
+
+    def _current(self) -> "_File":
+        if not self._files or self._files[-1].is_closed:
+            self._numbers += 1
+            suffix = f"-{self._numbers}" if self._numbers > 1 else ""
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._files.append(_File(self._directory / f"cost_events-{self._instance}{suffix}.jsonl"))
+        return self._files[-1]
+
+    def _bytes(self) -> int:
+        if self._bytes_elsewhere is None:
+            own = {file.path for file in self._files}
+            self._bytes_elsewhere = sum(
+                path.stat().st_size for path in self._directory.glob(FILES) if path not in own
+            )
+        return self._bytes_elsewhere + sum(file.size_bytes for file in self._files)
+
+    def _remove_unneeded(self) -> None:
+        for file in [each for each in self._files if each.is_closed and not each.is_needed]:
+            file.path.unlink(missing_ok=True)
+            self._files.remove(file)
+
+
+class _File:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size_bytes = 0
+        self.open_calls = 0
+        self.segments: set[str] = set()
+        self.is_for_recovery = False
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+    @property
+    def is_closed(self) -> bool:
+        return self._descriptor < 0
+
+    @property
+    def is_needed(self) -> bool:
+        return bool(self.open_calls or self.segments or self.is_for_recovery)
+
+    def append(self, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            written = os.write(self._descriptor, left)
+            self.size_bytes += written
+            left = left[written:]
+
+    def close(self) -> None:
+        if not self.is_closed:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def open_sink(journal: str, instance: str) -> Sink:
+    """The sink that `JOURNAL` names: `stdout`, `off` or `file:<directory>`."""
+    if journal == "stdout":
+        return DescriptorSink(1)
+    if journal == "off":
+        return NoSink()
+    return FileSink(Path(journal.removeprefix("file:")), instance)

@@ -1,0 +1,153 @@
+"""Settle: from what was seen of a call to its one cost event. Pure."""
+
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from metering.accounts import Caller, Policy, Tags
+from metering.events import CostEvent, Provider, State
+from metering.model_names import served_model
+from metering.money import Nanodollars
+from metering.pricing import Cost, Pricer
+from metering.tags import normalised_tag
+from metering.usage import EstimateMethod, Reading, Usage
+
+BYTES_A_TOKEN = 4  # of an estimate
+
+_NOTHING_USED: Final = Usage()
+_FREE_STATES: Final = frozenset(("refused", "upstream_error"))
+
+
+class Admitted(msgspec.Struct, frozen=True, kw_only=True):
+    """What was known of a call when it was let through."""
+
+    request_id: str
+    timestamp: datetime
+    caller: Caller
+    policy: Policy
+    tags: Tags
+    provider: Provider
+    requested_model: str
+    streaming: bool = False
+    service_tier: str = ""
+    region: str = ""
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How a call ended. `saved_nanodollars` is what an answer from memory would have cost."""
+
+    state: State
+    status_code: int
+    reading: Reading
+    ended_at: datetime
+    latency_ms: int
+    ttft_ms: int | None = None
+    saved_nanodollars: int = 0
+
+
+def nothing_seen(request_body_bytes: int) -> Reading:
+    """The reading of a call that the provider may have worked on, without any answer seen."""
+    tokens = -(-request_body_bytes // BYTES_A_TOKEN)
+    return Reading(usage=Usage(input_tokens=tokens), estimate_method="request_bytes")
+
+
+class Settlement:
+    """Prices calls and makes their events."""
+
+    def __init__(self, pricer: Pricer) -> None:
+        self._pricer = pricer
+
+    def settle(self, admitted: Admitted, outcome: Outcome) -> CostEvent:
+        """The event of a call that is over."""
+        reading = outcome.reading
+        model = self._served_model(admitted, reading)
+        cost = self._cost(admitted, outcome, model)
+        return _event(admitted, outcome, model, cost)
+
+    def cost(self, admitted: Admitted, reading: Reading) -> Cost:
+        """What the usage that was read costs."""
+        return self._priced(
+            admitted, reading, self._served_model(admitted, reading), reading.usage or _NOTHING_USED
+        )
+
+    def _served_model(self, admitted: Admitted, reading: Reading) -> str:
+        answered = normalised_tag(reading.model) if reading.model else None
+        return served_model(admitted.provider, admitted.requested_model, answered, admitted.policy.settings)
+
+    def _cost(self, admitted: Admitted, outcome: Outcome, model: str) -> Cost:
+        if outcome.state == "unmetered":
+            return _UNKNOWN
+        usage = outcome.reading.usage or _NOTHING_USED
+        if outcome.state == "cache_hit" or (usage == _NOTHING_USED and outcome.state in _FREE_STATES):
+            return _FREE
+        return self._priced(admitted, outcome.reading, model, usage)
+
+    def _priced(self, admitted: Admitted, reading: Reading, model: str, usage: Usage) -> Cost:
+        return self._pricer.cost(
+            usage,
+            provider=admitted.provider,
+            model=model,
+            at=admitted.timestamp,
+            service_tier=reading.service_tier or admitted.service_tier,
+            settings=admitted.policy.settings.prices,
+            requested_model=admitted.requested_model,
+        )
+
+
+_FREE: Final = Cost(nanodollars=Nanodollars(0), unpriced=False, price_version="")
+_UNKNOWN: Final = Cost(nanodollars=Nanodollars(0), unpriced=True, price_version="")
+
+
+def _event(admitted: Admitted, outcome: Outcome, model: str, cost: Cost) -> CostEvent:
+    reading, tags, caller = outcome.reading, admitted.tags, admitted.caller
+    usage = reading.usage or _NOTHING_USED
+    is_hit = outcome.state == "cache_hit"
+    billed = _NOTHING_USED if is_hit else usage
+    method = _estimate_method(outcome)
+    return CostEvent(
+        request_id=admitted.request_id,
+        timestamp=admitted.timestamp,
+        ended_at=outcome.ended_at,
+        account_id=caller.account_id,
+        key_id=caller.key_id,
+        deployment=caller.deployment,
+        provider=admitted.provider,
+        model=model,
+        requested_model=admitted.requested_model,
+        input_tokens=billed.input_tokens,
+        output_tokens=billed.output_tokens,
+        cache_read_tokens=billed.cache_read_tokens,
+        cache_write_5m_tokens=billed.cache_write_5m_tokens,
+        cache_write_1h_tokens=billed.cache_write_1h_tokens,
+        reasoning_tokens=billed.reasoning_tokens,
+        server_tool_calls=billed.server_tool_calls,
+        service_tier=reading.service_tier or admitted.service_tier,
+        region=admitted.region,
+        cost_nanodollars=cost.nanodollars,
+        price_version=cost.price_version,
+        unpriced=cost.unpriced,
+        estimated=method != "none",
+        estimate_method=method,
+        latency_ms=outcome.latency_ms,
+        ttft_ms=outcome.ttft_ms,
+        status_code=outcome.status_code,
+        state=outcome.state,
+        streaming=admitted.streaming,
+        team=caller.team or tags.team,
+        app=caller.app or tags.app,
+        feature=tags.feature,
+        customer_tier=tags.customer_tier,
+        session_id=tags.session_id,
+        trace_id=tags.trace_id,
+        prompt_template_id=tags.prompt_template_id,
+        cache_hit=is_hit,
+        saved_nanodollars=outcome.saved_nanodollars,
+    )
+
+
+def _estimate_method(outcome: Outcome) -> EstimateMethod:
+    reading = outcome.reading
+    if reading.usage is None and outcome.state == "completed":
+        return "missing_usage"  # a whole answer of which nothing could be read is no call for nothing
+    return reading.estimate_method
