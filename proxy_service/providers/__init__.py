@@ -9,6 +9,8 @@ Everything here is pure: bytes in, values out.
 """
 
 from proxy_service.providers.base import Ask, Edit, Operation, Prepared, PrepareSettings, Route, RouteKind
+from proxy_service.providers.meters import make_meter
+from proxy_service.providers.routes import dialect_of, match
 from proxy_service.refusals import Dialect, RequestRefused, render_error
 
 __all__ = [
@@ -21,5 +23,8 @@ __all__ = [
     "RequestRefused",
     "Route",
     "RouteKind",
+    "dialect_of",
+    "make_meter",
+    "match",
     "render_error",
 ]

@@ -1,0 +1,60 @@
+"""Single fields of an answer, read with suspicion: what is not plainly what it should be is absent.
+
+Fields are declared as `msgspec.Raw`, so that a wrong type in one of them costs only that one, and numbers are
+never turned into floats on the way.
+"""
+
+import re
+from typing import TypeVar
+
+import msgspec
+
+from metering.tags import TAG_CHARACTERS_MAX, normalised_tag
+from metering.usage import TOKENS_MAX
+
+Raw = msgspec.Raw
+ABSENT = Raw()
+
+_DIGITS_MAX = len(str(TOKENS_MAX))
+_WORD = re.compile(rb'"([A-Za-z0-9_.-]{1,32})"')
+_T = TypeVar("_T")
+
+
+def count(field: Raw) -> int | None:
+    """A count of tokens or calls. Negative, fractional, quoted or implausibly large ones are absent."""
+    digits = bytes(field)
+    if not digits.isdigit() or len(digits) > _DIGITS_MAX:
+        return None
+    figure = int(digits)
+    return figure if figure <= TOKENS_MAX else None
+
+
+def word(field: Raw) -> str | None:
+    """A short word such as a service tier."""
+    found = _WORD.fullmatch(bytes(field))
+    return found[1].decode() if found else None
+
+
+def name(field: Raw) -> str | None:
+    """A model's name, made harmless as tags are; an empty or very long one is absent."""
+    if len(bytes(field)) > 8 * TAG_CHARACTERS_MAX:
+        return None
+    try:
+        return normalised_tag(msgspec.json.decode(field, type=str)) or None
+    except msgspec.DecodeError:
+        return None
+
+
+def is_given(field: Raw) -> bool:
+    """Whether the field is there and not null."""
+    return bytes(field) not in (b"", b"null")
+
+
+def opened(field: Raw, decoder: msgspec.json.Decoder[_T]) -> _T | None:
+    """The object in a field; None where it is absent, null or of another shape."""
+    if not is_given(field):
+        return None
+    try:
+        return decoder.decode(field)
+    except (msgspec.DecodeError, RecursionError):
+        return None
