@@ -46,6 +46,8 @@ PRICE_SHEET: dict[str, ListPrice] = {
     "claude-opus-4-1": _listed("15 75 1.5 18.75 30"),
     "claude-opus-4-5": _listed("5 25 0.5 6.25 10"),
     "claude-sonnet-4-5": _listed("3 15 0.3 3.75 6", long_context=(200_000, _listed("6 22.5 0.6 7.5 12"))),
+    "claude-opus-4-6": _listed("5 25 0.5 6.25 10"),
+    "claude-sonnet-4-6": _listed("3 15 0.3 3.75 6"),  # since 2026-03-13 at one price whatever the length
     "claude-haiku-4-5": _listed("1 5 0.1 1.25 2"),
     "claude-3-5-haiku-latest": _listed("0.8 4 0.08 1 1.6"),
     "gpt-4o": _listed("2.5 10 1.25 2.5 2.5"),

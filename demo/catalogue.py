@@ -33,6 +33,8 @@ ANTHROPIC = _by_both_names(
         "claude-opus-4-1": _dated("claude-opus-4-1", "20250805"),
         "claude-opus-4-5": _dated("claude-opus-4-5", "20251101"),
         "claude-sonnet-4-5": _dated("claude-sonnet-4-5", "20250929"),
+        "claude-opus-4-6": _dated("claude-opus-4-6", ""),
+        "claude-sonnet-4-6": _dated("claude-sonnet-4-6", ""),
         "claude-haiku-4-5": _dated("claude-haiku-4-5", "20251001"),
         "claude-3-5-haiku-latest": Model(
             served_as="claude-3-5-haiku-20241022", item="claude-3-5-haiku-latest"

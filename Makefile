@@ -1,0 +1,70 @@
+# One command for each thing; `make` alone lists them.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+SHELL := /bin/sh
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMPS := .make
+UV ?= uv
+
+# Handed on to `make run`: STORE_URL=firestore://demo-modeltrack, UPSTREAM=real, other ports, any setting.
+export
+
+.PHONY: help setup run test check format bench prices lock clean python
+
+help: ## List the commands
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: $(STAMPS)/dev ## Make .venv and install everything, checked against the hashes in requirements/
+
+run: $(STAMPS)/run ## Start proxy, API and the demo provider on this machine (UPSTREAM=real, STORE_URL=…)
+	@exec $(BIN)/python -m demo.run
+
+test: check ## Run every check and every test
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(TESTS)
+
+check: $(STAMPS)/dev ## Check formatting, lint, types and import contracts
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-cache > .make/imports || (cat .make/imports; exit 1)
+
+format: $(STAMPS)/dev ## Format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix --quiet .
+
+bench: $(STAMPS)/dev ## Measure speed beside a direct call and beside nginx; prints ratios
+	@$(BIN)/python -m bench
+
+prices: $(STAMPS)/dev ## Compile the price table from the pinned price list and our overlay
+	@$(BIN)/python -m metering.price_compiler
+
+lock: ## Resolve requirements/*.in into the hash-locked *.txt (needs uv)
+	@cd requirements && $(UV) pip compile --generate-hashes --universal --python-version 3.11 --no-header -q run.in -o run.txt
+	@cd requirements && $(UV) pip compile --generate-hashes --universal --python-version 3.11 --no-header -q dev.in -o dev.txt -c run.txt
+
+clean: ## Remove what the tools left behind (not .venv, not ./data)
+	@rm -rf .make .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+		|| { echo "Python 3.11 or newer is needed: install it, or say where it is with PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+		|| { echo "Python's venv is missing: install it (Debian: apt-get install python3-venv)" >&2; exit 1; }
+
+$(BIN)/python: | python
+	@$(PYTHON) -m venv .venv
+
+$(STAMPS)/run: requirements/run.txt | $(BIN)/python
+	@echo "installing requirements/run.txt into .venv"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.txt
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/dev: requirements/dev.txt $(STAMPS)/run
+	@echo "installing requirements/dev.txt into .venv"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@mkdir -p $(STAMPS) && touch $@
