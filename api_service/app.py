@@ -26,12 +26,14 @@ from api_service.resources.events import events
 from api_service.resources.health import health
 from api_service.resources.keys import keys
 from api_service.resources.people import people
+from api_service.resources.usage import usage
 from api_service.services import EXTENSION, Services
 from api_service.sessions import Sessions
 from api_service.settings import ApiSettings
 from metering.clock import Clock
 from metering.directory import Directory
 from metering.ledger import Ledger
+from metering.stats import Statistics
 from metering.stores import DocumentStore
 
 API_VERSION = "1"
@@ -83,7 +85,7 @@ def create_app(
     accompany(app, clock, services.log, is_https=settings.is_https)
     guard(app)
     answer_errors(app, services.log)
-    for routes in (people, keys, accounts, events, health):
+    for routes in (people, keys, accounts, events, usage, health):
         app.register_api(routes)
     app.add_url_rule("/openapi.json", view_func=needs("anyone")(_describer(app)))
     return app
@@ -116,6 +118,7 @@ def _services(
         passwords=passwords or Passwords(),
         attempts=Attempts(clock),
         ledger=Ledger(store, clock),
+        statistics=Statistics(store),
     )
 
 

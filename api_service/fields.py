@@ -121,3 +121,4 @@ FilterTag = Annotated[
     str, StringConstraints(max_length=4 * TAG_CHARACTERS_MAX), AfterValidator(normalised_tag)
 ]
 Tag = Annotated[str, StringConstraints(strip_whitespace=True, max_length=TAG_CHARACTERS_MAX)]
+Usd = Annotated[Decimal, WithJsonSchema({"type": "number"})]  # an exact JSON number, printed from an integer

@@ -13,6 +13,7 @@ from api_service.settings import ApiSettings
 from metering.clock import Clock
 from metering.directory import Directory
 from metering.ledger import Ledger
+from metering.stats import Statistics
 from metering.stores import DocumentStore
 
 EXTENSION = "modeltrack"
@@ -32,6 +33,7 @@ class Services:
     passwords: Passwords
     attempts: Attempts
     ledger: Ledger
+    statistics: Statistics
 
     @property
     def cookie_name(self) -> str:

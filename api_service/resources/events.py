@@ -2,18 +2,17 @@
 
 import re
 from datetime import datetime
-from decimal import Decimal
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 from flask import Response
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag as DocTag
-from pydantic import Field, WithJsonSchema, create_model
+from pydantic import Field, create_model
 
 from api_service.access import needs, visitor
 from api_service.answers import answer_fields
-from api_service.fields import FilterTag, Input, Moment, View
+from api_service.fields import FilterTag, Input, Moment, Usd, View
 from api_service.services import services
 from metering.errors import InvalidInput, NotFound
 from metering.event_pages import CURSOR_CHARACTERS_MAX, EVENTS_A_PAGE_MAX, FILTER_VALUES_MAX
@@ -57,8 +56,6 @@ class EventPath(Input):
 
     request_id: str
 
-
-Usd = Annotated[Decimal, WithJsonSchema({"type": "number"})]
 
 _FIELDS: dict[str, Any] = {each.name: (each.type, ...) for each in msgspec.structs.fields(CostEvent)}
 _CHARGE = tuple[str, str, str, int]
