@@ -1,0 +1,58 @@
+"""What a store holds of an account's calls, added up by other means than the product's."""
+
+from collections import Counter
+
+from metering.collections import quarters_collection, segments_collection
+from metering.events import CostEvent
+from metering.segments import stored_events
+from metering.stores import Document, DocumentStore, Query
+
+
+def all_documents(store: DocumentStore, collection: str) -> list[Document]:
+    """Every document of the collection."""
+    found = store.query(Query(collection=collection, limit=1000))
+    assert len(found) < 1000, "more than this reads"
+    return found
+
+
+def all_events(store: DocumentStore, account_id: str) -> list[CostEvent]:
+    """Every stored event, as often as it is stored."""
+    segments = all_documents(store, segments_collection(account_id))
+    return [event for segment in segments for event in stored_events(segment.fields)]
+
+
+def rollup_totals(store: DocumentStore, account_id: str, kind: str) -> Counter[str]:
+    """The sums of all cells of the kind."""
+    totals: Counter[str] = Counter()
+    for shard in all_documents(store, quarters_collection(account_id)):
+        for cell in shard.fields["cells"].values():
+            if cell["of"][0] == kind:
+                totals.update({name: amount for name, amount in cell.items() if name != "of"})
+    return totals
+
+
+def event_totals(events: list[CostEvent]) -> Counter[str]:
+    """What the rollups of these events must come to."""
+    totals: Counter[str] = Counter()
+    for event in events:
+        totals["requests"] += 1
+        totals["errors"] += event.status_code >= 400
+        for name in ("input_tokens", "output_tokens", "cache_read_tokens", "reasoning_tokens"):
+            totals[name] += getattr(event, name)
+        totals["cost_nanodollars"] += event.cost_nanodollars
+        totals["estimated_cost_nanodollars"] += event.cost_nanodollars * event.estimated
+        totals["unpriced_requests"] += event.unpriced
+        totals["saved_nanodollars"] += event.saved_nanodollars
+        totals["cache_hits"] += event.cache_hit
+        totals["routed"] += event.routed
+    return +totals
+
+
+def assert_each_event_counted_once(store: DocumentStore, account_id: str, events: list[CostEvent]) -> None:
+    """Each event is stored in one place, unchanged, and every kind of rollup sums to all of them."""
+    stored = all_events(store, account_id)
+    assert sorted(stored, key=lambda event: event.request_id) == sorted(
+        events, key=lambda event: event.request_id
+    )
+    for kind in ("main", "key", "template"):
+        assert rollup_totals(store, account_id, kind) == event_totals(events)
