@@ -123,8 +123,10 @@ def _check_order(writes: Sequence[Write]) -> None:
         earlier = before.get(write.path)
         if isinstance(earlier, Delete):
             raise ValueError("a delete is the last write of its document in a commit")  # noqa: TRY004 - of order
-        if earlier is not None and getattr(write, "if_revision", None) is not None:
-            raise ValueError("a revision is demanded by the first write of its document in a commit")
+        if earlier is not None and (
+            isinstance(write, Create) or getattr(write, "if_revision", None) is not None
+        ):
+            raise ValueError("a create or a demanded revision is the first write of its document in a commit")
         before[write.path] = write
 
 

@@ -138,7 +138,7 @@ class DocumentStore(Protocol):
         """Apply all writes or none; one result a write, in order. Serialised per document.
 
         A document may stand in several writes of a commit: they apply in order. Only the first of them may
-        demand a revision, and a delete is the last.
+        be a create or demand a revision, only the last a delete.
         Raises: AlreadyExists, DocumentMissing, RevisionChanged, DocumentTooLarge: nothing was applied.
         StoreUnavailable: the outcome is unknown. ValueError: the commit breaks a limit above, or holds
         what no document may hold (`metering.documents`); nothing was sent.

@@ -10,6 +10,7 @@ from demo.emulator import EmulatorMissing, running_emulator
 from metering import firestore
 from metering.opening import DEFAULT_DATABASE, open_store
 from metering.stores import DocumentStore
+from tests.emulator import undeclared_indexes
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -37,10 +38,11 @@ def firestore_project() -> str:
 
 @pytest.fixture
 def firestore_store(emulator: str, firestore_project: str) -> Iterator[DocumentStore]:
-    """An empty store on the emulator."""
+    """An empty store on the emulator. A query that needs an index we do not declare fails the test."""
     store = firestore.open_store(firestore_project, DEFAULT_DATABASE, emulator_address=emulator)
     yield store
     store.close()
+    assert not undeclared_indexes(emulator, firestore_project)
 
 
 @pytest.fixture

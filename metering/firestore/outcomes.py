@@ -4,7 +4,8 @@
 - NOT_FOUND: an update met no document, or a document whose revision was demanded is gone; nothing was applied
 - FAILED_PRECONDITION: a document is at another revision; nothing was applied
 - INVALID_ARGUMENT about a size: a document would outgrow its limit; nothing was applied
-- INVALID_ARGUMENT else, OUT_OF_RANGE, UNIMPLEMENTED: a mistake of ours (StoreError); nothing was applied
+- INVALID_ARGUMENT else, OUT_OF_RANGE, UNIMPLEMENTED, or a query's FAILED_PRECONDITION (it lacks an index):
+  a mistake of ours (StoreError); nothing was applied
 - everything else, such as DEADLINE_EXCEEDED, UNAVAILABLE, INTERNAL, CANCELLED, no credentials:
   StoreUnavailable; the outcome is unknown
 
@@ -36,11 +37,11 @@ _OUR_MISTAKES = frozenset(
 def refused(error: grpc.RpcError, writes: Sequence[Write] = ()) -> StoreError:
     """The error to raise for what Firestore answered. `writes` are those of the commit that it refused."""
     code, details = error.code(), error.details() or ""
-    if code in _OUR_MISTAKES:
+    if code in _OUR_MISTAKES or (code is grpc.StatusCode.FAILED_PRECONDITION and not writes):
         return DocumentTooLarge(details) if _SIZE.search(details) else StoreError(f"{code.name}: {details}")
     if writes and code is grpc.StatusCode.ALREADY_EXISTS:
         return AlreadyExists(_met([w.path for w in writes if isinstance(w, Create)], details))
-    if writes and code is grpc.StatusCode.FAILED_PRECONDITION:
+    if code is grpc.StatusCode.FAILED_PRECONDITION:
         return RevisionChanged(_met(_demanding(writes), details))
     if writes and code is grpc.StatusCode.NOT_FOUND:
         return _missing(writes, details)
