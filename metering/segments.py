@@ -70,8 +70,7 @@ class SegmentPacker:
 
     Holds at most `events_held_max` events, open and sealed together. At that bound `add` still names a
     segment, but the event stays with the journal alone (recovery stores it under that name) and is counted
-    in `events_left_to_journal`; so does an event whose account is not known yet (`account_id` empty).
-    Accounts are bounded by it too: an open segment holds an event.
+    in `events_left_to_journal`. Accounts are bounded by it too: an open segment holds an event.
     """
 
     def __init__(self, instance: str, *, events_held_max: int = EVENTS_HELD_MAX) -> None:
@@ -91,7 +90,7 @@ class SegmentPacker:
         """Put the event into a segment; its name."""
         key = (event.account_id, quarter_of(event.timestamp))
         segment = self._open.get(key)
-        if not event.account_id or self.events_held >= self._events_held_max:
+        if self.events_held >= self._events_held_max:
             self.events_left_to_journal += 1
             return segment.name if segment else self._name_of_event_left_to_journal()
         if segment is None or not segment.load.takes(event):

@@ -1,0 +1,128 @@
+"""Journal lines: what is written is read back, one line stays one line, junk has a name."""
+
+import json
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metering.events import CostEvent
+from metering.journal import (
+    LINE_BYTES_MAX,
+    Admitted,
+    BadJournalLine,
+    Hold,
+    Settled,
+    admitted_line,
+    parse_line,
+    settled_line,
+)
+from tests.builders import ACCOUNT_ID, AT, make_event, make_id
+
+SEGMENT = "0" * 32 + "-12"
+KEY_HASH = "f" * 64
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+moments = st.datetimes(datetime(2020, 1, 1), datetime(2099, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
+holds = st.lists(st.builds(Hold, texts, texts, texts, st.integers(0, 2**63 - 1)), max_size=3).map(tuple)
+
+
+@given(model=texts, provider=texts, key_id=texts, timestamp=moments, holds=holds)
+def test_an_admitted_line_is_read_back(
+    model: str, provider: str, key_id: str, timestamp: datetime, holds: tuple[Hold, ...]
+) -> None:
+    admitted = Admitted(
+        request_id=make_id("req"), timestamp=timestamp, account_id=ACCOUNT_ID, key_id=key_id,
+        provider=provider, model=model, holds=holds,
+    )  # fmt: skip
+
+    assert parse_line(admitted_line(admitted)) == admitted
+
+
+@given(team=texts, model=texts, timestamp=moments, cost=st.integers(0, 2**63 - 1))
+def test_a_settled_line_is_read_back(team: str, model: str, timestamp: datetime, cost: int) -> None:
+    event = make_event(team=team, model=model, timestamp=timestamp, cost_nanodollars=cost)
+
+    assert parse_line(settled_line(event, SEGMENT)) == Settled(segment=SEGMENT, event=event)
+
+
+@given(texts)
+def test_whatever_the_tags_a_line_is_one_line_of_ascii(text: str) -> None:
+    line = settled_line(make_event(team=text + "\n\r\x85\u2028", feature="\x1c\x0b"), SEGMENT)
+
+    assert line.isascii()
+    assert line.decode().splitlines() == [line.decode()[:-1]]
+    assert json.loads(line)["event"]["team"] == text + "\n\r\x85\u2028"
+
+
+def test_a_call_by_a_key_not_looked_up_names_its_hash_instead_of_an_account() -> None:
+    admitted = Admitted(request_id=make_id("req"), timestamp=AT, key_hash=KEY_HASH, provider="openai")
+    event = make_event(account_id="", key_id="")
+
+    assert parse_line(admitted_line(admitted)) == admitted
+    assert parse_line(settled_line(event, SEGMENT, key_hash=KEY_HASH)) == Settled(
+        segment=SEGMENT, key_hash=KEY_HASH, event=event
+    )
+
+
+def _settled(event: CostEvent, segment: str = SEGMENT, key_hash: str = "") -> bytes:
+    return settled_line(event, segment, key_hash=key_hash)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"\n",
+        b"null",
+        b"[]",
+        b"{}",
+        b'{"line":"other"}',
+        b"not json",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"line":"settled","segment":"x"}',
+        _settled(make_event(), segment="../keys"),
+        _settled(make_event(), segment="0" * 32 + "-1.1"),
+        _settled(make_event(account_id="acct_1/keys/2")),
+        _settled(make_event(account_id="")),
+        _settled(make_event(), key_hash=KEY_HASH),
+        _settled(make_event(account_id=""), key_hash="F" * 64),
+        _settled(make_event(request_id="../x")),
+        _settled(make_event(timestamp=AT.replace(tzinfo=None))),
+        _settled(make_event(ended_at=AT.replace(tzinfo=None))),
+        _settled(make_event())[:-20],
+        _settled(make_event()).replace(b'"settled"', b'"admitted"'),
+        _settled(make_event(team="x" * LINE_BYTES_MAX)),
+    ],
+)
+def test_junk_is_rejected_by_name(line: bytes) -> None:
+    with pytest.raises(BadJournalLine):
+        parse_line(line)
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_break_the_parser(line: bytes) -> None:
+    with pytest.raises(BadJournalLine):
+        parse_line(line)
+
+
+@given(st.data())
+def test_a_damaged_line_is_rejected_or_still_a_line(data: st.DataObject) -> None:
+    line = bytearray(settled_line(make_event(), SEGMENT))
+    line[data.draw(st.integers(0, len(line) - 1))] = data.draw(st.integers(0, 255))
+
+    try:
+        parsed = parse_line(bytes(line))
+    except BadJournalLine:
+        return
+    assert msgspec.json.decode(msgspec.json.encode(parsed), type=type(parsed)) == parsed
+
+
+def test_the_error_repeats_nothing_of_the_line() -> None:
+    with pytest.raises(BadJournalLine) as caught:
+        parse_line(b'{"line":"settled","canary":"secret-canary"}')
+
+    assert "canary" not in str(caught.value)
