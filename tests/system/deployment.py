@@ -1,0 +1,237 @@
+"""A whole deployment for the system tests: demo provider, proxies and APIs on one store, and its accounts."""
+
+import hashlib
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import requests
+import trustme
+
+from demo.catalogue import AZURE_DEPLOYMENTS
+from metering.accounts import AccountSettings, AzureSettings, BedrockSettings
+from metering.clock import SystemClock
+from metering.directory import Directory, KeyTerms
+from metering.opening import open_store
+from tests.system.processes import Process, eventually, free_port, stop_all
+
+REGION = "us-east-1"
+SETTINGS = AccountSettings(
+    azure=AzureSettings(resource="demo-resource", deployments=dict(AZURE_DEPLOYMENTS)),
+    bedrock=BedrockSettings(region=REGION),
+)
+BUCKETS = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_5m_tokens",
+    "cache_write_1h_tokens",
+    "reasoning_tokens",
+    "server_tool_calls",
+)
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """An account of a test's own, its key, and a provider key that nobody else uses."""
+
+    account_id: str
+    key: str
+    provider_key: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What names the account in a call through the proxy."""
+        return {"X-ModelTrack-Key": self.key}
+
+    @property
+    def customer(self) -> str:
+        """The digest under which the demo provider's bill knows the provider key."""
+        return hashlib.sha256(self.provider_key.encode()).hexdigest()[:16]
+
+
+@dataclass
+class Deployment:
+    """Started processes and what they share. `folder` holds their data and logs."""
+
+    folder: Path
+    store_url: str
+    secret: str = field(default_factory=lambda: secrets.token_hex(32))
+    started: list[Process] = field(default_factory=list)
+    provider: Process = field(init=False)
+    proxy: Process = field(init=False)
+    api: Process = field(init=False)
+    proxy_tls_port: int = 0
+
+    def start(self) -> None:
+        """Start one of each."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.authority = trustme.CA()
+        self.authority.cert_pem.write_to_path(str(self.folder / "ca.pem"))
+        served = self.authority.issue_cert("127.0.0.1", "localhost")
+        served.private_key_and_cert_chain_pem.write_to_path(str(self.folder / "served.pem"))
+        self.provider = self.start_provider()
+        self.api = self.start_api()
+        self.proxy_tls_port = free_port()
+        self.proxy = self.start_proxy({"TLS_PORT": str(self.proxy_tls_port)})
+
+    def stop(self) -> None:
+        """End everything that was started."""
+        stop_all(self.started)
+
+    @property
+    def ca_file(self) -> str:
+        """The authority that signed the proxy's certificate."""
+        return str(self.folder / "ca.pem")
+
+    @property
+    def proxy_tls_url(self) -> str:
+        """The proxy's HTTPS listener."""
+        return f"https://127.0.0.1:{self.proxy_tls_port}"
+
+    def start_provider(self) -> Process:
+        """Start a demo provider."""
+        port = free_port()
+        return self._keep(
+            Process(
+                "demo.provider", "--port", str(port), port=port, log=self.folder / "provider.log", settings={}
+            )
+        )
+
+    def start_proxy(self, settings: dict[str, str] | None = None, *, data: str = "proxy") -> Process:
+        """Start a proxy in front of the demo provider, with a journal of its own in folder `data`."""
+        port = free_port()
+        upstreams = ("ANTHROPIC_BASE_URL", "OPENAI_BASE_URL", "BEDROCK_ENDPOINT_URL", "AZURE_OPENAI_ENDPOINT")
+        told = {
+            **self._shared(),
+            **dict.fromkeys(upstreams, self.provider.url),
+            "PROXY_PORT": str(port),
+            "DATA_DIR": str(self.folder / data),
+            "TLS_CERT": str(self.folder / "served.pem"),
+            "TLS_KEY": str(self.folder / "served.pem"),
+            "TLS_PORT": "0",
+            **(settings or {}),
+        }
+        log = self.folder / f"proxy-{port}.log"
+        return self._keep(Process("proxy_service", port=port, log=log, settings=told))
+
+    def start_api(self) -> Process:
+        """Start an API service."""
+        port = free_port()
+        told = {**self._shared(), "PORT": str(port), "DATA_DIR": str(self.folder / "api")}
+        return self._keep(
+            Process("api_service", port=port, log=self.folder / f"api-{port}.log", settings=told)
+        )
+
+    def _shared(self) -> dict[str, str]:
+        return {"STORE_URL": self.store_url, "MODELTRACK_SECRET": self.secret, "LOG_LEVEL": "debug"}
+
+    def _keep(self, process: Process) -> Process:
+        self.started.append(process)
+        return process
+
+    def directory(self) -> Directory:
+        """The accounts and keys in the deployment's store, as the API service would change them."""
+        return Directory(open_store(self.store_url), SystemClock(), self.secret.encode())
+
+    def tenant(self, settings: AccountSettings = SETTINGS) -> Tenant:
+        """A new account with a key of every scope."""
+        directory = self.directory()
+        account = directory.create_account("test")
+        directory.change_settings(account.account_id, settings)
+        terms = KeyTerms(name="test", scopes=("proxy", "read", "write", "stats"))
+        key, _ = directory.create_key(account.account_id, terms)
+        return Tenant(account.account_id, key, f"sk-test-{secrets.token_hex(16)}")
+
+    def ingress_path(self, tenant: Tenant) -> str:
+        """The path under which clients that can set no header reach the tenant's account."""
+        terms = KeyTerms(kind="ingress", name="test", scopes=("proxy",))
+        return "/ws/" + self.directory().create_key(tenant.account_id, terms)[0]
+
+    def script(self, tenant: Tenant, *answers: Row) -> None:
+        """Have the demo provider answer the tenant's next calls so."""
+        answer = requests.post(
+            f"{self.provider.url}/demo/script",
+            json={"key": tenant.provider_key, "answers": answers},
+            timeout=10,
+        )
+        assert answer.ok, answer.text
+
+    def bill(self, tenant: Tenant) -> list[Row]:
+        """What the demo provider charged the tenant's provider key, oldest first."""
+        address = f"{self.provider.url}/demo/bill?customer={tenant.customer}"
+        rows: list[Row] = requests.get(address, timeout=10).json()["data"]
+        return rows
+
+    def received(self, tenant: Tenant) -> list[Row]:
+        """The tenant's requests as the demo provider received them, oldest first."""
+        address = f"{self.provider.url}/demo/received?customer={tenant.customer}"
+        rows: list[Row] = requests.get(address, timeout=10).json()["data"]
+        return rows
+
+    def ask_api(self, tenant: Tenant, path: str, *, api: Process | None = None) -> Row:
+        """A page of the API as the tenant sees it; money as exact decimals."""
+        headers = {"Authorization": f"Bearer {tenant.key}"}
+        answer = requests.get((api or self.api).url + path, headers=headers, timeout=20)
+        assert answer.ok, answer.text
+        page: Row = json.loads(answer.text, parse_float=Decimal)
+        return page
+
+    def events(self, tenant: Tenant, count: int, *, api: Process | None = None) -> list[Row]:
+        """The tenant's events, oldest first, as soon as there are that many; there must not be more."""
+
+        def look() -> list[Row] | None:
+            found: list[Row] = self.ask_api(tenant, "/v1/events?limit=100", api=api)["data"]
+            return found if len(found) >= count else None
+
+        found = eventually(look, what=f"the storing of {count} events") if count else []
+        assert len(found) == count, found
+        return sorted(found, key=lambda event: str(event["timestamp"]))
+
+    def event(self, tenant: Tenant) -> Row:
+        """The tenant's one and only event."""
+        return self.events(tenant, 1)[0]
+
+    def usage(self, tenant: Tenant, *, api: Process | None = None) -> Row:
+        """Today's and yesterday's sums of the tenant, over all buckets and groups."""
+        report = self.ask_api(tenant, "/v1/usage?bucket_width=1d", api=api)
+        results: Sequence[Row] = [row for bucket in report["data"] for row in bucket["results"]]
+        names = {name for row in results for name, value in row.items() if isinstance(value, int | Decimal)}
+        return {name: sum(row.get(name) or 0 for row in results) for name in names}
+
+    def assert_billed(self, tenant: Tenant, count: int) -> list[Row]:
+        """Hold events and usage against the provider's bill, call by call; gives the events, oldest first.
+
+        Each call stands once in each, with the same tokens, and costs the same to the nanodollar.
+        """
+        bill = self.bill(tenant)
+        events = self.events(tenant, count)
+        assert sorted(map(_summary, bill)) == sorted(map(_event_summary, events))
+        usage = self.usage(tenant)
+        assert usage["requests"] == count
+        assert usage["cost_usd"] == sum((event["cost_usd"] for event in events), Decimal(0))
+        for name in BUCKETS:
+            assert usage[name] == sum(row[name] for row in bill), name
+        return events
+
+
+def nanodollars(amount: Decimal | int) -> int:
+    """An amount in US dollars as the integer that it must be."""
+    whole = Decimal(amount) * 10**9
+    assert whole == int(whole)
+    return int(whole)
+
+
+def _summary(row: Row) -> tuple[Any, ...]:
+    return (row["provider"], row["streaming"], *(row[name] for name in BUCKETS), row["nanodollars"])
+
+
+def _event_summary(event: Row) -> tuple[Any, ...]:
+    tokens = (event[name] for name in BUCKETS)
+    return (event["provider"], event["streaming"], *tokens, nanodollars(event["cost_usd"]))
