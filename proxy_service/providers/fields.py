@@ -4,6 +4,7 @@ Fields are declared as `msgspec.Raw`, so that a wrong type in one of them costs 
 never turned into floats on the way.
 """
 
+import math
 import re
 from typing import TypeVar
 
@@ -16,6 +17,8 @@ Raw = msgspec.Raw
 ABSENT = Raw()
 
 _DIGITS_MAX = len(str(TOKENS_MAX))
+_FLAGS = {b"true": True, b"false": False}
+_NUMBER = re.compile(rb"-?[0-9]{1,32}(?:\.[0-9]{1,32})?(?:[eE][+-]?[0-9]{1,3})?")
 _WORD = re.compile(rb'"([A-Za-z0-9_.-]{1,32})"')
 _T = TypeVar("_T")
 
@@ -43,6 +46,19 @@ def name(field: Raw) -> str | None:
         return normalised_tag(msgspec.json.decode(field, type=str)) or None
     except msgspec.DecodeError:
         return None
+
+
+def flag(field: Raw) -> bool | None:
+    """A plain `true` or `false`."""
+    return _FLAGS.get(bytes(field))
+
+
+def number(field: Raw) -> float | None:
+    """A finite number, whole or not."""
+    if not _NUMBER.fullmatch(bytes(field)):
+        return None
+    figure = float(bytes(field))
+    return figure if math.isfinite(figure) else None
 
 
 def is_given(field: Raw) -> bool:

@@ -1,0 +1,78 @@
+"""Where the members of a JSON object stand in its bytes, so that one can be edited and no other byte touched.
+
+Only the top level is looked at: nested values are checked and stepped over, never read.
+"""
+
+import re
+from collections.abc import Callable
+
+import msgspec
+
+_BLANKS = re.compile(rb"[ \t\n\r]*")
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
+_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class NotEditable(Exception):
+    """The bytes are no JSON object, or hold a key twice: an edit could mean something else than it says."""
+
+
+class Member(msgspec.Struct, frozen=True):
+    """One member: `start` is where its key begins; its value lies from `value_start` to `end`."""
+
+    name: str
+    start: int
+    value_start: int
+    end: int
+
+
+def members(body: bytes) -> list[Member]:
+    """The members of the object, in order. Raises: NotEditable."""
+    try:
+        values = _OBJECT.decode(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise NotEditable from error
+    found = []
+    at = _after_blanks(body, 0) + 1  # behind the brace, since it is an object
+    for name, raw in values.items():
+        member = _member(body, _after_blanks(body, at), name, bytes(raw))
+        found.append(member)
+        at = _after_blanks(body, member.end) + 1  # behind the comma, or the closing brace
+        if body[at - 1] != (0x7D if len(found) == len(values) else 0x2C):
+            raise NotEditable("a key stands twice")
+    return found
+
+
+def with_member(body: bytes, name: str, value_for: Callable[[bytes | None], bytes]) -> bytes:
+    """The object with that member's value replaced, or with the member added behind the others.
+
+    `value_for` makes the new value from the present one, None where there is none. Raises: NotEditable.
+    """
+    present = members(body)
+    for member in present:
+        if member.name == name:
+            value = value_for(body[member.value_start : member.end])
+            return body[: member.value_start] + value + body[member.end :]
+    added = msgspec.json.encode(name) + b":" + value_for(None)
+    end = present[-1].end if present else _after_blanks(body, 0) + 1
+    return body[:end] + (b"," if present else b"") + added + body[end:]
+
+
+def _member(body: bytes, start: int, name: str, value: bytes) -> Member:
+    """The member that begins at `start`, if it is this one.
+
+    Of a key that stands twice the object keeps the first place and the last value, so that one of them is
+    not where it is looked for.
+    """
+    key = _STRING.match(body, start)
+    if key is None or msgspec.json.decode(key[0], type=str) != name:
+        raise NotEditable("a key stands twice")
+    value_start = _after_blanks(body, _after_blanks(body, key.end()) + 1)
+    if not body.startswith(value, value_start):
+        raise NotEditable("a key stands twice")
+    return Member(name, start, value_start, value_start + len(value))
+
+
+def _after_blanks(body: bytes, at: int) -> int:
+    found = _BLANKS.match(body, at)
+    return found.end() if found else at
