@@ -1,0 +1,46 @@
+"""docs/settings.md lists every setting with its default."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from api_service.settings import ApiSettings
+from metering.settings import DeploymentSettings
+from proxy_service.settings import ProxySettings
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "settings.md"
+SECTIONS = {"Both services": DeploymentSettings, "Proxy": ProxySettings, "API": ApiSettings}
+
+
+def _section(title: str) -> str:
+    found = re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
+    assert found
+    return found[1]
+
+
+def _rows(title: str) -> dict[str, str]:
+    """Setting → its default's cell."""
+    rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \|", _section(title), re.MULTILINE)
+    return {name: default for names, default in rows for name in re.findall(r"`([A-Z_]+)`", names)}
+
+
+def _own_fields(settings: type[DeploymentSettings]) -> set[str]:
+    inherited = set() if settings is DeploymentSettings else set(DeploymentSettings.model_fields)
+    return {name.upper() for name in set(settings.model_fields) - inherited}
+
+
+@pytest.mark.parametrize(("title", "settings"), SECTIONS.items(), ids=list(SECTIONS))
+def test_every_setting_is_documented_and_no_other(title: str, settings: type[DeploymentSettings]) -> None:
+    assert set(_rows(title)) == _own_fields(settings)
+
+
+@pytest.mark.parametrize(("title", "settings"), SECTIONS.items(), ids=list(SECTIONS))
+def test_every_plain_default_is_the_documented_one(title: str, settings: type[DeploymentSettings]) -> None:
+    rows = _rows(title)
+    for name in _own_fields(settings):
+        default = settings.model_fields[name.lower()].default
+        if isinstance(default, bool):
+            assert rows[name] == f"`{str(default).lower()}`"
+        elif isinstance(default, int | float) or (isinstance(default, str) and default):
+            assert rows[name].startswith(f"`{default:g}`" if isinstance(default, float) else f"`{default}`")
