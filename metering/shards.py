@@ -1,12 +1,12 @@
 """Where a commit's rollup cells go: which shard of the quarter hour, and under which combination.
 
-**Shards.** A document bears about one write a second, so a quarter hour's cells are spread over
-`width` documents, 1 to 16, always a power of two. The rule: every commit adds one to its shard's `commits`;
-the value that comes back tells a writer how often all writers together wrote there since it last looked.
-The width is the least one at which a shard sees `COMMITS_PER_SECOND_MAX`; it grows at once and shrinks when
-a quarter of it would do. A segment goes to the shard `hash of its name` modulo width: shard 0 while quiet,
-and then even between instances as well as between one instance's segments. Readers add all shards up, so a
-width that differs between instances, or is forgotten, costs nothing but speed.
+**Shards.** A document bears about one write a second, so an account's cells of a quarter hour are spread
+over `width` documents: 1 to 16, a power of two. The rule: every commit adds one to its shard's `commits`; the
+value that comes back tells a writer how often all writers together wrote there since it last looked. Above
+`COMMITS_PER_SECOND_MAX` it doubles its width for that account, below `COMMITS_PER_SECOND_MIN` it halves it. A
+segment goes to the shard `hash of its name` modulo width: shard 0 while quiet, and else evenly, between
+instances as well as between one instance's segments. Readers add all shards up, so a width that differs
+between instances, or is forgotten, costs nothing but speed.
 
 **Cells.** A shard holds about `CELLS_MAX` cells. A writer knows from the values that come back which cells it
 made (the value is its own amount) and adds their number to the shard's `cell_count` with its next commit,
@@ -33,6 +33,7 @@ from metering.stores import FieldPath, Increment
 
 SHARDS_MAX = 16
 COMMITS_PER_SECOND_MAX = 1.0
+COMMITS_PER_SECOND_MIN = 0.25
 MEASURED_SECONDS = 2.0  # how long a writer looks before it judges a shard's load
 CELLS_MAX = 400
 CELLS_A_STEP = 50
@@ -157,14 +158,15 @@ class Shards:
 
     def _adapt(self, account_id: str, commits_per_second: float) -> None:
         width = self._widths.get(account_id, 1)
-        needed = 1
-        while needed < min(SHARDS_MAX, commits_per_second * width / COMMITS_PER_SECOND_MAX):
-            needed *= 2
-        if needed > width or needed * 4 <= width:
-            self._widths[account_id] = needed
-        if account_id in self._widths:
-            self._widths.move_to_end(account_id)
-        if len(self._widths) > WIDTHS_KNOWN_MAX:
+        if commits_per_second > COMMITS_PER_SECOND_MAX:
+            width = min(SHARDS_MAX, width * 2)
+        elif commits_per_second < COMMITS_PER_SECOND_MIN:
+            width = max(1, width // 2)
+        self._widths[account_id] = width
+        self._widths.move_to_end(account_id)
+        if width == 1:
+            del self._widths[account_id]
+        elif len(self._widths) > WIDTHS_KNOWN_MAX:
             self._widths.popitem(last=False)
 
 
