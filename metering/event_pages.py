@@ -36,6 +36,8 @@ FILTERS = (
     "region", "routing_rule", "streaming", "cache_hit", "routed", "estimated", "unpriced",
 )  # fmt: skip
 
+LATEST = datetime(2100, 1, 1, tzinfo=UTC)
+
 _SEGMENT_ID = re.compile(r"[A-Za-z0-9-]{1,128}(?:\.[0-9]{1,3})?")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -57,11 +59,12 @@ class EventQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     def complaints(self) -> list[InvalidInput]:
         """Everything that is wrong with the query, but for its cursor."""
-        found = [
-            InvalidInput("give a moment with its offset from UTC, for example 2026-11-21T00:00:00Z", name)
-            for name, moment in (("start_time", self.start), ("end_time", self.end))
-            if moment is not None and moment.utcoffset() is None
-        ]
+        found: list[InvalidInput] = []
+        for name, moment in (("start_time", self.start), ("end_time", self.end)):
+            if moment is not None and moment.utcoffset() is None:
+                found.append(InvalidInput("give the moment's offset from UTC, for example …T00:00:00Z", name))
+            elif moment is not None and not _EPOCH <= moment <= LATEST:
+                found.append(InvalidInput(f"give a moment from {_EPOCH.year} to {LATEST.year}", name))
         if not found and self.start is not None and self.end is not None and self.start >= self.end:
             found.append(InvalidInput("end_time must lie after start_time", "end_time"))
         for name, values in self.filters.items():
