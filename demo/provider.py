@@ -111,11 +111,11 @@ class Provider:
         self._received.append(Received(customer, bare, digest.hex()))
         door = _door(request, path)
         request_id = "req_demo" + next(self._ids)
+        behaviour = NORMAL
         try:
             behaviour = self._behaviour(request, credential)
             reply = self._reply(request, door, digest, behaviour, credential)
         except (Refused, msgspec.ValidationError) as refusal:
-            behaviour = NORMAL
             reply = _refusal(door, refusal, request_id)
         return self._sent(request, door, reply, behaviour, request_id=request_id, customer=customer)
 
@@ -337,7 +337,7 @@ def main() -> None:
     try:
         uvloop.run(serve(options.port, tls))
     except OSError as error:
-        sys.exit(f"demo provider: port {options.port} on {HOST}: {error.strerror or error}")
+        sys.exit(f"demo provider: cannot listen on port {options.port}: {error.strerror or error}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ from anthropic.types import MessageParam, ToolParam
 
 from tests.system.deployment import Deployment, Tenant
 
-MODEL = "claude-sonnet-4-5"
+MODEL = "claude-sonnet-4-6"
+TIERED_MODEL = "claude-sonnet-4-5"
 HELLO: list[MessageParam] = [{"role": "user", "content": "Hello, how much are you?"}]
 WEATHER: ToolParam = {
     "name": "get_weather",
@@ -54,7 +55,7 @@ def test_a_message_is_billed_to_the_nanodollar(
 
 
 @pytest.mark.parametrize("ttl", ["5m", "1h"])
-@pytest.mark.parametrize("model", ["claude-haiku-4-5", "claude-opus-4-1", "claude-3-5-haiku-latest"])
+@pytest.mark.parametrize("model", ["claude-haiku-4-5", "claude-opus-4-1", "claude-opus-4-6"])
 def test_cached_prompts_are_billed_by_what_was_read_and_written(
     client: anthropic.Anthropic, deployment: Deployment, tenant: Tenant, model: str, ttl: str
 ) -> None:
@@ -68,13 +69,14 @@ def test_cached_prompts_are_billed_by_what_was_read_and_written(
     assert any(answer.usage.cache_read_input_tokens for answer in answers)
 
 
+@pytest.mark.filterwarnings("ignore:The model .* is deprecated:DeprecationWarning")
 def test_a_prompt_beyond_200_000_tokens_is_billed_at_the_long_price(
     client: anthropic.Anthropic, deployment: Deployment, tenant: Tenant
 ) -> None:
     deployment.script(tenant, {"input-tokens": 200_000}, {"input-tokens": 200_001})
 
     for length in (10, 20):
-        client.messages.create(model=MODEL, max_tokens=length, messages=HELLO)
+        client.messages.create(model=TIERED_MODEL, max_tokens=length, messages=HELLO)
 
     deployment.assert_billed(tenant, 2)
 
