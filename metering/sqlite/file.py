@@ -8,7 +8,8 @@ one fsync a commit, and commits are batches in the background; NORMAL may lose t
 import json
 import os
 import sqlite3
-from contextlib import closing
+import time
+from contextlib import closing, suppress
 from pathlib import Path
 
 from metering.collections import INDEXED_FIELDS
@@ -18,6 +19,7 @@ from metering.sqlite.entries import rebuild_entries
 APPLICATION_ID = 0x4D544B31  # "MTK1": tells our files from others
 SCHEMA_VERSION = 1
 OPENING_TIMEOUT_SECONDS = 10.0
+OPENING_PAUSE_SECONDS = 0.02
 WAL_BYTES_KEPT_MAX = 64 * 1024 * 1024
 
 _SCHEMA = """
@@ -48,14 +50,20 @@ def prepare(path: Path) -> None:
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # SQLite gives its -wal and -shm files the mode of this one.
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        _make_private(path)
         with closing(connect(path)) as connection:
-            _prepare(connection, path)
+            _prepare_in_turn(connection, path)
     except OSError as error:
         raise StoreUnavailable(f"cannot open {path}: {error.strerror}") from error
     except sqlite3.Error as error:
         raise StoreUnavailable(f"cannot open {path}: {error}") from error
+
+
+def _make_private(path: Path) -> None:
+    # SQLite gives its -wal and -shm files the mode of this one. A file that exists is not touched: closing
+    # it would drop the locks that other connections of this process hold.
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -66,6 +74,20 @@ def connect(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT_MAX}")
     return connection
+
+
+def _prepare_in_turn(connection: sqlite3.Connection, path: Path) -> None:
+    """Prepare once nobody else does: SQLite switches to WAL without waiting its turn, so we wait here."""
+    deadline = time.monotonic() + OPENING_TIMEOUT_SECONDS
+    while True:
+        try:
+            _prepare(connection, path)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(OPENING_PAUSE_SECONDS)
+        else:
+            return
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:

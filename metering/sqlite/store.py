@@ -19,7 +19,7 @@ import msgspec
 
 from metering.documents import check_commit, check_paths, check_query, location
 from metering.errors import StoreUnavailable
-from metering.sqlite.file import connect, prepare
+from metering.sqlite import file
 from metering.sqlite.querying import statement
 from metering.sqlite.writing import Transaction
 from metering.stores import STORE_TIMEOUT_SECONDS, Document, Query, Write, WriteResult
@@ -35,7 +35,7 @@ def open_store(path: Path) -> "SqliteStore":
     Raises: StoreError when the file is not ours or was written by a newer release; StoreUnavailable when it
     cannot be opened.
     """
-    prepare(path)
+    file.prepare(path)
     return SqliteStore(path)
 
 
@@ -112,7 +112,7 @@ class SqliteStore:
         healthy = False
         try:
             if connection is None:
-                connection = connect(self._path)
+                connection = file.connect(self._path)
             wait_ms = max(0, int((deadline - time.monotonic()) * 1000))
             connection.execute(f"PRAGMA busy_timeout = {wait_ms}")
             yield connection

@@ -13,8 +13,8 @@ class TcpRelay:
     """Passes bytes both ways until told otherwise; use as a context.
 
     `swallow_replies` hands requests on and loses what the server answers; `stop` passes nothing and keeps
-    connections open, like a server that was stopped; `refuse` hangs up. `heal` hangs up, so that callers
-    connect anew, and passes again.
+    connections open, like a server that was stopped; `resume` lets it go on; `refuse` hangs up. `heal` hangs
+    up, so that callers connect anew, and passes again.
     """
 
     def __init__(self, upstream: str) -> None:
@@ -53,6 +53,10 @@ class TcpRelay:
     def stop(self) -> None:
         self._mode = "stop"
         self._passing.clear()
+
+    def resume(self) -> None:
+        self._mode = "pass"
+        self._passing.set()
 
     def refuse(self) -> None:
         self._mode = "refuse"

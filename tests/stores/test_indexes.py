@@ -1,0 +1,59 @@
+"""firestore.indexes.json against `metering.collections`: what is queried is indexed, and nothing else."""
+
+import json
+from typing import Any
+
+import pytest
+
+from metering.collections import INDEXED_FIELDS
+from metering.stores import Create, DocumentStore, Query
+from tests.emulator import INDEX_FILE, declared_indexes, undeclared_indexes
+
+ARRAYS = {"request_ids", "session_ids"}
+ORDERED = [{"order": order, "queryScope": "COLLECTION"} for order in ("ASCENDING", "DESCENDING")]
+CONTAINED = [{"arrayConfig": "CONTAINS", "queryScope": "COLLECTION"}]
+
+
+def _overrides() -> dict[tuple[str, str], list[dict[str, Any]]]:
+    return {
+        (found["collectionGroup"], found["fieldPath"]): found["indexes"]
+        for found in json.loads(INDEX_FILE.read_text())["fieldOverrides"]
+    }
+
+
+def test_every_field_is_exempt_but_those_that_queries_use() -> None:
+    expected: dict[tuple[str, str], list[dict[str, str]]] = {
+        (collection, "*"): [] for collection in INDEXED_FIELDS
+    } | {
+        (collection, field): CONTAINED if field in ARRAYS else ORDERED
+        for collection, fields in INDEXED_FIELDS.items()
+        for field in fields
+    }
+
+    assert _overrides() == expected
+
+
+def test_a_composite_index_is_of_fields_that_queries_use() -> None:
+    for collection, fields in declared_indexes():
+        assert {name for name, _ in fields} <= set(INDEXED_FIELDS[collection])
+
+
+@pytest.fixture
+def unchecked_store(emulator: str, firestore_project: str) -> DocumentStore:
+    """A store on the emulator whose queries the fixture `firestore_store` does not look after."""
+    from metering import firestore  # noqa: PLC0415 - heavy, and only here
+
+    return firestore.open_store(firestore_project, "(default)", emulator_address=emulator)
+
+
+def test_a_query_without_its_index_is_noticed(
+    unchecked_store: DocumentStore, emulator: str, firestore_project: str
+) -> None:
+    query = Query(collection="accounts/a/segments", contains=("session_ids", "x"), order_by="last_at")
+    unchecked_store.commit([Create("accounts/a/segments/s", {})])
+
+    unchecked_store.query(query)
+
+    assert undeclared_indexes(emulator, firestore_project) == {
+        ("segments", (("session_ids", "CONTAINS"), ("last_at", "ASCENDING")))
+    }

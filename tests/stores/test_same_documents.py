@@ -1,0 +1,171 @@
+"""Any sequence of commits leads to the same documents in both stores and in a plain dict."""
+
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from metering import firestore, sqlite
+from metering.errors import StoreError
+from metering.stores import Create, Delete, DocumentStore, FieldPath, Increment, Put, Query, Update, Write
+from tests.stores.model import Documents, Outcome, applied
+
+BOTH = settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+INTEGERS = st.integers(-(2**63), 2**63 - 1)
+NAMES = st.sampled_from(["a", "b", "a.b", "9c", "ö`\\", "A", " "])
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    INTEGERS,
+    st.text(st.characters(codec="utf-8"), max_size=8),
+    st.binary(max_size=8),
+    st.datetimes(timezones=st.just(UTC)),
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda held: (
+        st.dictionaries(NAMES, held, max_size=3)
+        | st.lists(st.one_of(SCALARS, st.dictionaries(NAMES, SCALARS, max_size=2)), max_size=3)
+    ),
+    max_leaves=6,
+)
+FIELDS = st.dictionaries(NAMES, VALUES, max_size=4)
+FIELD_PATHS = st.lists(NAMES, min_size=1, max_size=3).map(tuple)
+IDS = st.sampled_from(["d1", "d2", "d3"])
+
+
+@pytest.fixture(scope="module")
+def both(emulator: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[DocumentStore, DocumentStore]:
+    """A store of each kind, to share between examples: each example has an account of its own."""
+    folder: Path = tmp_path_factory.mktemp("both")
+    project = f"demo-{uuid.uuid4().hex[:20]}"
+    return (
+        sqlite.open_store(folder / "modeltrack.db"),
+        firestore.open_store(project, "(default)", emulator_address=emulator),
+    )
+
+
+def _without_overlap(paths: dict[FieldPath, Any]) -> dict[FieldPath, Any]:
+    return {
+        path: value
+        for path, value in paths.items()
+        if not any(path[:length] in paths for length in range(1, len(path)))
+    }
+
+
+@st.composite
+def _increments(draw: st.DrawFn) -> Increment:
+    paths = _without_overlap(draw(st.dictionaries(FIELD_PATHS, VALUES, min_size=1, max_size=5)))
+    amounts = {path: draw(INTEGERS | st.integers(-5, 5)) for path in list(paths)[::2]}
+    return Increment(draw(IDS), amounts, {path: paths[path] for path in list(paths)[1::2]})
+
+
+@st.composite
+def _commits(draw: st.DrawFn) -> list[Write]:
+    """Writes in an order that a store may be asked for: a create first, a delete last on its document."""
+    later: list[Write] = draw(
+        st.lists(st.builds(Put, IDS, FIELDS) | st.builds(Update, IDS, FIELDS) | _increments(), max_size=4)
+    )
+    first = [Create(each, draw(FIELDS)) for each in draw(st.sets(IDS, max_size=2))]
+    last = [Delete(each) for each in draw(st.sets(IDS, max_size=1))]
+    return [*first, *later, *last] or [Delete("d1")]
+
+
+def _below(collection: str, write: Write) -> Write:
+    changed: Write = type(write)(
+        f"{collection}/{write.path}", *(getattr(write, name) for name in write.__struct_fields__[1:])
+    )
+    return changed
+
+
+def _outcome(store: DocumentStore, writes: list[Write]) -> Outcome:
+    try:
+        return [dict(result.values) for result in store.commit(writes)]
+    except StoreError as refusal:
+        return type(refusal)
+
+
+@BOTH
+@given(st.lists(_commits(), min_size=1, max_size=5))
+def test_any_commits_lead_to_the_same_documents(
+    both: tuple[DocumentStore, DocumentStore], commits: list[list[Write]]
+) -> None:
+    collection = f"accounts/{uuid.uuid4().hex}/quarters"
+    expected: Documents = {}
+
+    for commit in commits:
+        writes = [_below(collection, write) for write in commit]
+        expected, outcome = applied(expected, writes)
+        assert [_outcome(store, writes) for store in both] == [outcome, outcome]
+
+        found = [store.query(Query(collection=collection)) for store in both]
+        assert [_exact({each.path: each.fields for each in one}) for one in found] == [_exact(expected)] * 2
+
+
+def _exact(value: Any) -> Any:
+    """The value with its types, since True equals 1."""
+    if isinstance(value, dict):
+        return {name: _exact(held) for name, held in value.items()}
+    if isinstance(value, list):
+        return [_exact(held) for held in value]
+    return (type(value).__name__, value)
+
+
+MOMENTS = st.sampled_from([datetime(2026, 11, 21, hour, tzinfo=UTC) for hour in range(4)])
+INDEXED = st.one_of(MOMENTS, MOMENTS, MOMENTS, SCALARS)
+SESSIONS = st.lists(st.sampled_from(["one", "two", "three"]), max_size=2, unique=True)
+SEGMENTS = st.dictionaries(
+    st.sampled_from(["s-1", "s-2", "s-10", "S-1", "_s", "s.1"]), st.tuples(INDEXED, SESSIONS), max_size=6
+)
+
+
+@BOTH
+@given(SEGMENTS, st.booleans(), st.none() | MOMENTS, st.none() | MOMENTS, st.integers(1, 3))
+def test_any_range_pages_through_the_same_documents(
+    both: tuple[DocumentStore, DocumentStore],
+    segments: dict[str, tuple[Any, list[str]]],
+    descending: bool,
+    at_least: datetime | None,
+    below: datetime | None,
+    limit: int,
+) -> None:
+    collection = f"accounts/{uuid.uuid4().hex}/segments"
+    writes = [
+        Create(f"{collection}/{name}", {"last_at": at, "session_ids": sessions})
+        for name, (at, sessions) in segments.items()
+    ]
+
+    def pages(store: DocumentStore, session: str | None) -> list[list[str]]:
+        found, after = [], None
+        for _ in range(len(segments) + 1):
+            page = store.query(
+                Query(
+                    collection=collection,
+                    contains=(session and ("session_ids", session)) or None,
+                    order_by="last_at",
+                    descending=descending or session is not None,
+                    at_least=at_least,
+                    below=below,
+                    after=after,
+                    limit=limit,
+                )
+            )
+            found.append([document.document_id for document in page])
+            if len(page) < limit:
+                return found
+            after = (page[-1].fields["last_at"], page[-1].document_id)
+        raise AssertionError("pages without an end")
+
+    for store in both:
+        store.commit([*writes, Create(f"accounts/{uuid.uuid4().hex}", {})])
+    assert pages(both[0], None) == pages(both[1], None)
+    assert pages(both[0], "one") == pages(both[1], "one")
