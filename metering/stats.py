@@ -183,7 +183,7 @@ class Statistics:
         models, teams = _Groups(("provider", "model"), set()), _Groups(("team",), set())
         # A day more at the front, since the zone's day may begin up to 14 hours before the UTC day.
         start = datetime(first.year, first.month, first.day, tzinfo=UTC) - timedelta(days=1)
-        for quarter, cell, amounts in self._cells(account_id, start, now, "main"):
+        for quarter, cell, amounts in self._cells(account_id, start, quarter_of(now) + QUARTER, "main"):
             day = quarter.astimezone(zone).date()
             _add(days.setdefault(day, _zeros()), amounts)
             if day >= today.replace(day=1):
