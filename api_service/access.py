@@ -9,6 +9,7 @@ import hmac
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
@@ -18,8 +19,9 @@ from api_service.errors import Refused
 from api_service.services import Services, services
 from api_service.sessions import Session
 from metering.accounts import Account
+from metering.directory import KeyTerms
 from metering.errors import Forbidden, NotFound, Unauthenticated
-from metering.keys import KeyRecord, Scope, is_well_formed_key
+from metering.keys import KeyRecord, is_well_formed_key
 
 Need = Literal["anyone", "read", "write"]
 View = TypeVar("View", bound=Callable[..., object])
@@ -154,7 +156,7 @@ def _check_csrf_token(known: Services, asking: Visitor) -> None:
         raise Refused(403, "csrf_token_missing", "send the csrf_token of this log-in as X-CSRF-Token")
 
 
-def require_no_more_than_own(asking: Visitor, scopes: tuple[Scope, ...], team: str, app: str) -> None:
+def require_no_more_than_own(asking: Visitor, terms: KeyTerms) -> None:
     """A key manages only keys that may do no more than itself. A session manages all of its account's.
 
     Raises: Forbidden.
@@ -162,10 +164,17 @@ def require_no_more_than_own(asking: Visitor, scopes: tuple[Scope, ...], team: s
     own = asking.key
     if own is None:
         return
-    if not set(scopes) <= set(own.scopes):
+    if not set(terms.scopes) <= set(own.scopes):
         raise Forbidden("a key manages no keys with more scopes than its own")
-    if (own.team and own.team != team) or (own.app and own.app != app):
+    if (own.team and own.team != terms.team) or (own.app and own.app != terms.app):
         raise Forbidden("a key that is pinned to a team or app manages only keys with the same pins")
+
+
+def require_no_longer_than_own(asking: Visitor, expires_at: datetime | None) -> None:
+    """A key that expires makes no key that outlives it. Raises: Forbidden."""
+    ends_at = None if asking.key is None else asking.key.expires_at
+    if ends_at is not None and (expires_at is None or expires_at > ends_at):
+        raise Forbidden("a key that expires makes no keys that outlive it")
 
 
 def owned_key(keys: list[KeyRecord], key_id: str) -> KeyRecord:

@@ -279,7 +279,7 @@ class Directory:
                 raise Conflict("this key has expired or was revoked; create a new one")
             if any(each.replaces == key_id for each in keys):
                 raise Conflict("this key was rotated already; rotate its successor")
-            made = self._creation_of_key(account_id, _terms_of_successor(old, now), replaces=key_id)
+            made = self._creation_of_key(account_id, terms_of_successor(old, now), replaces=key_id)
             overlap_ends_at = now + timedelta(seconds=ROTATION_OVERLAP_SECONDS)
             ends_at = min(old.expires_at or overlap_ends_at, overlap_ends_at)
             ending = Update(key_path(old.key_hash), {"expires_at": ends_at})
@@ -390,6 +390,17 @@ def key_from(document: Document) -> KeyRecord:
     return msgspec.convert(document.fields, KeyRecord)
 
 
+def terms_of(record: KeyRecord) -> KeyTerms:
+    """On which terms the key was made."""
+    return KeyTerms(**{name: getattr(record, name) for name in KeyTerms.__struct_fields__})
+
+
+def terms_of_successor(old: KeyRecord, now: datetime) -> KeyTerms:
+    """On which terms a rotation at that moment makes the key's successor."""
+    lifetime = None if old.expires_at is None else old.expires_at - old.created_at
+    return msgspec.structs.replace(terms_of(old), expires_at=None if lifetime is None else now + lifetime)
+
+
 def _with_settings(fields: dict[str, Any]) -> dict[str, Any]:
     return {**fields, "settings": msgspec.json.decode(fields["settings"], type=AccountSettings)}
 
@@ -454,12 +465,6 @@ def _with_predecessors(keys: Sequence[KeyRecord], key: KeyRecord) -> list[KeyRec
     while (older := by_id.pop(chain[-1].replaces, None)) is not None:
         chain.append(older)
     return chain
-
-
-def _terms_of_successor(old: KeyRecord, now: datetime) -> KeyTerms:
-    lifetime = None if old.expires_at is None else old.expires_at - old.created_at
-    terms = KeyTerms(**{name: getattr(old, name) for name in KeyTerms.__struct_fields__})
-    return msgspec.structs.replace(terms, expires_at=None if lifetime is None else now + lifetime)
 
 
 def _is_minute_apart(earlier: datetime | None, later: datetime) -> bool:

@@ -8,11 +8,17 @@ from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag as DocTag
 from pydantic import Field
 
-from api_service.access import needs, owned_key, require_no_more_than_own, visitor
+from api_service.access import (
+    needs,
+    owned_key,
+    require_no_longer_than_own,
+    require_no_more_than_own,
+    visitor,
+)
 from api_service.answers import answer, nothing
 from api_service.fields import Input, Moment, Tag, View
 from api_service.services import services
-from metering.directory import KEY_ADDRESSES_MAX, KeyTerms
+from metering.directory import KEY_ADDRESSES_MAX, KeyTerms, terms_of, terms_of_successor
 from metering.keys import SCOPES, KeyKind, KeyRecord, Scope
 
 keys = APIBlueprint(
@@ -108,7 +114,8 @@ def create_key(body: NewKey) -> Response:
         addresses=tuple(body.addresses),
         expires_at=body.expires_at,
     )
-    require_no_more_than_own(visitor(), terms.scopes, terms.team, terms.app)
+    require_no_more_than_own(visitor(), terms)
+    require_no_longer_than_own(visitor(), terms.expires_at)
     return _made(*known.directory.create_key(visitor().account_id, terms))
 
 
@@ -116,23 +123,25 @@ def create_key(body: NewKey) -> Response:
 @needs("write")
 def rotate_key(path: KeyPath) -> Response:
     """Replace a key by a new one on the same terms. The old one works one hour longer."""
-    account_id = visitor().account_id
-    _require_manageable(path.key_id)
-    return _made(*services().directory.rotate_key(account_id, path.key_id))
+    known = services()
+    key = _manageable_key(path.key_id)
+    require_no_longer_than_own(visitor(), terms_of_successor(key, known.clock.now()).expires_at)
+    return _made(*known.directory.rotate_key(visitor().account_id, key.key_id))
 
 
 @keys.delete("/v1/keys/<key_id>", responses={204: None})
 @needs("write")
 def revoke_key(path: KeyPath) -> Response:
     """Revoke a key at once, together with any older key that it replaced."""
-    _require_manageable(path.key_id)
-    services().directory.revoke_key(visitor().account_id, path.key_id)
+    key = _manageable_key(path.key_id)
+    services().directory.revoke_key(visitor().account_id, key.key_id)
     return nothing()
 
 
-def _require_manageable(key_id: str) -> None:
+def _manageable_key(key_id: str) -> KeyRecord:
     key = owned_key(services().directory.keys_of(visitor().account_id), key_id)
-    require_no_more_than_own(visitor(), key.scopes, key.team, key.app)
+    require_no_more_than_own(visitor(), terms_of(key))
+    return key
 
 
 def _made(plain: str, record: KeyRecord) -> Response:
