@@ -367,7 +367,8 @@ class _Chunks:
         return b"".join(pieces), at
 
     def _check_part_of_line(self, part: bytes) -> None:
-        if len(part) >= CHUNK_LINE_BYTES_MAX or (self._needs_line_end and part.strip(b"\r")):
+        is_endless = len(part) >= CHUNK_LINE_BYTES_MAX
+        if is_endless or b"\r" in part[:-1] or (self._needs_line_end and part not in b"\r"):
             raise Refused(400, "a chunk of the request is malformed")
 
     def _read_line(self, line: bytes) -> None:

@@ -385,6 +385,7 @@ class UpstreamAnswer:
         "_connection",
         "_failure",
         "_is_complete",
+        "_is_request_sent",
         "_on_data",
         "_pieces",
         "_size",
@@ -403,6 +404,7 @@ class UpstreamAnswer:
         self._connection: _Connection | None = connection
         self._failure: Exception | None = None
         self._is_complete = False
+        self._is_request_sent = True
         self._on_data: Callable[[bytes], None] | None = None
         self._pieces: list[bytes] = []
         self._size = 0
@@ -465,12 +467,13 @@ class UpstreamAnswer:
     @property
     def is_request_sent(self) -> bool:
         """Whether all of the request has been handed over."""
-        return self._upload is None
+        return self._is_request_sent
 
     def upload(self, pump: BodyPump, content_length: int | None) -> None:
         """Send a body piece by piece beside waiting for the answer."""
         task = asyncio.get_running_loop().create_task(self._send_body(pump, content_length))
         self._upload = task
+        self._is_request_sent = False
         task.add_done_callback(self._upload_ended)
 
     async def _send_body(self, pump: BodyPump, content_length: int | None) -> None:
@@ -491,12 +494,12 @@ class UpstreamAnswer:
                 self._connection.write(LAST_CHUNK)
             if self.is_headless:
                 self._connection.expect_first_byte()
+        self._is_request_sent = True
 
     def _upload_ended(self, task: asyncio.Task[None]) -> None:
+        self._upload = None
         failure = None if task.cancelled() else task.exception()
-        if failure is None and not task.cancelled():
-            self._upload = None
-        elif isinstance(failure, Exception) and self._connection is not None:
+        if isinstance(failure, Exception) and self._connection is not None:
             self.fail(failure)
 
     def _stop_upload(self) -> None:
