@@ -75,6 +75,8 @@ HISTOGRAM_ENDS_MS: tuple[int, ...] = tuple(sorted({round(2 ** (step / 2)) for st
 Cell = tuple[str, ...]  # the kind, then the values of its dimensions
 Amounts = dict[str, int]
 
+_LATENCY_COUNTERS = tuple(f"latency_{bucket:02d}" for bucket in range(len(HISTOGRAM_ENDS_MS) + 1))
+_TTFT_COUNTERS = tuple(f"ttft_{bucket:02d}" for bucket in range(len(HISTOGRAM_ENDS_MS) + 1))
 _ERROR_STATES = {"upstream_error", "upstream_truncated", "refused", "drained", "lost"}
 _COMBINATION: Callable[[CostEvent], tuple[str, ...]] = attrgetter(
     *DIMENSIONS["main"], "key_id", "prompt_template_id"
@@ -128,10 +130,10 @@ def histogram_counters(event: CostEvent) -> tuple[str, ...]:
     """The histogram counters the event adds one to; none unless its provider answered it whole."""
     if event.state != "completed" or event.cache_hit or is_error(event):
         return ()
-    latency = f"latency_{bisect_left(HISTOGRAM_ENDS_MS, event.latency_ms):02d}"
+    latency = _LATENCY_COUNTERS[bisect_left(HISTOGRAM_ENDS_MS, event.latency_ms)]
     if event.ttft_ms is None:
         return ("requests", latency)
-    return ("requests", latency, f"ttft_{bisect_left(HISTOGRAM_ENDS_MS, event.ttft_ms):02d}")
+    return ("requests", latency, _TTFT_COUNTERS[bisect_left(HISTOGRAM_ENDS_MS, event.ttft_ms)])
 
 
 def latency_cell(event: CostEvent) -> Cell:

@@ -195,7 +195,7 @@ class CommitLoad:
         self._increments = 0
         self._lease_ids: set[str] = set()
         self._written: dict[Cell, set[str]] = {}  # which sums of which cells
-        self._seen: set[tuple[tuple[str, ...], ...]] = set()  # what an event must be like to add nothing new
+        self._seen: set[tuple[tuple[str, ...], ...]] = set()  # combinations, and sums added to, seen before
         self._quarter: datetime | None = None
 
     @property
@@ -210,9 +210,13 @@ class CommitLoad:
         lease_ids = self._lease_ids
         if event.charges:
             lease_ids = lease_ids.union(charge.lease_id for charge in event.charges)
-        kind = (combination_of(event), tuple(compress(SUMS, sums_of(event))), histogram_counters(event))
-        new = {} if kind in self._seen else self._new_increments(event, *kind)
-        increments = self._increments + sum(map(len, new.values()))
+        adds = (combination_of(event), tuple(compress(SUMS, sums_of(event))))
+        new = [] if adds in self._seen else [(cell, self._new(cell, adds[1])) for cell in cells_of(adds[0])]
+        counters = histogram_counters(event)
+        if counters:
+            cell = latency_cell(event)
+            new.append((cell, self._new(cell, counters)))
+        increments = self._increments + sum(len(names) for _, names in new)
         if self._events and (
             quarter != self._quarter
             or self._events >= EVENTS_MAX
@@ -224,19 +228,16 @@ class CommitLoad:
         self._events += 1
         self._quarter, self._encoded_bytes = quarter, encoded_bytes
         self._lease_ids, self._increments = lease_ids, increments
-        self._seen.add(kind)
-        for cell, names in new.items():
-            self._written.setdefault(cell, set()).update(names)
+        self._seen.add(adds)
+        for cell, names in new:
+            if names:
+                self._written.setdefault(cell, set()).update(names)
         return True
 
-    def _new_increments(
-        self, event: CostEvent, combination: tuple[str, ...], sums: tuple[str, ...], counters: tuple[str, ...]
-    ) -> dict[Cell, set[str]]:
-        new = {cell: set(sums) - self._written.get(cell, set()) for cell in cells_of(combination)}
-        if counters:
-            cell = latency_cell(event)
-            new[cell] = set(counters) - self._written.get(cell, set())
-        return new
+    def _new(self, cell: Cell, names: Sequence[str]) -> Sequence[str]:
+        """Which of the cell's sums nothing has been added to yet."""
+        written = self._written.get(cell)
+        return [name for name in names if name not in written] if written else names
 
 
 def first_portion(events: Sequence[CostEvent]) -> Sequence[CostEvent]:
