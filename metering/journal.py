@@ -92,8 +92,9 @@ def parse_line(line: bytes) -> Line:
         raise BadJournalLine("the line is too long")
     try:
         parsed = _DECODER.decode(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadJournalLine("the line is no journal line") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        # Without its cause, whose text may quote the line.
+        raise BadJournalLine("the line is no journal line") from None
     subject = parsed.event if isinstance(parsed, Settled) else parsed
     if not _REQUEST_ID.fullmatch(subject.request_id):
         raise BadJournalLine("the line's request id has no such form")

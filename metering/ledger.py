@@ -80,9 +80,10 @@ class Ledger:
         count = len(waiting)
         found = 0
         links: list[str] = []
-        for link in range(LINKS_MAX):
-            if not waiting:
-                return Stored(events=count - found, events_found=found, links=tuple(links))
+        link = 0
+        while waiting:
+            if link == LINKS_MAX:
+                raise ChainTooLong(f"segment {segment.name} has {LINKS_MAX} links")
             path = segment_path(segment.account_id, segment.name, link)
             portion = first_portion(waiting)
             try:
@@ -94,7 +95,8 @@ class Ledger:
             else:
                 waiting = waiting[len(portion) :]
                 links.append(path.rpartition("/")[2])
-        raise ChainTooLong(f"segment {segment.name} has {LINKS_MAX} links")
+            link += 1
+        return Stored(events=count - found, events_found=found, links=tuple(links))
 
     def event(self, account_id: str, request_id: str) -> CostEvent:
         """The event of one call. Raises: NotFound, also for another account's call."""

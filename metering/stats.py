@@ -158,10 +158,12 @@ class Statistics:
         known: set[tuple[str, ...]] = set()
         buckets = [_Groups(query.group_by, known) for _ in edges[1:]]
         kind = query.kind
-        for quarter, cell, amounts in self._cells(account_id, edges[0], edges[-1], kind):
-            values = dict(zip(DIMENSIONS[kind], cell[1:], strict=True))
-            if all(values[name] in accepted for name, accepted in query.filters.items()):
-                buckets[bisect_right(edges, quarter) - 1].add(values, amounts)
+        for quarter, cells in self._quarters(account_id, edges[0], edges[-1], kind):
+            groups = buckets[bisect_right(edges, quarter) - 1]
+            for cell, amounts in cells:
+                values = dict(zip(DIMENSIONS[kind], cell[1:], strict=True))
+                if all(values[name] in accepted for name, accepted in query.filters.items()):
+                    groups.add(values, amounts)
         return UsageReport(
             start=edges[0],
             end=edges[-1],
@@ -183,13 +185,16 @@ class Statistics:
         models, teams = _Groups(("provider", "model"), set()), _Groups(("team",), set())
         # A day more at the front, since the zone's day may begin up to 14 hours before the UTC day.
         start = datetime(first.year, first.month, first.day, tzinfo=UTC) - timedelta(days=1)
-        for quarter, cell, amounts in self._cells(account_id, start, quarter_of(now) + QUARTER, "main"):
+        for quarter, cells in self._quarters(account_id, start, quarter_of(now) + QUARTER, "main"):
             day = quarter.astimezone(zone).date()
-            _add(days.setdefault(day, _zeros()), amounts)
-            if day >= today.replace(day=1):
-                values = dict(zip(DIMENSIONS["main"], cell[1:], strict=True))
-                models.add(values, amounts)
-                teams.add(values, amounts)
+            is_this_month = day >= today.replace(day=1)
+            sums = days.setdefault(day, _zeros())
+            for cell, amounts in cells:
+                _add(sums, amounts)
+                if is_this_month:
+                    values = dict(zip(DIMENSIONS["main"], cell[1:], strict=True))
+                    models.add(values, amounts)
+                    teams.add(values, amounts)
         calendar = [first + timedelta(days=number) for number in range((today - first).days + 1)]
         return Overview(
             today=days.get(today, _zeros()),
@@ -208,17 +213,17 @@ class Statistics:
         _check(query)
         edges = bucket_edges(query.start, query.end, query.bucket_width, ZoneInfo(query.timezone))
         models: dict[Cell, Amounts] = {}
-        for _, cell, amounts in self._cells(account_id, edges[0], edges[-1], "latency"):
-            if cell not in models and len(models) >= GROUPS_MAX:
-                cell = ("latency", OTHER, OTHER)  # noqa: PLW2901 - from here on it counts as that
-            _add(models.setdefault(cell, {}), amounts)
+        for _, cells in self._quarters(account_id, edges[0], edges[-1], "latency"):
+            for cell, amounts in cells:
+                has_room = cell in models or len(models) < GROUPS_MAX
+                _add(models.setdefault(cell if has_room else ("latency", OTHER, OTHER), {}), amounts)
         found = [_model_latency(cell, amounts) for cell, amounts in models.items()]
         return tuple(sorted(found, key=lambda each: each.requests, reverse=True))
 
-    def _cells(
+    def _quarters(
         self, account_id: str, start: datetime, end: datetime, kind: Kind
-    ) -> Iterator[tuple[datetime, Cell, Amounts]]:
-        """Each stored cell of the kind in the range: its quarter hour, itself, its sums."""
+    ) -> Iterator[tuple[datetime, list[tuple[Cell, Amounts]]]]:
+        """The shards of the range: when their quarter hour starts, and their cells of that kind."""
         after: tuple[datetime, str] | None = None
         for _ in range(0, DOCUMENTS_READ_MAX, DOCUMENTS_A_READ):
             query = Query(
@@ -231,10 +236,8 @@ class Statistics:
             )
             found = self._store.query(query)
             for document in found:
-                for cell in document.fields[CELLS].values():
-                    if cell[VALUES][0] == kind:
-                        sums = {name: amount for name, amount in cell.items() if name != VALUES}
-                        yield document.fields["starts_at"], tuple(cell[VALUES]), sums
+                cells = [(tuple(cell.pop(VALUES)), cell) for cell in document.fields[CELLS].values()]
+                yield document.fields["starts_at"], [each for each in cells if each[0][0] == kind]
             if len(found) < DOCUMENTS_A_READ:
                 return
             after = (found[-1].fields["starts_at"], found[-1].document_id)
@@ -304,8 +307,11 @@ class _Groups:
         group = tuple(values[name] for name in self._dimensions)
         if group not in self._known and len(self._known) >= GROUPS_MAX:
             group = (OTHER,) * len(self._dimensions)
-        self._known.add(group)
-        _add(self.sums.setdefault(group, _zeros()), amounts)
+        sums = self.sums.get(group)
+        if sums is None:
+            self._known.add(group)
+            sums = self.sums[group] = _zeros()
+        _add(sums, amounts)
 
     def dearest(self) -> tuple[UsageGroup, ...]:
         """The groups, dearest first, then by their values."""

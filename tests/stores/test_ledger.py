@@ -1,6 +1,7 @@
 """The ledger on both stores: events kept exactly once, together with their rollups."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -8,9 +9,9 @@ import pytest
 from metering.collections import policy_path, quarters_collection
 from metering.errors import DocumentTooLarge, NotFound, StoreUnavailable
 from metering.events import CostEvent
-from metering.ledger import Ledger
-from metering.segments import Segment
-from metering.stores import DocumentStore, Increment, Write, WriteResult
+from metering.ledger import LINKS_MAX, ChainTooLong, Ledger
+from metering.segments import Segment, segment_path
+from metering.stores import Create, DocumentStore, Increment, Write, WriteResult
 from tests.builders import ACCOUNT_ID, AT, make_event
 from tests.doubles.unreliable_store import Fate, UnreliableStore
 from tests.stores.accounting import all_documents, all_events, assert_each_event_counted_once
@@ -158,6 +159,28 @@ def test_a_commit_that_fits_nowhere_says_so(sqlite_store: DocumentStore) -> None
         Ledger(store).commit(_segment(_events(1)))
 
     assert all_events(sqlite_store, ACCOUNT_ID) == []
+
+
+def test_a_chain_longer_than_any_order_explains_is_given_up(sqlite_store: DocumentStore) -> None:
+    links = [Create(segment_path(ACCOUNT_ID, NAME, link), {"request_ids": []}) for link in range(LINKS_MAX)]
+    sqlite_store.commit(links[:-1])
+    ledger = Ledger(sqlite_store)
+
+    assert ledger.commit(_segment(_events(1))).links == (f"{NAME}.{LINKS_MAX - 1}",)
+    with pytest.raises(ChainTooLong):
+        ledger.commit(_segment(_events(1)))
+
+
+def test_threads_may_share_a_ledger(sqlite_store: DocumentStore) -> None:
+    ledger, events = Ledger(sqlite_store), _events(240)
+    segments = [_segment(events[n * 6 : n * 6 + 8], f"{'0' * 32}-{n // 2}") for n in range(40)]
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(ledger.commit, segments))
+
+    # Neighbouring segments overlap; only those of one name share a chain.
+    expected = [event for name in range(20) for event in events[name * 12 : name * 12 + 14]]
+    assert_each_event_counted_once(sqlite_store, ACCOUNT_ID, expected)
 
 
 class _StoreOfShortShards(UnreliableStore):
