@@ -39,7 +39,7 @@ _REMEDIES = (
 # Starts what is given and ends it when our end of the pipe closes, however we end.
 _KEEPER = (
     'exec 3<&0; "$@" </dev/null 3<&- & child=$!; '
-    "(cat <&3 >/dev/null; kill $child 2>/dev/null) & exec 3<&-; wait $child"
+    "(read -r _ <&3; kill $child 2>/dev/null) & exec 3<&-; wait $child"
 )
 
 

@@ -37,7 +37,8 @@ NAME_BYTES_MAX = 1_500
 STORED_DOCUMENT_BYTES_MAX = 1_048_576  # the limit that increments and updates of a stored document may reach
 READ_DOCUMENTS_MAX = 1_000
 
-# What a write weighs beside its fields: the project, the database and the frames of the wire format.
+# What a commit and each write weigh beside fields: the project, the database, the frames of the wire format.
+_COMMIT_OVERHEAD_BYTES = 160
 _WRITE_OVERHEAD_BYTES = 160
 _VALUE_OVERHEAD_BYTES = 24
 
@@ -142,7 +143,7 @@ def _check_transforms(writes: Sequence[Write]) -> None:
 
 def commit_bytes(writes: Iterable[Write]) -> int:
     """What the writes weigh together, never less than what Firestore would be sent."""
-    return sum(_checked_weight(write) for write in writes)
+    return _COMMIT_OVERHEAD_BYTES + sum(_checked_weight(write) for write in writes)
 
 
 def _checked_weight(write: Write) -> int:
@@ -151,7 +152,9 @@ def _checked_weight(write: Write) -> int:
     if isinstance(write, Create | Put):
         weight += _checked_document(write.path, write.fields)
     elif isinstance(write, Update):
-        weight += value_bytes(write.fields) + _VALUE_OVERHEAD_BYTES * len(write.fields)
+        # Each name stands in the mask, too, quoted.
+        weight += value_bytes(write.fields) + _VALUE_OVERHEAD_BYTES * _count(write.fields)
+        weight += sum(2 * _name_bytes(name) + _VALUE_OVERHEAD_BYTES for name in write.fields)
     elif isinstance(write, Increment):
         weight += _checked_increment(write)
     return weight
@@ -197,8 +200,8 @@ def _checked_field_path(path: FieldPath, others: set[FieldPath]) -> int:
     for length in range(1, len(path)):
         if path[:length] in others:
             raise ValueError("a field path leads through another of the same increment")
-    # Each name stands twice on the wire where the field is merged: in the mask and in the document.
-    return sum(2 * _name_bytes(name) + _VALUE_OVERHEAD_BYTES for name in path)
+    # A merged field's names stand twice on the wire: quoted in the mask, and in the document.
+    return sum(3 * _name_bytes(name) + _VALUE_OVERHEAD_BYTES for name in path)
 
 
 def document_bytes(path: str, fields: Fields) -> int:

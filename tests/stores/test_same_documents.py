@@ -11,36 +11,15 @@ from hypothesis import strategies as st
 
 from metering import firestore, sqlite
 from metering.errors import StoreError
-from metering.stores import Create, Delete, DocumentStore, FieldPath, Increment, Put, Query, Update, Write
+from metering.stores import Create, DocumentStore, Query, Write
 from tests.stores.model import Documents, Outcome, applied
+from tests.stores.strategies import SCALARS, commits
 
 BOTH = settings(
     max_examples=60,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-
-INTEGERS = st.integers(-(2**63), 2**63 - 1)
-NAMES = st.sampled_from(["a", "b", "a.b", "9c", "ö`\\", "A", " "])
-SCALARS = st.one_of(
-    st.none(),
-    st.booleans(),
-    INTEGERS,
-    st.text(st.characters(codec="utf-8"), max_size=8),
-    st.binary(max_size=8),
-    st.datetimes(timezones=st.just(UTC)),
-)
-VALUES = st.recursive(
-    SCALARS,
-    lambda held: (
-        st.dictionaries(NAMES, held, max_size=3)
-        | st.lists(st.one_of(SCALARS, st.dictionaries(NAMES, SCALARS, max_size=2)), max_size=3)
-    ),
-    max_leaves=6,
-)
-FIELDS = st.dictionaries(NAMES, VALUES, max_size=4)
-FIELD_PATHS = st.lists(NAMES, min_size=1, max_size=3).map(tuple)
-IDS = st.sampled_from(["d1", "d2", "d3"])
 
 
 @pytest.fixture(scope="module")
@@ -52,32 +31,6 @@ def both(emulator: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Docum
         sqlite.open_store(folder / "modeltrack.db"),
         firestore.open_store(project, "(default)", emulator_address=emulator),
     )
-
-
-def _without_overlap(paths: dict[FieldPath, Any]) -> dict[FieldPath, Any]:
-    return {
-        path: value
-        for path, value in paths.items()
-        if not any(path[:length] in paths for length in range(1, len(path)))
-    }
-
-
-@st.composite
-def _increments(draw: st.DrawFn) -> Increment:
-    paths = _without_overlap(draw(st.dictionaries(FIELD_PATHS, VALUES, min_size=1, max_size=5)))
-    amounts = {path: draw(INTEGERS | st.integers(-5, 5)) for path in list(paths)[::2]}
-    return Increment(draw(IDS), amounts, {path: paths[path] for path in list(paths)[1::2]})
-
-
-@st.composite
-def _commits(draw: st.DrawFn) -> list[Write]:
-    """Writes in an order that a store may be asked for: a create first, a delete last on its document."""
-    later: list[Write] = draw(
-        st.lists(st.builds(Put, IDS, FIELDS) | st.builds(Update, IDS, FIELDS) | _increments(), max_size=4)
-    )
-    first = [Create(each, draw(FIELDS)) for each in draw(st.sets(IDS, max_size=2))]
-    last = [Delete(each) for each in draw(st.sets(IDS, max_size=1))]
-    return [*first, *later, *last] or [Delete("d1")]
 
 
 def _below(collection: str, write: Write) -> Write:
@@ -95,14 +48,14 @@ def _outcome(store: DocumentStore, writes: list[Write]) -> Outcome:
 
 
 @BOTH
-@given(st.lists(_commits(), min_size=1, max_size=5))
+@given(st.lists(commits(), min_size=1, max_size=5))
 def test_any_commits_lead_to_the_same_documents(
-    both: tuple[DocumentStore, DocumentStore], commits: list[list[Write]]
+    both: tuple[DocumentStore, DocumentStore], asked: list[list[Write]]
 ) -> None:
     collection = f"accounts/{uuid.uuid4().hex}/quarters"
     expected: Documents = {}
 
-    for commit in commits:
+    for commit in asked:
         writes = [_below(collection, write) for write in commit]
         expected, outcome = applied(expected, writes)
         assert [_outcome(store, writes) for store in both] == [outcome, outcome]
