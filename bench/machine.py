@@ -1,0 +1,48 @@
+"""What a process and its descendants have used, read from /proc."""
+
+import os
+from pathlib import Path
+
+_PROC = Path("/proc")
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+
+
+def tree(pid: int) -> list[int]:
+    """The process and all its living descendants."""
+    parents: dict[int, list[int]] = {}
+    for folder in _PROC.iterdir():
+        if folder.name.isdecimal():
+            parent = _stat(int(folder.name))
+            if parent:
+                parents.setdefault(int(parent[1]), []).append(int(folder.name))
+    found, waiting = [], [pid]
+    while waiting:
+        found.append(waiting.pop())
+        waiting += parents.get(found[-1], [])
+    return found
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/<pid>/stat behind the program's name; empty where it has ended."""
+    try:
+        return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of the tree so far."""
+    fields = [_stat(each) for each in tree(pid)]
+    return sum(int(each[11]) + int(each[12]) for each in fields if each) / _TICKS_PER_SECOND
+
+
+def memory_megabytes(pid: int) -> float:
+    """Memory of the tree, shared pages counted by share (PSS)."""
+    kilobytes = 0
+    for each in tree(pid):
+        try:
+            lines = (_PROC / str(each) / "smaps_rollup").read_text().splitlines()
+        except OSError:
+            continue
+        kilobytes += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return kilobytes / 1024
