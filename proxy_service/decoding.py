@@ -133,9 +133,11 @@ class _Brotli:
         self._decompressor = brotli.Decompressor()
 
     def feed(self, data: bytes) -> None:
-        self._emit(self._decompressor.process(data, output_buffer_limit=PIECE_BYTES_MAX))
-        while not self._decompressor.can_accept_more_data():
-            self._emit(self._decompressor.process(b"", output_buffer_limit=PIECE_BYTES_MAX))
+        piece = self._decompressor.process(data, output_buffer_limit=PIECE_BYTES_MAX)
+        self._emit(piece)
+        while len(piece) >= PIECE_BYTES_MAX or not self._decompressor.can_accept_more_data():
+            piece = self._decompressor.process(b"", output_buffer_limit=PIECE_BYTES_MAX)
+            self._emit(piece)
 
 
 class _Zstd:
