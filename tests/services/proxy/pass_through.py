@@ -13,12 +13,12 @@ from proxy_service.app import Handle, Limits, Listener, Server, serve
 from proxy_service.relay import UpstreamAnswer, UpstreamClient
 from proxy_service.wire import (
     BodyTooLarge,
+    BodyUnreadable,
     CallerGone,
     Downstream,
     Headers,
     Origin,
     UpstreamTimedOut,
-    UpstreamUnreachable,
     WireError,
 )
 
@@ -100,7 +100,7 @@ class PassThrough:
 
     def _tell(self, downstream: Downstream, error: WireError) -> None:
         """What no answer has begun for gets one; what has is cut."""
-        statuses = {UpstreamUnreachable: 502, UpstreamTimedOut: 504, BodyTooLarge: 413}
+        statuses = {UpstreamTimedOut: 504, BodyTooLarge: 413, BodyUnreadable: 400}
         status = statuses.get(type(error), 502)
         if isinstance(error, CallerGone):
             return
