@@ -2,6 +2,7 @@
 
 import base64
 import json
+from pathlib import Path
 
 import pytest
 import requests
@@ -20,6 +21,7 @@ CALLERS = {
     "anonymous": {},
     "signed in": {"Authorization": f"Bearer {_unsigned_token({'sub': 'person', 'user_id': 'person'})}"},
 }
+RULES = Path(__file__).resolve().parents[2] / "firestore.rules"
 PATHS = [
     *(f"{name}/x" for name in INDEXED_FIELDS),
     "accounts/x/segments/y",
@@ -28,12 +30,25 @@ PATHS = [
 ]
 
 
+@pytest.fixture
+def ruled_project(emulator: str, firestore_project: str) -> str:
+    """A project under our rules, whatever rules the emulator was started with."""
+    answer = requests.put(
+        f"http://{emulator}/emulator/v1/projects/{firestore_project}:securityRules",
+        json={"rules": {"files": [{"name": RULES.name, "content": RULES.read_text()}]}},
+        timeout=10,
+    )
+    assert answer.status_code == 200, answer.text
+    assert "issues" not in answer.json(), answer.text
+    return firestore_project
+
+
 @pytest.mark.parametrize("caller", CALLERS.values(), ids=CALLERS)
 @pytest.mark.parametrize("path", PATHS)
 def test_nobody_reads_or_writes_from_outside(
-    emulator: str, firestore_project: str, path: str, caller: dict[str, str]
+    emulator: str, ruled_project: str, path: str, caller: dict[str, str]
 ) -> None:
-    root = f"http://{emulator}/v1/projects/{firestore_project}/databases/(default)/documents"
+    root = f"http://{emulator}/v1/projects/{ruled_project}/databases/(default)/documents"
     body = {"fields": {"n": {"integerValue": "1"}}}
     collection, _, name = path.rpartition("/")
 
@@ -48,6 +63,7 @@ def test_nobody_reads_or_writes_from_outside(
     assert [answer.status_code for answer in answers] == [403] * 5
 
 
+@pytest.mark.usefixtures("ruled_project")
 def test_the_rules_do_not_stand_in_the_services_way(firestore_store: DocumentStore) -> None:
     firestore_store.commit([Put("accounts/x", {"n": 1})])
 
