@@ -1,4 +1,4 @@
-"""The same bytes to us, to nginx as reverse proxy and to uvicorn: all agree on what is a request, and on which.
+"""The same bytes to us, to nginx as reverse proxy and to uvicorn: all see the same requests, or none.
 
 Compared is what reaches the upstream (method, target, end-to-end headers, body), or that nothing does. Where
 an oracle reads otherwise, `DIFFERENCES` says why we do not.
