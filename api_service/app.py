@@ -38,7 +38,6 @@ from metering.stores import DocumentStore
 
 API_VERSION = "1"
 
-_ERRORS = (400, 401, 403, 404, 405, 409, 413, 415, 422, 429, 500, 503)
 _SECURITY: dict[str, SecurityScheme | dict[str, Any]] = {
     "key": {"type": "http", "scheme": "bearer", "description": "A key with the scope read or write."},
     "session": {
@@ -71,7 +70,6 @@ def create_app(
         __name__,
         info=Info(title="ModelTrack", version=API_VERSION),
         security_schemes=_SECURITY,
-        responses=dict.fromkeys(_ERRORS, ErrorView),
         validation_error_model=ErrorView,
         validation_error_callback=_refuse,
         doc_ui=False,
@@ -129,6 +127,11 @@ def _refuse(error: ValidationError) -> None:
 def _describer(app: OpenAPI) -> Callable[[], Response]:
     def describe() -> Response:
         """Describe this API as OpenAPI 3.1."""
-        return answer_fields(app.api_doc)
+        document = app.api_doc
+        for methods in document["paths"].values():
+            for operation in methods.values():
+                text = operation.get("description", "").replace("<br/>", "\n").strip()
+                operation["description"] = text or operation["summary"]
+        return answer_fields(document)
 
     return describe

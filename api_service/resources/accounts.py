@@ -2,17 +2,16 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import msgspec
 from flask import Response
-from flask_openapi3.blueprint import APIBlueprint
-from flask_openapi3.models.tag import Tag
 from pydantic import Field, StrictBool, StringConstraints, model_validator
 
 from api_service.access import needs, visitor
 from api_service.answers import answer
 from api_service.fields import Input, Moment, Name, View, decimal_between, decimal_text
+from api_service.routing import routes_of
 from api_service.services import services
 from metering.accounts import (
     Account,
@@ -33,9 +32,7 @@ PER_MILLION_PLACES = 6  # a picodollar a token is a millionth of a dollar a mill
 PER_THOUSAND_PLACES = 9
 PERCENT_PLACES = 2
 
-accounts = APIBlueprint(
-    "accounts", __name__, abp_tags=[Tag(name="account")], abp_security=[{"key": []}, {"session": []}]
-)
+accounts = routes_of("account")
 
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,199}$")]
 DeploymentName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -111,10 +108,14 @@ class BedrockFields(Input):
     )
 
 
+def _without_default(schema: dict[str, Any]) -> None:
+    del schema["default"]  # a name that is left out stays; it does not become empty
+
+
 class AccountPatch(Input):
     """What to change of the account. Fields that are left out stay as they are, at every level."""
 
-    name: Name = ""
+    name: Name = Field(default="", json_schema_extra=_without_default)
     cache: CacheFields = CacheFields()
     prices: PriceFields = PriceFields()
     azure: AzureFields = AzureFields()

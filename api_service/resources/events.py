@@ -6,13 +6,12 @@ from typing import Any
 
 import msgspec
 from flask import Response
-from flask_openapi3.blueprint import APIBlueprint
-from flask_openapi3.models.tag import Tag as DocTag
 from pydantic import Field, create_model
 
 from api_service.access import needs, visitor
 from api_service.answers import answer_fields
 from api_service.fields import FilterTag, Input, Moment, Usd, View
+from api_service.routing import routes_of
 from api_service.services import services
 from metering.errors import InvalidInput, NotFound
 from metering.event_pages import CURSOR_CHARACTERS_MAX, EVENTS_A_PAGE_MAX, FILTER_VALUES_MAX
@@ -22,9 +21,7 @@ EVENTS_A_PAGE = 100
 
 _REQUEST_ID = re.compile(r"req_[0-9a-f]{32}")
 
-events = APIBlueprint(
-    "events", __name__, abp_tags=[DocTag(name="events")], abp_security=[{"key": []}, {"session": []}]
-)
+events = routes_of("events")
 
 
 class EventsQuery(Input):

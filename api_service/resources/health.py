@@ -3,18 +3,17 @@
 from typing import Literal
 
 from flask import Response
-from flask_openapi3.blueprint import APIBlueprint
-from flask_openapi3.models.tag import Tag
 
 from api_service.access import needs
 from api_service.answers import answer
 from api_service.fields import View
+from api_service.routing import routes_of
 from api_service.services import services
 from metering.collections import CHANGES_PATH
 
 READY_TIMEOUT_SECONDS = 1.0
 
-health = APIBlueprint("health", __name__, abp_tags=[Tag(name="health")])
+health = routes_of("health", is_open=True)
 
 
 class HealthView(View):
@@ -23,21 +22,21 @@ class HealthView(View):
     status: Literal["ok"]
 
 
-@health.get("/healthz", responses={200: HealthView}, security=[])
+@health.get("/healthz", responses={200: HealthView})
 @needs("anyone")
 def is_alive() -> Response:
     """This process answers, whatever its database does."""
     return answer(HealthView(status="ok"))
 
 
-@health.get("/health", responses={200: HealthView}, security=[])
+@health.get("/health", responses={200: HealthView})
 @needs("anyone")
 def is_alive_too() -> Response:
     """The same, where a platform keeps /healthz for itself."""
     return answer(HealthView(status="ok"))
 
 
-@health.get("/readyz", responses={200: HealthView}, security=[])
+@health.get("/readyz", responses={200: HealthView})
 @needs("anyone")
 def is_ready() -> Response:
     """The database answers. It not answering is 503: send people elsewhere until it does."""

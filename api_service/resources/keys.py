@@ -4,8 +4,6 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from flask import Response
-from flask_openapi3.blueprint import APIBlueprint
-from flask_openapi3.models.tag import Tag as DocTag
 from pydantic import Field
 
 from api_service.access import (
@@ -17,13 +15,12 @@ from api_service.access import (
 )
 from api_service.answers import answer, nothing
 from api_service.fields import Input, Moment, Tag, View
+from api_service.routing import routes_of
 from api_service.services import services
 from metering.directory import KEY_ADDRESSES_MAX, KeyTerms, terms_of, terms_of_successor
 from metering.keys import SCOPES, KeyKind, KeyRecord, Scope
 
-keys = APIBlueprint(
-    "keys", __name__, abp_tags=[DocTag(name="keys")], abp_security=[{"key": []}, {"session": []}]
-)
+keys = routes_of("keys")
 
 Network = Annotated[str, Field(min_length=2, max_length=64)]
 

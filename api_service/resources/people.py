@@ -1,8 +1,6 @@
 """Signing up, logging in and out."""
 
 from flask import Response, request
-from flask_openapi3.blueprint import APIBlueprint
-from flask_openapi3.models.tag import Tag
 
 from api_service.access import needs, visitor
 from api_service.answers import answer, nothing
@@ -16,13 +14,14 @@ from api_service.errors import Refused
 from api_service.fields import Email, Input, Name, NewPassword, Password, View
 from api_service.people import Person
 from api_service.resources.accounts import AccountView, account_view
+from api_service.routing import routes_of
 from api_service.services import Services, services
 from api_service.sessions import LIFETIME_SECONDS
 from metering.accounts import Account
 from metering.errors import Unauthenticated
 from metering.tags import normalised_tag
 
-people = APIBlueprint("people", __name__, abp_tags=[Tag(name="people")])
+people = routes_of("people", is_open=True)
 
 
 class SignUp(Input):
@@ -55,7 +54,7 @@ class LoggedIn(View):
     csrf_token: str
 
 
-@people.post("/v1/signup", responses={201: LoggedIn}, security=[])
+@people.post("/v1/signup", responses={201: LoggedIn})
 @needs("anyone")
 def sign_up(body: SignUp) -> Response:
     """Sign up.
@@ -73,7 +72,7 @@ def sign_up(body: SignUp) -> Response:
     return _with_session(known, person, account, status=201)
 
 
-@people.post("/v1/login", responses={200: LoggedIn}, security=[])
+@people.post("/v1/login", responses={200: LoggedIn})
 @needs("anyone")
 def log_in(body: LogIn) -> Response:
     """Log in.

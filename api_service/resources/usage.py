@@ -12,13 +12,12 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 from flask import Response
-from flask_openapi3.blueprint import APIBlueprint
-from flask_openapi3.models.tag import Tag as DocTag
 from pydantic import Field, create_model
 
 from api_service.access import needs, visitor
 from api_service.answers import answer_fields
 from api_service.fields import FilterTag, Input, Moment, Usd, View
+from api_service.routing import routes_of
 from api_service.services import services
 from metering.errors import InvalidInput
 from metering.events import Provider
@@ -43,9 +42,7 @@ Dimension = Literal[
     "prompt_template_id",
 ]
 
-usage = APIBlueprint(
-    "usage", __name__, abp_tags=[DocTag(name="usage")], abp_security=[{"key": []}, {"session": []}]
-)
+usage = routes_of("usage")
 
 
 class UsageFields(Input):
