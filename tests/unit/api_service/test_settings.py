@@ -1,0 +1,90 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api_service.settings import ApiSettings
+from metering.settings import SettingsRefused
+
+HOSTED: dict[str, Any] = {
+    "k_service": "api",
+    "store_url": "firestore://demo-x",
+    "modeltrack_secret": "0123456789abcdef" * 2,
+    "public_url": "https://api.example.com",
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ApiSettings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def settings(tmp_path: Path, **given: Any) -> ApiSettings:
+    return ApiSettings(**{"data_dir": tmp_path} | given)
+
+
+def test_the_defaults_are_the_published_ones(tmp_path: Path) -> None:
+    found = settings(tmp_path)
+
+    assert (found.api_host, found.port) == ("127.0.0.1", 3001)
+    assert found.base_url == "http://127.0.0.1:3001"
+    assert not found.is_https
+    assert found.forwarding_hops == 0
+
+
+def test_the_environment_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "4001")
+
+    assert settings(tmp_path).port == 4001
+
+
+def test_a_page_of_this_machine_may_write_by_any_of_its_names(tmp_path: Path) -> None:
+    assert settings(tmp_path).origins == {
+        "http://127.0.0.1:3001",
+        "http://localhost:3001",
+        "http://[::1]:3001",
+    }
+
+
+def test_a_page_of_the_public_address_alone_may_write_there(tmp_path: Path) -> None:
+    found = settings(tmp_path, **HOSTED)
+
+    assert found.origins == {"https://api.example.com"}
+    assert found.is_https
+    assert found.host_names is None or "api.example.com" in found.host_names
+    assert found.forwarding_hops == 1
+
+
+def test_a_service_for_other_machines_takes_any_host_name(tmp_path: Path) -> None:
+    assert settings(tmp_path, api_host="0.0.0.0").host_names is None
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ({"port": 0}, "PORT"),
+        ({"port": 65536}, "PORT"),
+        ({"port": "http"}, "PORT"),
+        ({"public_url": "api.example.com"}, "PUBLIC_URL"),
+        ({"public_url": "https://api.example.com/path"}, "PUBLIC_URL"),
+        ({"public_url": "https://user@api.example.com"}, "PUBLIC_URL"),
+        ({"public_url": "https://api.example.com:x"}, "PUBLIC_URL"),
+        ({"public_url": "ftp://api.example.com"}, "PUBLIC_URL"),
+        ({"proxy_public_url": "https://"}, "PROXY_PUBLIC_URL"),
+        ({"api_threads": 1}, "API_THREADS"),
+        ({"log_level": "loud"}, "LOG_LEVEL"),
+        ({**HOSTED, "public_url": ""}, "PUBLIC_URL"),
+        ({**HOSTED, "public_url": "http://api.example.com"}, "PUBLIC_URL"),
+        ({**HOSTED, "modeltrack_secret": "changeme"}, "MODELTRACK_SECRET"),
+    ],
+    ids=str,
+)
+def test_what_makes_no_sense_is_refused_by_name_and_not_repeated(
+    tmp_path: Path, given: dict[str, Any], name: str
+) -> None:
+    with pytest.raises(SettingsRefused) as refused:
+        settings(tmp_path, **given)
+
+    assert [line.partition(":")[0] for line in refused.value.complaints] == [name]
+    assert "changeme" not in str(refused.value)
