@@ -102,6 +102,7 @@ class Meter:
         status: int,
         content_encoding: bytes | None,
         request_body_bytes: int,
+        decoded_bytes_max: int = STREAM_BYTES_MAX,
     ) -> None:
         self.failure = ""
         self._reader = reader
@@ -111,7 +112,7 @@ class Meter:
         self._received_bytes = 0
         self._feed: Sink = _ignore
         try:
-            self._feed = open_decoder(content_encoding, framing.feed, STREAM_BYTES_MAX)
+            self._feed = open_decoder(content_encoding, framing.feed, decoded_bytes_max)
         except Undecodable:
             self._stop(Undecodable.__name__)
 
