@@ -16,13 +16,16 @@ import msgspec
 
 from metering.accounts import CacheSettings
 from metering.events import Provider
-from metering.usage import Usage
+from metering.usage import Reading, Usage
+from proxy_service.call import Errand
 from proxy_service.decoding import Undecodable, decoded
-from proxy_service.providers.base import Operation
-from proxy_service.wire import Headers, header
+from proxy_service.headers import read_answer
+from proxy_service.providers import Ask, Operation
+from proxy_service.wire import Headers, ResponseHead, header
 
 BODY_BYTES_MAX = 1024 * 1024  # a larger request is not looked up: hashing it would hold up the loop
 DECODED_BYTES_MAX = 8 * 1024 * 1024
+OK = 200
 ENTRY_BYTES = 1024  # what an entry takes beside its body, roughly
 
 _CREDENTIALS: Final = frozenset((b"authorization", b"x-api-key", b"api-key"))
@@ -95,6 +98,8 @@ class CacheKey(msgspec.Struct, frozen=True):
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
     """An answer that is kept, with what it used."""
 
+    status: int
+    reason: bytes
     headers: Headers
     body: bytes
     model: str | None
@@ -112,14 +117,6 @@ class CacheRules(msgspec.Struct, frozen=True, kw_only=True):
 
     enabled: bool
     temperature_zero_only: bool
-
-
-def may_answer(account: CacheSettings, rules: CacheRules, temperature: float | None) -> bool:
-    """Whether an account's call of that temperature may be answered from memory."""
-    if not (rules.enabled if account.enabled is None else account.enabled):
-        return False
-    zero_only = rules.temperature_zero_only if account.temperature is None else account.temperature == "zero"
-    return temperature == 0 if zero_only else True
 
 
 def is_worth_keeping(operation: Operation, headers: Headers, body: bytes) -> bool:
@@ -148,9 +145,10 @@ def is_worth_keeping(operation: Operation, headers: Headers, body: bytes) -> boo
 class AnswerCache:
     """Answers by what was asked, the least recently used leaving first. On the loop; nothing here waits."""
 
-    def __init__(self, *, entries_max: int, bytes_max: int, ttl_seconds: float) -> None:
+    def __init__(self, rules: CacheRules, *, entries_max: int, bytes_max: int, ttl_seconds: float) -> None:
         self.entries_max = entries_max
         self.ttl_seconds = ttl_seconds
+        self._rules = rules
         self._bytes_max = bytes_max
         self._bytes = 0
         self._entries: OrderedDict[CacheKey, tuple[float, Kept]] = OrderedDict()
@@ -163,23 +161,19 @@ class AnswerCache:
         """How many answers are kept for an account."""
         return sum(key.account_id == account_id for key in self._entries)
 
-    def key(
-        self, account_id: str, provider: Provider, target: bytes, headers: Headers, body: bytes
-    ) -> CacheKey | None:
-        """What a call is known by; None for one too large to look up."""
-        if len(body) > BODY_BYTES_MAX:
+    def key(self, errand: Errand, ask: Ask, target: bytes, body: bytes) -> CacheKey | None:
+        """What a call is known by; None for one that is not to be answered from memory."""
+        who, inbound = errand.who, errand.inbound
+        if (
+            ask.streaming
+            or who.unseen_key_hash
+            or inbound.has_opted_out_of_cache()
+            or len(body) > BODY_BYTES_MAX
+        ):
             return None
-        fingerprint = hmac.new(self._secret, digestmod=hashlib.sha256)
-        # Names and values hold no line break (the listener sees to it), so the parts cannot run together.
-        parts = [account_id.encode(), provider.encode(), target]
-        for given_name, value in headers:
-            name = given_name.lower()
-            if name in _CREDENTIALS:
-                fingerprint.update(name + b"\n" + value + b"\n")
-            elif name not in _VARIES_BY_CALL and not name.startswith(_VARIES_BY_CALL_PREFIXES):
-                parts.append(name + b":" + value)
-        parts += (fingerprint.digest().hex().encode(), b"", body)
-        return CacheKey(hashlib.sha256(b"\n".join(parts)).digest(), account_id)
+        if not self._may_answer(who.policy.settings.cache, ask.temperature):
+            return None
+        return self._digest(who.caller.account_id, errand.route.provider, target, inbound.outbound, body)
 
     def find(self, key: CacheKey, now: float) -> Kept | None:
         """The answer to the same call, where one is kept and not too old."""
@@ -199,11 +193,58 @@ class AnswerCache:
         size = answer.size_bytes
         if size > self._bytes_max:
             return
-        answer = msgspec.structs.replace(answer, headers=_worth_repeating(answer.headers))
         self._entries[key] = (now, answer)
-        self._bytes += answer.size_bytes
+        self._bytes += size
         while len(self._entries) > self.entries_max or self._bytes > self._bytes_max:
             self._drop(next(iter(self._entries)))
+
+    def keep_if_worth(
+        self,
+        key: CacheKey,
+        operation: Operation,
+        head: ResponseHead,
+        body: bytes,
+        reading: Reading,
+        now: float,
+    ) -> None:
+        """Keep a complete answer that says it came to its end by itself, and exactly what it used."""
+        if head.status != OK or reading.usage is None or reading.is_estimated:
+            return
+        if reading.is_complete and not reading.is_error and is_worth_keeping(operation, head.headers, body):
+            kept = Kept(
+                status=head.status,
+                reason=head.reason,
+                headers=_worth_repeating(read_answer(head.headers)),
+                body=body,
+                model=reading.model,
+                service_tier=reading.service_tier,
+                usage=reading.usage,
+            )
+            self.keep(key, kept, now)
+
+    def _may_answer(self, account: CacheSettings, temperature: float | None) -> bool:
+        rules = self._rules
+        if not (rules.enabled if account.enabled is None else account.enabled):
+            return False
+        zero_only = (
+            rules.temperature_zero_only if account.temperature is None else account.temperature == "zero"
+        )
+        return temperature == 0 if zero_only else True
+
+    def _digest(
+        self, account_id: str, provider: Provider, target: bytes, headers: Headers, body: bytes
+    ) -> CacheKey:
+        fingerprint = hmac.new(self._secret, digestmod=hashlib.sha256)
+        # Names and values hold no line break (the listener sees to it), so the parts cannot run together.
+        parts = [account_id.encode(), provider.encode(), target]
+        for given_name, value in headers:
+            name = given_name.lower()
+            if name in _CREDENTIALS:
+                fingerprint.update(name + b"\n" + value + b"\n")
+            elif name not in _VARIES_BY_CALL and not name.startswith(_VARIES_BY_CALL_PREFIXES):
+                parts.append(name + b":" + value)
+        parts += (fingerprint.digest().hex().encode(), b"", body)
+        return CacheKey(hashlib.sha256(b"\n".join(parts)).digest(), account_id)
 
     def _drop(self, key: CacheKey) -> None:
         entry = self._entries.pop(key, None)

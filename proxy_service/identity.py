@@ -23,7 +23,7 @@ from metering.clock import Clock
 from metering.errors import StoreUnavailable
 from metering.keys import Scope, is_well_formed_ingress_id, is_well_formed_key, key_hash
 from proxy_service.headers import KEY_HEADER, Inbound
-from proxy_service.policy import KnownKey, PolicyMemory, TooManyLookUps
+from proxy_service.policy import KeyUses, KnownKey, PolicyMemory, TooManyLookUps
 from proxy_service.refusals import RequestRefused
 from proxy_service.tally import Tally
 
@@ -42,7 +42,6 @@ class Identified(msgspec.Struct, frozen=True):
 
     caller: Caller
     policy: Policy
-    key_hash: str = ""
     unseen_key_hash: str = ""
 
 
@@ -82,9 +81,17 @@ class Identity:
     """Names the caller of each request."""
 
     def __init__(
-        self, memory: PolicyMemory, clock: Clock, secret: bytes, tally: Tally, *, is_hosted: bool
+        self,
+        memory: PolicyMemory,
+        uses: KeyUses,
+        clock: Clock,
+        secret: bytes,
+        tally: Tally,
+        *,
+        is_hosted: bool,
     ) -> None:
         self._memory = memory
+        self._uses = uses
         self._clock = clock
         self._secret = secret
         self._tally = tally
@@ -131,7 +138,8 @@ class Identity:
             raise _unauthenticated()
         if policy.status == "suspended":
             raise RequestRefused(403, "account_suspended", "this ModelTrack account is suspended")
-        return Identified(key.caller, policy, key_hash=key.record.key_hash)
+        self._uses.note(key.record.key_hash)
+        return Identified(key.caller, policy)
 
     async def _keyless(self) -> Identified:
         if self._is_hosted:

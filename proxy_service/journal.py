@@ -67,7 +67,7 @@ class Journal:
         self._tally = tally
         self._report = report
         self._batch: list[Entry] = []
-        self._ticket: asyncio.Future[bool] | None = None
+        self._tickets: Tickets = []
         self._waiting_bytes = 0
         self._orders: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
@@ -78,20 +78,26 @@ class Journal:
         self._loop = asyncio.get_running_loop()
         self._thread.start()
 
-    def append(self, entry: Entry) -> "asyncio.Future[bool]":
-        """Hand a line over; the ticket turns true when it is out, false when it is late or lost."""
-        loop = self._loop or asyncio.get_running_loop()
+    def append(self, entry: Entry) -> None:
+        """Hand a line over."""
         if self._waiting_bytes + len(entry.line) > WAITING_BYTES_MAX:
             self._tally.journal_lines_lost += 1
-            refused: asyncio.Future[bool] = loop.create_future()
-            refused.set_result(False)
-            return refused
+            return
         self._waiting_bytes += len(entry.line)
+        if not self._batch and self._loop is not None:
+            self._loop.call_soon(self._hand_over)
         self._batch.append(entry)
-        if self._ticket is None:
-            self._ticket = loop.create_future()
-            loop.call_soon(self._hand_over)
-        return self._ticket
+
+    def append_and_tell(self, entry: Entry) -> "asyncio.Future[bool]":
+        """Hand a line over; the ticket turns true when it is out, false when it is late or lost."""
+        lost_before = self._tally.journal_lines_lost
+        self.append(entry)
+        ticket: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        if self._tally.journal_lines_lost > lost_before:
+            ticket.set_result(False)
+        else:
+            self._tickets.append(ticket)
+        return ticket
 
     def stored(self, segment: str) -> None:
         """The segment's events are in the store: its lines are no longer needed."""
@@ -106,14 +112,14 @@ class Journal:
         await asyncio.to_thread(self._thread.join, timeout_seconds)
 
     def _hand_over(self) -> None:
-        batch, ticket = self._batch, self._ticket
-        self._batch, self._ticket = [], None
-        if ticket is None or self._loop is None:
+        batch, tickets = self._batch, self._tickets
+        self._batch, self._tickets = [], []
+        if not batch or self._loop is None:
             return
-        timer = self._loop.call_later(TICKET_SECONDS, _turn, ticket, False)
-        self._orders.put(lambda: self._write(batch, ticket, timer))
+        timer = self._loop.call_later(TICKET_SECONDS, _turn, tickets, False) if tickets else None
+        self._orders.put(lambda: self._write(batch, tickets, timer))
 
-    def _write(self, batch: list[Entry], ticket: "asyncio.Future[bool]", timer: asyncio.TimerHandle) -> None:
+    def _write(self, batch: list[Entry], tickets: "Tickets", timer: asyncio.TimerHandle | None) -> None:
         """On the thread: write a batch; a disk that refuses loses its lines, which is counted and said."""
         lost = 0
         try:
@@ -121,26 +127,29 @@ class Journal:
         except OSError as error:
             lost = len(batch)
             self._report(error)
-        size = sum(len(entry.line) for entry in batch)
+        size = sum([len(entry.line) for entry in batch])
         if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._written, ticket, timer, size, lost)
+            self._loop.call_soon_threadsafe(self._written, tickets, timer, size, lost)
 
-    def _written(
-        self, ticket: "asyncio.Future[bool]", timer: asyncio.TimerHandle, size: int, lost: int
-    ) -> None:
-        timer.cancel()
+    def _written(self, tickets: "Tickets", timer: asyncio.TimerHandle | None, size: int, lost: int) -> None:
+        if timer is not None:
+            timer.cancel()
         self._waiting_bytes -= size
         self._tally.journal_lines_lost += lost
-        _turn(ticket, lost == 0)
+        _turn(tickets, not lost)
 
     def _work(self) -> None:
         while (order := self._orders.get()) is not None:
             order()
 
 
-def _turn(ticket: "asyncio.Future[bool]", is_out: bool) -> None:
-    if not ticket.done():
-        ticket.set_result(is_out)
+Tickets = list["asyncio.Future[bool]"]
+
+
+def _turn(tickets: Tickets, is_out: bool) -> None:
+    for ticket in tickets:
+        if not ticket.done():
+            ticket.set_result(is_out)
 
 
 class NoSink:

@@ -8,18 +8,21 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
+from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
 from metering.accounts import Caller, Policy
+from metering.clock import Clock
 from metering.errors import StoreError
-from metering.keys import KeyRecord
+from metering.keys import LAST_USE_RESOLUTION_SECONDS, KeyRecord
 from proxy_service.tally import Tally
 
 KEYS_MAX = 20_000
 UNKNOWN_KEYS_MAX = 10_000  # a memory of their own: a flood of made-up keys pushes out no real one
 POLICIES_MAX = 10_000
+USES_WAITING_MAX = 256
 LOOK_UPS_MAX = 256  # running at once; one more is told to come back
 CHANGES_POLL_SECONDS = 0.5
 
@@ -162,6 +165,39 @@ class PolicyMemory:
 
     async def _in_thread(self, read: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._look_up_threads, read)
+
+
+class KeyUses:
+    """Notes when keys are used: at most once a minute each, in a thread, and never in a call's way.
+
+    The store being silent, or too many waiting: the note is dropped; the next minute brings another.
+    """
+
+    def __init__(self, note: Callable[[str, datetime], None], clock: Clock, thread: Executor) -> None:
+        self._note = note
+        self._clock = clock
+        self._thread = thread
+        self._noted_at: Memory[float] = Memory(KEYS_MAX)
+        self._waiting = 0
+
+    def note(self, hashed: str) -> None:
+        """The key has just been used."""
+        now = self._clock.monotonic()
+        noted_at = self._noted_at.get(hashed)
+        if noted_at is not None and now - noted_at < LAST_USE_RESOLUTION_SECONDS:
+            return
+        self._noted_at.put(hashed, now)
+        if self._waiting < USES_WAITING_MAX:
+            self._waiting += 1
+            noting = asyncio.get_running_loop().run_in_executor(
+                self._thread, self._note, hashed, self._clock.now()
+            )
+            noting.add_done_callback(self._has_noted)
+
+    def _has_noted(self, done: asyncio.Future[None]) -> None:
+        self._waiting -= 1
+        if not done.cancelled():
+            done.exception()  # see the class
 
 
 class Memory(Generic[T]):

@@ -14,6 +14,9 @@ from metering.tags import normalised_tag
 from metering.usage import EstimateMethod, Reading, Usage
 
 BYTES_A_TOKEN = 4  # of an estimate
+OK, REDIRECTION, ERROR = 200, 300, 400
+CALLER_GONE_STATUS: Final = 499  # recorded where the caller left before there was a status to give it
+DRAINED_STATUS: Final = 503
 
 _NOTHING_USED: Final = Usage()
 _FREE_STATES: Final = frozenset(("refused", "upstream_error"))
@@ -32,6 +35,7 @@ class Admitted(msgspec.Struct, frozen=True, kw_only=True):
     streaming: bool = False
     service_tier: str = ""
     region: str = ""
+    is_metered: bool = True
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,8 +50,51 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     saved_nanodollars: int = 0
 
 
-def nothing_seen(request_body_bytes: int) -> Reading:
-    """The reading of a call that the provider may have worked on, without any answer seen."""
+class Ending(msgspec.Struct, frozen=True, kw_only=True):
+    """How a call that went upstream ended. `status` is the upstream's, 0 where it never answered.
+
+    `is_cut`: the upstream's answer broke off. `is_gone`: the caller had left before the end. `may_bill`: the
+    upstream never answered, but had the call and did not break it off itself.
+    """
+
+    status: int = 0
+    is_cut: bool = False
+    is_gone: bool = False
+    is_drained: bool = False
+    may_bill: bool = False
+
+
+def state_of(admitted: Admitted, ending: Ending, reading: Reading) -> State:
+    """The state of a call that went upstream.
+
+    A caller that has a stream's end in hand may leave before the framing's: that call is complete.
+    """
+    is_success = OK <= ending.status < REDIRECTION
+    if not admitted.is_metered:
+        return "unmetered" if 0 < ending.status < ERROR or ending.may_bill else "upstream_error"
+    has_all = admitted.streaming and reading.is_complete
+    if ending.is_drained and not has_all:
+        return "drained"
+    if ending.is_gone and not has_all:
+        return "client_closed"
+    if not is_success or reading.is_error:
+        return "upstream_error"
+    if (ending.is_cut and not ending.is_gone) or not reading.is_complete:
+        return "upstream_truncated"
+    return "completed"
+
+
+def status_given(ending: Ending, refused_status: int) -> int:
+    """The status that is recorded for a call whose answer never began."""
+    if ending.is_drained:
+        return DRAINED_STATUS
+    return CALLER_GONE_STATUS if ending.is_gone else refused_status
+
+
+def nothing_seen(request_body_bytes: int, ending: Ending) -> Reading:
+    """The reading of a call without an answer: an estimate of what was read, where that may be billed."""
+    if not ending.may_bill:
+        return Reading()
     tokens = -(-request_body_bytes // BYTES_A_TOKEN)
     return Reading(usage=Usage(input_tokens=tokens), estimate_method="request_bytes")
 

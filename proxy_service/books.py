@@ -1,0 +1,96 @@
+"""The books of this instance: each call that is let through is opened once and settled once.
+
+Opening writes the journal's `admitted` line. Settling makes the one cost event, gives it to the recorder and
+writes the `settled` line, whose ticket the answer's last byte waits for.
+"""
+
+import asyncio
+
+from metering.clock import Clock
+from metering.events import State
+from metering.ids import new_instance_name
+from metering.journal import Admitted as AdmittedLine
+from metering.journal import admitted_line, settled_line
+from metering.segments import EVENTS_MAX
+from metering.usage import Reading
+from proxy_service.call import Call
+from proxy_service.journal import Entry, Journal
+from proxy_service.recorder import Recorder
+from proxy_service.settlement import Outcome, Settlement
+from proxy_service.tally import Tally
+
+MILLISECONDS = 1000
+Ticket = asyncio.Future[bool]
+
+
+class Books:
+    """Opens and settles calls. On the loop. A call without admission costs nothing and is in no book."""
+
+    def __init__(
+        self, settlement: Settlement, recorder: Recorder, journal: Journal, tally: Tally, clock: Clock
+    ) -> None:
+        self._settlement = settlement
+        self._recorder = recorder
+        self._journal = journal
+        self._tally = tally
+        self._clock = clock
+        self._unseen_instance = new_instance_name()
+        self._unseen_events = 0
+
+    def open(self, call: Call) -> None:
+        """The call is let through: from here on it ends in an event."""
+        admitted = call.admitted
+        if admitted is None:
+            return
+        line = admitted_line(
+            AdmittedLine(
+                request_id=admitted.request_id,
+                timestamp=admitted.timestamp,
+                account_id=admitted.caller.account_id,
+                key_hash=call.unseen_key_hash,
+                key_id=admitted.caller.key_id,
+                provider=admitted.provider,
+                model=admitted.requested_model,
+                holds=call.holds,
+            )
+        )
+        self._journal.append(Entry(line, admitted.request_id))
+        call.is_open = True
+
+    def settle(self, call: Call, state: State, reading: Reading) -> Ticket | None:
+        """The call is over: its one event; the ticket of its line. None where there is nothing to settle."""
+        admitted = call.admitted
+        if admitted is None or call.event is not None:
+            return None
+        now = self._clock.monotonic()
+        is_hit = state == "cache_hit"
+        outcome = Outcome(
+            state=state,
+            status_code=call.status,
+            reading=reading,
+            ended_at=self._clock.now(),
+            latency_ms=round((now - call.started) * MILLISECONDS),
+            ttft_ms=_ttft_ms(call) if admitted.streaming else None,
+            saved_nanodollars=self._settlement.cost(admitted, reading).nanodollars if is_hit else 0,
+        )
+        event = call.event = self._settlement.settle(admitted, outcome)
+        call.is_open = False
+        self._tally.count(event)
+        key_hash = call.unseen_key_hash
+        segment, is_held = self._unseen_segment() if key_hash else self._recorder.add(event)
+        line = settled_line(event, segment, key_hash=key_hash)
+        return self._journal.append_and_tell(Entry(line, event.request_id, segment, is_held))
+
+    async def written(self, ticket: Ticket | None) -> None:
+        """Wait for the line, for no longer than its ticket does; a late one is counted."""
+        if ticket is not None and not await ticket:
+            self._tally.journal_late += 1
+
+    def _unseen_segment(self) -> tuple[str, bool]:
+        """A segment for recovery to fill, once it has found whose the event is."""
+        self._unseen_events += 1
+        return f"{self._unseen_instance}-{1 + self._unseen_events // EVENTS_MAX}", False
+
+
+def _ttft_ms(call: Call) -> int | None:
+    return None if call.first_at is None else round((call.first_at - call.started) * MILLISECONDS)

@@ -1,0 +1,127 @@
+"""What the statistics routes show, and its Prometheus form. Labels are our own words, never a caller's."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from metering.money import NANODOLLARS_PER_DOLLAR
+from proxy_service.tally import OVERHEAD_BOUNDS_MS, Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prometheus_client import Metric
+
+MILLISECONDS_PER_SECOND: Final = 1000
+
+
+class Figures(msgspec.Struct, frozen=True, kw_only=True):
+    """What the statistics routes show, of this process or of one account."""
+
+    since: datetime
+    requests: int
+    tokens: int
+    cost_nanodollars: int
+    cache_hits: int
+    cache_misses: int
+    cache_entries: int
+    saved_nanodollars: int
+    tally: Tally | None = None
+
+
+def exposition(figures: Figures) -> bytes:
+    """The figures in Prometheus' text format."""
+    # Imported where it is asked for: its library takes as long to load as all of ours.
+    from prometheus_client import CollectorRegistry, generate_latest  # noqa: PLC0415
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collector(figures))
+    return generate_latest(registry)
+
+
+class _Collector:
+    def __init__(self, figures: Figures) -> None:
+        self._figures = figures
+
+    def collect(self) -> "Iterator[Metric]":
+        yield from _totals(self._figures)
+        if self._figures.tally is not None:
+            yield from _of_process(self._figures.tally)
+
+
+def _totals(figures: Figures) -> "Iterator[Metric]":
+    yield _counter("modeltrack_tokens", "Tokens of all kinds.", figures.tokens)
+    yield _counter(
+        "modeltrack_cost_usd", "What calls cost.", figures.cost_nanodollars / NANODOLLARS_PER_DOLLAR
+    )
+    yield _counter("modeltrack_cache_hits", "Calls answered from memory.", figures.cache_hits)
+    yield _counter(
+        "modeltrack_cache_saved_usd",
+        "What those calls would have cost.",
+        figures.saved_nanodollars / NANODOLLARS_PER_DOLLAR,
+    )
+    if figures.tally is None:
+        yield _counter("modeltrack_calls", "Calls by how they ended.", figures.requests)
+
+
+def _of_process(tally: Tally) -> "Iterator[Metric]":
+    yield _labelled(
+        "modeltrack_calls", "Calls by how they ended.", ("provider", "state", "status"), tally.calls
+    )
+    yield _labelled(
+        "modeltrack_provider_tokens", "Tokens by provider and kind.", ("provider", "kind"), tally.tokens
+    )
+    for name, text, counts in (
+        ("modeltrack_unpriced_calls", "Calls without a known price.", tally.unpriced),
+        ("modeltrack_refusals", "Requests refused by us, by code.", tally.refusals),
+    ):
+        label = "code" if counts is tally.refusals else "provider"
+        yield _labelled(name, text, (label,), {(key,): count for key, count in counts.items()})
+    for name, text in _PLAIN_COUNTERS.items():
+        yield _counter(f"modeltrack_{name}", text, getattr(tally, name))
+    yield _overhead(tally)
+
+
+_PLAIN_COUNTERS: Final = {
+    "cache_misses": "Calls looked up in memory and not found.",
+    "changes_unread": "Polls of what changed that the store did not answer.",
+    "unseen_keys_served": "Calls of keys the store could not tell of.",
+    "journal_late": "Answers that went out before their journal line was written.",
+    "journal_lines_lost": "Journal lines that could not be written.",
+    "commits_repeated": "Commits repeated because their outcome was unknown.",
+    "events_stored": "Cost events in the store.",
+    "events_left_to_journal": "Cost events that only the journal holds.",
+}
+
+
+def _counter(name: str, text: str, value: float) -> "Metric":
+    from prometheus_client.metrics_core import CounterMetricFamily  # noqa: PLC0415 - see `exposition`
+
+    return CounterMetricFamily(name, text, value=value)
+
+
+def _labelled(name: str, text: str, labels: tuple[str, ...], counts: Any) -> "Metric":
+    from prometheus_client.metrics_core import CounterMetricFamily  # noqa: PLC0415 - see `exposition`
+
+    family = CounterMetricFamily(name, text, labels=labels)
+    for values, count in sorted(counts.items()):
+        family.add_metric(values, count)
+    return family
+
+
+def _overhead(tally: Tally) -> "Metric":
+    from prometheus_client.metrics_core import HistogramMetricFamily  # noqa: PLC0415 - see `exposition`
+
+    ends = [*(str(bound / MILLISECONDS_PER_SECOND) for bound in OVERHEAD_BOUNDS_MS), "+Inf"]
+    running = 0
+    buckets = []
+    for end, count in zip(ends, tally.overhead_counts, strict=True):
+        running += count
+        buckets.append((end, running))
+    return HistogramMetricFamily(
+        "modeltrack_overhead_seconds",
+        "What the proxy itself added to a call.",
+        buckets=buckets,
+        sum_value=tally.overhead_ms_sum / MILLISECONDS_PER_SECOND,
+    )

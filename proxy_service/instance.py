@@ -1,0 +1,212 @@
+"""One instance of the proxy: its parts made once and joined here, started together, stopped in order.
+
+Stopping: accept nothing more → let calls end → cut what is left → store what is in memory → close the
+journal. All of it within `STOP_SECONDS_MAX`; what the store does not take by then stays with the journal.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any, Final
+
+from metering.clock import Clock
+from metering.directory import Directory
+from metering.errors import MeteringError
+from metering.ids import new_instance_name
+from metering.ledger import Ledger
+from metering.price_table import load_price_table
+from metering.pricing import Pricer
+from metering.rollups import Amounts
+from metering.segments import SegmentPacker
+from metering.stats import Statistics
+from metering.stores import DocumentStore
+from proxy_service.admission import Admittance
+from proxy_service.app import Listener, Server, serve
+from proxy_service.bodies import BodyRoom
+from proxy_service.books import Books
+from proxy_service.cache import AnswerCache, CacheRules
+from proxy_service.exchange import Exchange, Steps
+from proxy_service.identity import Identity
+from proxy_service.journal import Journal, open_sink
+from proxy_service.logs import CallLog, Logger
+from proxy_service.origins import Origins
+from proxy_service.policy import KeyUses, PolicyMemory
+from proxy_service.recorder import COMMITS_AT_ONCE, Recorder
+from proxy_service.relay import UpstreamClient
+from proxy_service.service_routes import ServiceRoutes
+from proxy_service.settings import ProxySettings
+from proxy_service.settlement import Settlement
+from proxy_service.tally import Tally
+
+DRAIN_SECONDS: Final = 8.0
+STOP_SECONDS_MAX: Final = 9.6  # of the ten that a platform gives
+JOURNAL_SECONDS_MIN: Final = 0.3  # kept for the journal's end, whatever the store does
+IDENTITY_STORE_SECONDS: Final = 2.0  # a call waits no longer to learn whose it is
+LOOK_UP_THREADS: Final = 4
+
+
+class Instance:
+    """A proxy on its store. Make it, `start` and `stop` it on one event loop."""
+
+    def __init__(
+        self, settings: ProxySettings, store: DocumentStore, secret: bytes, *, clock: Clock, log: Logger
+    ) -> None:
+        self.tally = Tally()
+        self._settings = settings
+        self._clock = clock
+        self._log = CallLog(log)
+        name = new_instance_name()
+        self._commit_threads = ThreadPoolExecutor(COMMITS_AT_ONCE, "commit")
+        self._look_up_threads = ThreadPoolExecutor(LOOK_UP_THREADS, "look-up")
+        self._poll_thread = ThreadPoolExecutor(1, "changes")
+        self._note_thread = ThreadPoolExecutor(1, "notes")  # key uses and statistics: nobody's call waits
+        self._directory = Directory(store, clock, secret, timeout_seconds=IDENTITY_STORE_SECONDS)
+        self._statistics = Statistics(store)
+        self._memory = PolicyMemory(
+            self._directory, self.tally, look_up_threads=self._look_up_threads, poll_thread=self._poll_thread
+        )
+        self._journal = Journal(
+            open_sink(settings.journal_sink, name),
+            self.tally,
+            lambda error: self._log.fault("journal not written", error),
+        )
+        self._recorder = Recorder(
+            SegmentPacker(name),
+            Ledger(store, clock).commit,
+            clock,
+            self.tally,
+            threads=self._commit_threads,
+            on_stored=self._journal.stored,
+            on_refused=lambda error: self._log.fault("segment refused", error),
+        )
+        self._secret = secret
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._upstream: UpstreamClient | None = None
+        self._server: Server | None = None
+        self._exchange: Exchange | None = None
+        self._services: ServiceRoutes | None = None
+
+    async def start(self) -> list[tuple[str, int]]:
+        """Listen; the addresses. Raises: OSError where one cannot be had."""
+        settings = self._settings
+        self._journal.start()
+        self._upstream = UpstreamClient(
+            connect_seconds=settings.upstream_connect_timeout_seconds,
+            first_byte_seconds=settings.upstream_first_byte_timeout_seconds,
+            idle_seconds=settings.upstream_idle_timeout_seconds,
+            ca_file=str(settings.upstream_ca_file or ""),
+        )
+        steps = self._steps(self._upstream)
+        self._services = steps.service_routes
+        self._exchange = Exchange(steps)
+        self._server = await serve(
+            self._exchange.handle,
+            listeners=_listeners(settings),
+            on_fault=lambda error: self._log.fault("connection failed", error),
+        )
+        self._keep_running(self._memory.follow_changes())
+        if not settings.is_hosted:
+            self._keep_running(self._make_local_account())
+        return self._server.addresses
+
+    async def stop(self) -> None:
+        """End within `STOP_SECONDS_MAX`."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + STOP_SECONDS_MAX
+        if self._services is not None:
+            self._services.is_draining = True
+        if self._exchange is not None:
+            loop.call_later(DRAIN_SECONDS, self._exchange.reading_on.cut_all)
+        if self._server is not None:
+            await self._server.drain(DRAIN_SECONDS)
+        for task in self._tasks:
+            task.cancel()
+        await self._recorder.flush(max(0.0, deadline - loop.time() - JOURNAL_SECONDS_MIN))
+        await self._journal.close(max(JOURNAL_SECONDS_MIN, deadline - loop.time()))
+        if self._upstream is not None:
+            await self._upstream.close()
+        for threads in (self._commit_threads, self._look_up_threads, self._poll_thread, self._note_thread):
+            threads.shutdown(wait=False, cancel_futures=True)
+
+    def _steps(self, upstream: UpstreamClient) -> Steps:
+        settings, clock, tally = self._settings, self._clock, self.tally
+        pricer = Pricer(load_price_table())
+        identity = Identity(
+            self._memory,
+            KeyUses(self._directory.note_key_use, clock, self._note_thread),
+            clock,
+            self._secret,
+            tally,
+            is_hosted=settings.is_hosted,
+        )
+        cache = AnswerCache(
+            CacheRules(
+                enabled=settings.is_cache_on, temperature_zero_only=settings.cache_temperature == "zero"
+            ),
+            entries_max=settings.cache_max_entries,
+            bytes_max=settings.cache_max_bytes,
+            ttl_seconds=settings.cache_ttl_seconds,
+        )
+        return Steps(
+            identity=identity,
+            room=BodyRoom(),
+            admittance=Admittance(pricer),
+            cache=cache,
+            origins=Origins(settings),
+            upstream=upstream,
+            books=Books(Settlement(pricer), self._recorder, self._journal, tally, clock),
+            service_routes=ServiceRoutes(
+                identity, tally, cache, clock, is_hosted=settings.is_hosted, month_sums=self._month_sums
+            ),
+            tally=tally,
+            log=self._log,
+            clock=clock,
+            body_limit_bytes=settings.body_limit_bytes,
+            is_hosted=settings.is_hosted,
+        )
+
+    async def _month_sums(self, account_id: str, now: datetime) -> Amounts:
+        loop = asyncio.get_running_loop()
+        overview = await loop.run_in_executor(self._note_thread, self._statistics.overview, account_id, now)
+        return overview.month
+
+    async def _make_local_account(self) -> None:
+        """The machine's own account, made while calls are served already; without a store, made later."""
+        while True:
+            try:
+                loop = asyncio.get_running_loop()
+                await loop.run_in_executor(self._note_thread, self._directory.ensure_local_account)
+            except MeteringError as error:
+                self._log.fault("local account not made", error)
+                await asyncio.sleep(LOCAL_ACCOUNT_PAUSE_SECONDS)
+            else:
+                return
+
+    def _keep_running(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._has_ended)
+
+    def _has_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._log.fault("background work ended", error)
+
+
+LOCAL_ACCOUNT_PAUSE_SECONDS: Final = 5.0
+
+
+def _listeners(settings: ProxySettings) -> list[Listener]:
+    host = settings.listen_host
+    listeners = [Listener(host=host, port=settings.listen_port)]
+    if settings.tls_cert is not None:
+        listeners.append(
+            Listener(
+                host=host,
+                port=settings.tls_port,
+                certificate_file=str(settings.tls_cert),
+                key_file=str(settings.tls_key),
+            )
+        )
+    return listeners

@@ -1,0 +1,144 @@
+"""The process: environment in, one instance running, signals, and an end within ten seconds.
+
+`python -m proxy_service` serves until SIGTERM or Ctrl-C. A second signal exits at once. Settings that make no
+sense are told, all of them, and nothing is started.
+"""
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import warnings
+from typing import Any, Final
+
+import uvloop
+
+from metering.clock import SystemClock
+from metering.errors import StoreError
+from metering.opening import open_store
+from metering.settings import SettingsRefused, deployment_secret
+from metering.stores import DocumentStore
+from proxy_service.instance import Instance
+from proxy_service.logs import Logger, open_log
+from proxy_service.opening import OpeningStore
+from proxy_service.settings import ProxySettings
+
+STARTED, REFUSED, FAILED = 0, 2, 1
+THREADS_END_SECONDS: Final = 0.2
+
+
+def main() -> int:
+    """Run until told to stop; the process's exit status."""
+    try:
+        settings = ProxySettings()
+        secret = deployment_secret(settings)
+    except SettingsRefused as refused:
+        for complaint in refused.complaints:
+            sys.stderr.write(f"{complaint}\n")
+        return REFUSED
+    except OSError as error:
+        sys.stderr.write(f"DATA_DIR: the secret cannot be kept there ({type(error).__name__})\n")
+        return REFUSED
+    log = open_log(settings.log_level)
+    _quiet_libraries(log)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            status = runner.run(_run(settings, secret, log))
+    except (OSError, StoreError, ValueError) as error:
+        log.error("not started", kind=type(error).__name__, reason=str(error))
+        return FAILED
+    _leave(status)
+    return status
+
+
+async def _run(settings: ProxySettings, secret: bytes, log: Logger) -> int:
+    told = _Told(log)
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(
+        lambda _, context: log.error(
+            "loop", what=context.get("message"), kind=_kind(context.get("exception"))
+        )
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.to_stop)
+    store = _open_store(settings, told, loop)
+    instance = Instance(settings, store, secret, clock=SystemClock(), log=log)
+    addresses = await instance.start()
+    log.info("listening", addresses=[f"{host}:{port}" for host, port in addresses])
+    gc.collect()
+    gc.freeze()  # what start made lives as long as the process: no collection need walk it again
+    await told.stopping.wait()
+    log.info("stopping")
+    await instance.stop()
+    threading.Thread(target=store.close, daemon=True).start()  # daemon: a store that hangs holds up nobody
+    log.info("stopped")
+    return told.status
+
+
+def _open_store(settings: ProxySettings, told: "_Told", loop: asyncio.AbstractEventLoop) -> DocumentStore:
+    """The store; one over the network is opened beside the first calls, since loading gRPC takes longer."""
+    if settings.store_url.startswith("sqlite:"):
+        return open_store(settings.store_url)
+
+    def has_failed(error: Exception) -> None:
+        loop.call_soon_threadsafe(told.of_failure, error)
+
+    return OpeningStore(lambda: open_store(settings.store_url), has_failed)
+
+
+class _Told:
+    """What the process was told from outside."""
+
+    def __init__(self, log: Logger) -> None:
+        self.status = STARTED
+        self.stopping = asyncio.Event()
+        self._log = log
+
+    def to_stop(self) -> None:
+        """A signal: end in order, or at once the second time."""
+        if self.stopping.is_set():
+            os._exit(FAILED)
+        self.stopping.set()
+
+    def of_failure(self, error: Exception) -> None:
+        """The store cannot be opened: nothing would ever be recorded."""
+        self._log.error("store not opened", kind=type(error).__name__)
+        self.status = FAILED
+        self.stopping.set()
+
+
+class _LibraryLines(logging.Handler):
+    """What libraries log, reduced to where it came from: their words may quote what somebody sent."""
+
+    def __init__(self, log: Logger) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line of ours for theirs."""
+        kind = _kind(record.exc_info[1] if record.exc_info else None)
+        self._log.warning("library", logger=record.name, level=record.levelname.lower(), kind=kind)
+
+
+def _quiet_libraries(log: Logger) -> None:
+    warnings.simplefilter("ignore")
+    logging.basicConfig(handlers=[_LibraryLines(log)], level=logging.WARNING, force=True)
+
+
+def _kind(error: Any) -> str:
+    return type(error).__name__ if isinstance(error, BaseException) else ""
+
+
+def _leave(status: int) -> None:
+    """End now, even where a thread still waits for a store that does not answer."""
+    deadline = time.monotonic() + THREADS_END_SECONDS
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join(max(0.0, deadline - time.monotonic()))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

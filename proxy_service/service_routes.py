@@ -1,0 +1,244 @@
+"""The proxy's own routes: health, readiness, and what it did.
+
+Self-hosted, figures are those of this process since its start, open to loopback and to keys with the scope
+`stats`. Hosted, a key with that scope is needed, and the figures are that account's own, from its rollups.
+"""
+
+import ipaddress
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+
+from metering.accounts import Caller
+from metering.clock import Clock
+from metering.errors import StoreUnavailable
+from metering.money import usd_text
+from metering.rollups import Amounts
+from proxy_service.cache import AnswerCache
+from proxy_service.exposition import Figures, exposition
+from proxy_service.identity import Credentials, Identity
+from proxy_service.providers import RequestRefused, Route, match
+from proxy_service.tally import TOKEN_KINDS, Tally
+from proxy_service.wire import Headers, RequestHead
+
+READ_METHODS: Final = frozenset((b"GET", b"HEAD"))
+JSON: Final = (b"Content-Type", b"application/json")
+PROMETHEUS: Final = (b"Content-Type", b"text/plain; version=0.0.4; charset=utf-8")
+NOT_KEPT: Final = (b"Cache-Control", b"no-store")
+
+PROVIDER_PATHS: Final = (
+    "POST /v1/messages",
+    "POST /v1/chat/completions",
+    "POST /v1/responses",
+    "POST /v1/embeddings",
+    "POST /bedrock/v1/messages",
+    "POST /bedrock/model/{id}/invoke",
+    "POST /bedrock/model/{id}/invoke-with-response-stream",
+    "POST /bedrock/model/{id}/converse",
+    "POST /bedrock/model/{id}/converse-stream",
+    "POST /azure/v1/chat/completions",
+    "POST /azure/openai/…",
+    "/anthropic/v1/…",
+    "/openai/v1/…",
+)
+SERVICE_PATHS: Final = (
+    "GET /healthz",
+    "GET /readyz",
+    "GET /stats",
+    "GET /cache/stats",
+    "GET /routing/stats",
+    "GET /metrics",
+)
+_OPEN: Final = {b"/healthz": {"status": "ok"}, b"/health": {"status": "ok"}}
+
+MonthSums = Callable[[str, datetime], Awaitable[Amounts]]  # an account's, of the UTC month of that moment
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """A whole answer of ours."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+    @property
+    def reason(self) -> bytes:
+        """The status in words."""
+        return HTTPStatus(self.status).phrase.encode()
+
+
+def check_method(head: RequestHead, route: Route) -> None:
+    """Refuse (405) what no provider has: a model's own path with another method than POST.
+
+    Stored chat completions are listed at that path, and browsers ask with OPTIONS first.
+    """
+    if route.kind == "metered" or head.method in (b"POST", b"OPTIONS") or head.path.endswith(b"/completions"):
+        return
+    as_post = match(msgspec.structs.replace(head, method=b"POST"))
+    if as_post is not None and as_post.kind == "metered":
+        raise RequestRefused(405, "method_not_allowed", "send this as POST")
+
+
+class ServiceRoutes:
+    """Answers what is no provider's path."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        tally: Tally,
+        cache: AnswerCache,
+        clock: Clock,
+        *,
+        is_hosted: bool,
+        month_sums: MonthSums,
+    ) -> None:
+        self.is_draining = False
+        self._identity = identity
+        self._tally = tally
+        self._cache = cache
+        self._clock = clock
+        self._is_hosted = is_hosted
+        self._month_sums = month_sums
+        self._started_at = clock.now()
+        self._routes: dict[bytes, Callable[[Figures], Reply]] = {
+            b"/stats": _stats,
+            b"/cache/stats": self._cache_stats_of,
+            b"/routing/stats": _routing_stats,
+            b"/metrics": _metrics,
+        }
+
+    async def reply(self, head: RequestHead, given: Credentials, peer_address: str) -> Reply:
+        """The answer to a request for no provider. Raises: RequestRefused."""
+        path = head.path
+        show = self._routes.get(path)
+        if show is None and path not in _OPEN and path != b"/readyz":
+            return _unknown()
+        if head.method not in READ_METHODS:
+            raise RequestRefused(405, "method_not_allowed", "send this as GET")
+        if path == b"/readyz":
+            return (
+                _reply(503, {"status": "draining"}) if self.is_draining else _reply(200, {"status": "ready"})
+            )
+        if show is None:
+            return _reply(200, _OPEN[path])
+        return show(await self._figures(given, peer_address))
+
+    async def _figures(self, given: Credentials, peer_address: str) -> Figures:
+        if not self._is_hosted and not given.key and not given.ingress_id and _is_loopback(peer_address):
+            return self._of_this_process()
+        if not given.key:
+            raise RequestRefused(401, "invalid_modeltrack_key", "send a ModelTrack key with the scope stats")
+        who = await self._identity.identify(given, "stats")
+        if not self._is_hosted:
+            return self._of_this_process()
+        if who.unseen_key_hash:
+            raise _unavailable()
+        return await self._of_account(who.caller)
+
+    def _of_this_process(self) -> Figures:
+        tally = self._tally
+        return Figures(
+            since=self._started_at,
+            requests=sum(tally.calls.values()),
+            tokens=sum(tally.tokens.values()),
+            cost_nanodollars=sum(tally.cost_nanodollars.values()),
+            cache_hits=tally.cache_hits,
+            cache_misses=tally.cache_misses,
+            cache_entries=len(self._cache),
+            saved_nanodollars=tally.saved_nanodollars,
+            tally=tally,
+        )
+
+    async def _of_account(self, caller: Caller) -> Figures:
+        now = self._clock.now()
+        try:
+            sums = await self._month_sums(caller.account_id, now)
+        except StoreUnavailable as error:
+            raise _unavailable() from error
+        return Figures(
+            since=now.replace(day=1, hour=0, minute=0, second=0, microsecond=0),
+            requests=sums["requests"],
+            tokens=sum(sums[kind] for kind in TOKEN_KINDS),
+            cost_nanodollars=sums["cost_nanodollars"],
+            cache_hits=sums["cache_hits"],
+            cache_misses=sums["requests"] - sums["cache_hits"],
+            cache_entries=self._cache.entries_of(caller.account_id),
+            saved_nanodollars=sums["saved_nanodollars"],
+        )
+
+    def _cache_stats_of(self, figures: Figures) -> Reply:
+        asked = figures.cache_hits + figures.cache_misses
+        return _reply(
+            200,
+            {
+                "total_hits": figures.cache_hits,
+                "total_misses": figures.cache_misses,
+                "hit_rate_percent": round(100 * figures.cache_hits / asked, 2) if asked else 0,
+                "entries_count": figures.cache_entries,
+                "max_entries": self._cache.entries_max,
+                "ttl_seconds": int(self._cache.ttl_seconds),
+                "estimated_savings_usd": _usd(figures.saved_nanodollars),
+                "since": figures.since,
+            },
+        )
+
+
+def _stats(figures: Figures) -> Reply:
+    return _reply(
+        200,
+        {
+            "total_requests": figures.requests,
+            "total_tokens": figures.tokens,
+            "total_cost_usd": _usd(figures.cost_nanodollars),
+            "since": figures.since,
+        },
+    )
+
+
+def _routing_stats(figures: Figures) -> Reply:
+    return _reply(
+        200,
+        {
+            "total_routed": 0,
+            "total_pass_through": figures.requests,
+            "total_blocked": 0,
+            "rule_hits": {},
+            "estimated_savings": 0,
+            "since": figures.since,
+        },
+    )
+
+
+def _metrics(figures: Figures) -> Reply:
+    return Reply(200, [PROMETHEUS, NOT_KEPT], exposition(figures))
+
+
+def _unknown() -> Reply:
+    error = {
+        "type": "not_found",
+        "code": "unknown_path",
+        "message": "this proxy has no such path; `paths` are those it has",
+    }
+    return _reply(404, {"error": error, "paths": [*PROVIDER_PATHS, *SERVICE_PATHS]})
+
+
+def _unavailable() -> RequestRefused:
+    return RequestRefused(503, "stats_unavailable", "statistics cannot be read at the moment; try again")
+
+
+def _reply(status: int, content: dict[str, Any]) -> Reply:
+    return Reply(status, [JSON, NOT_KEPT], msgspec.json.encode(content))
+
+
+def _usd(nanodollars: int) -> msgspec.Raw:
+    return msgspec.Raw(usd_text(nanodollars).encode())
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
