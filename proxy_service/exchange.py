@@ -117,7 +117,8 @@ class Exchange:
         if route is None:
             reply = await steps.service_routes.reply(call.head, given, downstream.peer_address)
             call.status = reply.status
-            return downstream.answer(reply.status, reply.reason, reply.headers, reply.body)
+            headers = reply.headers + answer_headers(call, steps.clock.monotonic())
+            return downstream.answer(reply.status, reply.reason, headers, reply.body)
         check_method(call.head, route)
         call.who = who = await steps.identity.identify(given, "proxy")
         call.unseen_key_hash = who.unseen_key_hash

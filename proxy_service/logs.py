@@ -51,7 +51,10 @@ class CallLog:
     def write(self, call: Call, latency_ms: int) -> None:
         """The call is over."""
         route, event, who = call.route, call.event, call.who
-        self._log.info(
+        write = (
+            self._log.info if route or call.refusal else self._log.debug
+        )  # health checks come every second
+        write(
             "call",
             request_id=call.request_id,
             account_id=who.caller.account_id if who else "",

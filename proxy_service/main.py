@@ -49,7 +49,7 @@ def main() -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             status = runner.run(_run(settings, secret, log))
     except (OSError, StoreError, ValueError) as error:
-        log.error("not started", kind=type(error).__name__, reason=str(error))
+        log.error("not started", kind=_kind(error), reason=str(error))  # noqa: TRY400 - no trace: it is told
         return FAILED
     _leave(status)
     return status
