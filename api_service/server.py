@@ -35,6 +35,13 @@ _REFUSED_LINES = (
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
     """Serves requests in threads; what is no HTTP is refused in our envelope and never repeated in a log."""
 
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """Take new connections or not; a worker that stops refuses them, rather than letting them wait."""
+        super().set_accept_enabled(enabled)
+        if not enabled and not self.alive:
+            for listener in self.sockets:
+                listener.close()
+
     def handle_error(self, req: object, client: socket.socket, addr: object, exc: Exception) -> None:
         """Answer what never became a request."""
         status, code = HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error"

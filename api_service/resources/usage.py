@@ -6,7 +6,7 @@ time, each with one result a combination of the values grouped by.
 
 import base64
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -26,6 +26,7 @@ from metering.rollups import SUMS
 from metering.stats import FILTER_VALUES_MAX, GROUPABLE, UsageBucket, UsageGroup, UsageQuery, bucket_edges
 
 BUCKETS_A_PAGE_MAX = {"1h": 168, "1d": 31}
+DEFAULT_RANGE = {"1h": timedelta(days=1), "1d": timedelta(days=7)}
 RESULTS_A_PAGE_MAX = 10_000
 CURSOR_CHARACTERS_MAX = 64
 TIMEZONE_CHARACTERS_MAX = 64
@@ -48,10 +49,11 @@ usage = routes_of("usage")
 class UsageFields(Input):
     """What to sum up. Filters and `group_by` may be given several times (`group_by[]` is read too).
 
-    `end_time` left out is now. Both moments are widened to whole buckets of the zone.
+    `end_time` left out is now; `start_time` left out is seven days before the end, or one day for hours.
+    Both moments are widened to whole buckets of the zone.
     """
 
-    start_time: Moment
+    start_time: Moment | None = None
     end_time: Moment | None = None
     bucket_width: Literal["1h", "1d"] = "1d"
     timezone: str = Field(default="UTC", max_length=TIMEZONE_CHARACTERS_MAX)
@@ -134,9 +136,10 @@ class OverviewView(View):
 @needs("read")
 def sum_up_usage(query: UsageFields) -> Response:
     """Sum up usage and cost in hours or days of any zone."""
+    end = query.end_time or services().clock.now()
     asked = UsageQuery(
-        start=query.start_time,
-        end=query.end_time or services().clock.now(),
+        start=query.start_time or end - DEFAULT_RANGE[query.bucket_width],
+        end=end,
         bucket_width=query.bucket_width,
         timezone=query.timezone,
         group_by=tuple(query.group_by),

@@ -238,9 +238,15 @@ def test_usage_without_an_end_goes_to_now(
 
 
 @pytest.mark.parametrize(
+    ("query", "buckets"), [("", 8), ("?bucket_width=1h", 25), ("?end_time=1795219200", 7)]
+)
+def test_usage_without_a_start_covers_the_last_days_or_hours(ada: Person, query: str, buckets: int) -> None:
+    assert len(ada.get(f"/v1/usage{query}").get_json()["data"]) == buckets
+
+
+@pytest.mark.parametrize(
     ("query", "param"),
     [
-        ("", "start_time"),
         ("start_time=1795219200&end_time=1795219200", "end_time"),
         ("start_time=2026-08-20T00:00:00Z&end_time=2026-11-21T00:00:00Z", "start_time"),
         ("start_time=2026-10-20T00:00:00Z&end_time=2026-11-21T00:00:00Z&bucket_width=1h", "start_time"),

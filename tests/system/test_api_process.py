@@ -1,0 +1,114 @@
+"""The API service as a process: how it starts, refuses to, is spoken to badly, and ends."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.system.processes import ROOT, Process, eventually, free_port
+
+SIGN_UP = {"email": "ada@example.com", "password": "correct horse", "account_name": "Ada & Co"}
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[Process]:
+    """An API service on a store of its own."""
+    port = free_port()
+    settings = {"PORT": str(port), "DATA_DIR": str(tmp_path / "data")}
+    process = Process("api_service", port=port, log=tmp_path / "api.log", settings=settings)
+    yield process
+    process.stop()
+
+
+def spoken_to(api: Process, raw: bytes) -> bytes:
+    """All that the service answers to these bytes until it hangs up."""
+    with socket.create_connection(("127.0.0.1", api.port), timeout=10) as connection:
+        connection.sendall(raw)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def test_it_serves_on_a_store_of_its_own_with_no_settings_at_all(api: Process) -> None:
+    assert requests.get(f"{api.url}/readyz", timeout=5).json() == {"status": "ok"}
+    assert requests.post(f"{api.url}/v1/signup", json=SIGN_UP, timeout=10).status_code == 201
+    assert b"session cookies" in api.log.read_bytes()
+
+
+def test_a_request_that_is_under_way_ends_before_the_process_does(api: Process) -> None:
+    body = json.dumps(SIGN_UP).encode()
+    head = (
+        f"POST /v1/signup HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", api.port), timeout=10) as connection:
+        connection.sendall(head.encode() + body[:10])
+        requests.get(f"{api.url}/healthz", timeout=5)  # answered after the other request was taken on
+        api.send(signal.SIGTERM)
+        eventually(lambda: not is_listening(api.port), what="the end of listening")
+        connection.sendall(body[10:])
+
+        assert connection.recv(65536).startswith(b"HTTP/1.1 201 ")
+
+    assert api.wait(10) == 0
+
+
+def is_listening(port: int) -> bool:
+    with socket.socket() as caller:
+        return caller.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.parametrize(
+    ("raw", "status"),
+    [
+        (b"GET /canary HT/1\r\n\r\n", 400),
+        (b"GET /canary HTTP/1.1\r\nHost: x\r\nca nary: 1\r\n\r\n", 400),
+        (b"GET /" + b"c" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"c" * 70_000 + b"\r\n\r\n", 431),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", 400),
+        (
+            b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            400,
+        ),
+    ],
+    ids=["version", "header name", "address", "header", "length", "two framings"],
+)
+def test_what_is_no_request_is_refused_in_the_one_shape_and_not_logged(
+    api: Process, raw: bytes, status: int
+) -> None:
+    head, _, body = spoken_to(api, raw).partition(b"\r\n\r\n")
+
+    assert head.startswith(f"HTTP/1.1 {status} ".encode())
+    error = json.loads(body)["error"]
+    assert error.keys() == {"code", "message", "param", "retryable", "request_id", "details"}
+    assert b"canary" not in body + api.log.read_bytes()
+
+
+def test_settings_that_make_no_sense_are_all_named_and_none_is_repeated(tmp_path: Path) -> None:
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PORT": "99999",
+        "PUBLIC_URL": "canary",
+        "MODELTRACK_SECRET": "canary",
+        "DATA_DIR": str(tmp_path),
+    }
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "api_service"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert ended.returncode == 2
+    for name in ("PORT", "PUBLIC_URL", "MODELTRACK_SECRET"):
+        assert f"{name}:" in ended.stderr
+    assert "canary" not in ended.stderr
