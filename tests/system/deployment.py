@@ -175,6 +175,10 @@ class Deployment:
         rows: list[Row] = requests.get(address, timeout=10).json()["data"]
         return rows
 
+    def wait_for_arrival(self, tenant: Tenant) -> None:
+        """Return when a request of the tenant has reached the demo provider."""
+        eventually(lambda: self.received(tenant), what="the arrival of the call at the provider")
+
     def ask_api(self, tenant: Tenant, path: str, *, api: Process | None = None) -> Row:
         """A page of the API as the tenant sees it; money as exact decimals."""
         headers = {"Authorization": f"Bearer {tenant.key}"}
