@@ -1,6 +1,8 @@
 """Any sequence of commits leads to the same documents in both stores and in a plain dict."""
 
 import uuid
+from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,25 +14,30 @@ from hypothesis import strategies as st
 from metering import firestore, sqlite
 from metering.errors import StoreError
 from metering.stores import Create, DocumentStore, Query, Write
+from tests.emulator import undeclared_indexes
 from tests.stores.model import Documents, Outcome, applied
 from tests.stores.strategies import SCALARS, commits
 
 BOTH = settings(
     max_examples=60,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    suppress_health_check=[HealthCheck.too_slow],
 )
 
 
 @pytest.fixture(scope="module")
-def both(emulator: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[DocumentStore, DocumentStore]:
+def both(
+    emulator: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[DocumentStore, DocumentStore]]:
     """A store of each kind, to share between examples: each example has an account of its own."""
     folder: Path = tmp_path_factory.mktemp("both")
     project = f"demo-{uuid.uuid4().hex[:20]}"
-    return (
-        sqlite.open_store(folder / "modeltrack.db"),
-        firestore.open_store(project, "(default)", emulator_address=emulator),
-    )
+    with (
+        closing(sqlite.open_store(folder / "modeltrack.db")) as embedded,
+        closing(firestore.open_store(project, "(default)", emulator_address=emulator)) as hosted,
+    ):
+        yield embedded, hosted
+    assert not undeclared_indexes(emulator, project)
 
 
 def _below(collection: str, write: Write) -> Write:
