@@ -1,0 +1,126 @@
+"""Calls made by hand, where a client would hide what is on the wire."""
+
+import http.client
+import json
+import socket
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+TIMEOUT_SECONDS = 60.0
+HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "proxy-connection"}
+
+MESSAGES = "/v1/messages"
+CHAT = "/v1/chat/completions"
+SONNET = "us.anthropic.claude-sonnet-4-5-20250929-v1%3A0"
+
+Body = dict[str, Any]
+
+
+def message(prompt: str = "Hello", **fields: Any) -> Body:
+    """The body of an Anthropic call."""
+    return {
+        "model": "claude-sonnet-4-6",
+        "max_tokens": 200,
+        "messages": [{"role": "user", "content": prompt}],
+        **fields,
+    }
+
+
+def chat(prompt: str = "Hello", **fields: Any) -> Body:
+    """The body of an OpenAI chat completion."""
+    return {"model": "gpt-4o", "messages": [{"role": "user", "content": prompt}], **fields}
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer with its body as it came, content encoding and all."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    def header(self, name: str) -> str:
+        """The first header of that name; empty where there is none."""
+        return next((value for each, value in self.headers if each.lower() == name.lower()), "")
+
+    @property
+    def end_to_end(self) -> list[tuple[str, str]]:
+        """The headers that a relay must hand on, without its own documented ones."""
+        return [
+            (name, value)
+            for name, value in self.headers
+            if name.lower() not in HOP_BY_HOP and not name.lower().startswith("x-modeltrack-")
+        ]
+
+    def json(self) -> Any:
+        """The body as JSON."""
+        return json.loads(self.body)
+
+
+def call(
+    url: str,
+    path: str,
+    body: Body | bytes | None,
+    headers: Mapping[str, str] | list[tuple[str, str]],
+    *,
+    method: str = "POST",
+) -> Reply:
+    """Make a call and read the whole answer. Raises: http.client.IncompleteRead, OSError when it is cut."""
+    address = urlsplit(url)
+    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=TIMEOUT_SECONDS)
+    sent = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+    named = list(headers.items()) if isinstance(headers, Mapping) else headers
+    try:
+        connection.putrequest(method, address.path + path, skip_accept_encoding=True)
+        for name, value in named:
+            connection.putheader(name, value)
+        if sent is not None:
+            connection.putheader("Content-Length", str(len(sent)))
+        connection.endheaders(sent)
+        answer = connection.getresponse()
+        return Reply(answer.status, answer.getheaders(), answer.read())
+    finally:
+        connection.close()
+
+
+class OpenCall:
+    """A call whose answer is read piece by piece, on a connection that can be broken at any byte."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self.read = b""
+
+    def read_until(self, mark: bytes) -> None:
+        """Read on until the mark has come. Fails the test when the answer ends first."""
+        while mark not in self.read:
+            piece = self._connection.recv(4096)
+            assert piece, f"the answer ended before {mark!r}: {self.read[-300:]!r}"
+            self.read += piece
+
+    def read_to_end(self) -> None:
+        """Read until the connection closes."""
+        while piece := self._connection.recv(65536):
+            self.read += piece
+
+    def hang_up(self) -> None:
+        """Break the connection off, as a killed caller's machine does."""
+        self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._connection.close()
+
+
+@contextmanager
+def open_call(url: str, path: str, body: Body, headers: Mapping[str, str]) -> Iterator[OpenCall]:
+    """Send a call on a connection of its own that says it will close."""
+    address = urlsplit(url)
+    sent = json.dumps(body).encode()
+    named = {"host": address.netloc, "connection": "close", "content-length": str(len(sent)), **headers}
+    head = "".join(f"{name}: {value}\r\n" for name, value in named.items())
+    with socket.create_connection(
+        (address.hostname or "", address.port or 80), TIMEOUT_SECONDS
+    ) as connection:
+        connection.sendall(f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + sent)
+        yield OpenCall(connection)

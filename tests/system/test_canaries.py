@@ -1,0 +1,246 @@
+"""Prompts, answers and keys are in nothing that we keep or say, at LOG_LEVEL=debug, whatever goes wrong."""
+
+import base64
+import gzip
+import json
+import re
+import secrets
+import sqlite3
+import zlib
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from http.client import HTTPException
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+import requests
+import zstandard
+
+from metering.keys import new_key
+from tests.system.calls import CHAT, MESSAGES, SONNET, Body, Reply, call, chat, message, open_call
+from tests.system.deployment import Deployment, Tenant
+from tests.system.processes import eventually
+
+UNPACKED_BYTES_MAX = 1 << 20
+_PACKED = re.compile(rb"\x1f\x8b\x08|\x28\xb5\x2f\xfd|\x78[\x01\x5e\x9c\xda]")
+
+
+def spellings(canary: str) -> list[bytes]:
+    """The canary as it might have been written down: plain, hexadecimal, base64 at any offset, in a URL."""
+    plain = canary.encode()
+    found = [plain, plain.hex().encode(), plain.hex().upper().encode(), quote(canary, safe="").encode()]
+    for shift in range(3):
+        # Of the encoding with `shift` bytes before it, what depends on the canary alone.
+        encoded = base64.b64encode(b"\0" * shift + plain + b"\0" * (-(shift + len(plain)) % 3))
+        kept = encoded[-(-shift * 8 // 6) : len(encoded) - 4]
+        found += [kept, kept.replace(b"+", b"-").replace(b"/", b"_")]
+    return found
+
+
+def layers(data: bytes) -> Iterator[bytes]:
+    """The data, and everything in it that unpacks."""
+    yield data
+    for found in _PACKED.finditer(data):
+        packed = data[found.start() :]
+        with suppress(zlib.error):
+            yield zlib.decompressobj(47).decompress(packed, UNPACKED_BYTES_MAX)
+        with suppress(zstandard.ZstdError):
+            yield zstandard.ZstdDecompressor().decompressobj().decompress(packed)[:UNPACKED_BYTES_MAX]
+
+
+def places_of(canary: str, kept: dict[str, bytes]) -> list[str]:
+    """The names of what holds the canary in any spelling."""
+    wanted = re.compile(b"|".join(map(re.escape, spellings(canary))))
+    return [name for name, data in kept.items() if any(wanted.search(layer) for layer in layers(data))]
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        lambda canary: canary.encode(),
+        lambda canary: canary.encode().hex().encode(),
+        lambda canary: base64.b64encode(b"x" + canary.encode() + b"yz"),
+        lambda canary: base64.urlsafe_b64encode(b"xy" + canary.encode()),
+        lambda canary: quote(canary, safe="").encode(),
+        lambda canary: b"before" + gzip.compress(canary.encode() * 3) + b"after",
+        lambda canary: zlib.compress(b"in " + canary.encode()),
+        lambda canary: zstandard.compress(canary.encode() * 2),
+    ],
+)
+def test_the_search_finds_a_canary_however_it_is_written(written: object) -> None:
+    canary = f"canary/{secrets.token_hex(8)}"
+
+    assert places_of(canary, {"here": written(canary), "there": b"nothing"}) == ["here"]  # type: ignore[operator]
+
+
+class Canaries:
+    """Texts that must be nowhere, by what they stand for; each is unlike anything else."""
+
+    def __init__(self, tenant: Tenant) -> None:
+        self.prompt = f"canary prompt {secrets.token_hex(8)}"
+        self.answer = f"canary answer {secrets.token_hex(8)}"
+        self.error = f"canary error {secrets.token_hex(8)}"
+        self.field = f"canary-field-{secrets.token_hex(8)}"
+        self.unknown_key = new_key()
+        self.provider_key = tenant.provider_key
+        self.key = tenant.key
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter(vars(self).items())
+
+
+def _send(deployment: Deployment, path: str, body: Body | bytes, headers: dict[str, str]) -> Reply | None:
+    """One call that may well be refused or cut."""
+    try:
+        return call(deployment.proxy.url, path, body, headers)
+    except (HTTPException, OSError):
+        return None
+
+
+def _make_every_kind_of_call(deployment: Deployment, tenant: Tenant, canaries: Canaries) -> list[Reply]:
+    """Calls that go well and calls that go wrong, all of them full of canaries; gives what we said."""
+    base = {
+        "authorization": f"Bearer {tenant.provider_key}",
+        "anthropic-version": "2023-06-01",
+        "content-type": "application/json",
+        **tenant.headers,
+    }
+    asked = canaries.prompt
+    bedrock = {key: value for key, value in message(asked).items() if key != "model"}
+    converse = {"messages": [{"role": "user", "content": [{"text": asked}]}]}
+    ingress = deployment.ingress_path(tenant)
+    said = {"text": canaries.answer}
+    calls: list[tuple[str, Body | bytes, dict[str, str], Body]] = [
+        (MESSAGES, message(asked), base, said),
+        (MESSAGES, message(asked), base, said),  # answered from memory
+        (MESSAGES, message(asked, stream=True), base, said),
+        (MESSAGES, message(asked, system=asked, tools=[]), base, said | {"encoding": "gzip"}),
+        (CHAT, chat(asked), base, said),
+        (CHAT, chat(asked, stream=True), base, said),
+        ("/v1/responses", {"model": "gpt-5", "input": asked, "stream": True}, base, said),
+        ("/v1/embeddings", {"model": "text-embedding-3-small", "input": asked}, base, {}),
+        ("/v1/images/generations", {"prompt": asked}, base, {}),
+        ("/v1/messages/count_tokens", message(asked), base, {}),
+        ("/azure/openai/deployments/chat-production/chat/completions", chat(asked), base, said),
+        (f"/bedrock/model/{SONNET}/converse", converse, base, said),
+        (f"/bedrock/model/{SONNET}/converse-stream", converse, base, said),
+        ("/bedrock/v1/messages", message(asked, model="us.anthropic.claude-nowhere"), base, {}),
+        ("/bedrock/v1/messages", message(asked, **{canaries.field: asked}), base, {}),
+        (f"{ingress}/v1/messages", message(asked), base, said),
+        # what goes wrong
+        (MESSAGES, message(asked), base, {"status": 500, "text": canaries.error}),
+        (MESSAGES, message(asked), base, {"status": 429, "text": canaries.error}),
+        (MESSAGES, message(asked, model=canaries.field), base, {}),
+        (MESSAGES, message(asked), base, said | {"cut-at-byte": 30}),
+        (MESSAGES, message(asked, stream=True), base, said | {"cut-at-frame": 4}),
+        (MESSAGES, message(asked, stream=True), base, said | {"error-at-frame": 3}),
+        (MESSAGES, message(asked), base, {"reset": True}),
+        (MESSAGES, message(asked), base, said | {"usage": "null"}),
+        (MESSAGES, f'{{"model": "claude-sonnet-4-6", "{asked}'.encode(), base, {}),
+        (MESSAGES, f'["{asked}"]'.encode(), base, {}),
+        (MESSAGES, asked.encode(), base, {}),
+        (CHAT, chat(asked, stream=asked, stream_options=asked, n=asked), base, {}),
+        (f"/{quote(asked)}/nowhere", message(asked), base, {}),
+        (f"/v1/{quote(asked)}", message(asked), base, {}),
+        (f"/v1/messages?key={canaries.provider_key}", message(asked), base, said),
+        (MESSAGES, message(asked), base | {"X-ModelTrack-Key": canaries.unknown_key}, {}),
+        (MESSAGES, message(asked), base | {"X-ModelTrack-Key": canaries.provider_key}, {}),
+        (MESSAGES, message(asked), base | {"X-ModelTrack-Team": canaries.provider_key}, said),
+        (MESSAGES, message(asked), base | {"X-ModelTrack-App": f"Bearer {canaries.key}"}, said),
+        (f"/ws/{canaries.key}/v1/messages", message(asked), base, {}),
+        (f"/ws/{quote(asked)}/v1/messages", message(asked), base, {}),
+    ]
+    assert bedrock
+    replies = []
+    for path, body, headers, answer in calls:
+        deployment.script(tenant, answer)
+        replies.append(_send(deployment, path, body, headers))
+    with open_call(deployment.proxy.url, MESSAGES, message(asked, stream=True), base) as made:
+        made.hang_up()
+    return [reply for reply in replies if reply is not None]
+
+
+def _kept_in_files(folder: Path) -> dict[str, bytes]:
+    """Every file of the deployment but the demo provider's own log: logs, journal, database, secrets."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != "provider.log")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def _kept_in_sqlite(folder: Path) -> dict[str, bytes]:
+    """Every value of every row, whole, even where the file holds it in pieces."""
+    kept = {}
+    for path in folder.rglob("*.db"):
+        with closing(sqlite3.connect(path)) as connection:
+            names = [
+                row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")
+            ]
+            for name in names:
+                rows = connection.execute(f"SELECT * FROM {name}").fetchall()  # noqa: S608 - our own names
+                for number, row in enumerate(rows):
+                    kept[f"{path.name}:{name}:{number}"] = b"\n".join(
+                        value if isinstance(value, bytes) else str(value).encode() for value in row
+                    )
+    return kept
+
+
+def _kept_in_firestore(store_url: str, emulator: str, account_id: str) -> dict[str, bytes]:
+    """Every document of the project, as the emulator's REST interface shows it; bytes out of their base64."""
+    project = store_url.removeprefix("firestore://")
+    root = f"http://{emulator}/v1/projects/{project}/databases/(default)/documents"
+    kept: dict[str, bytes] = {}
+    waiting = [root]
+    while waiting:
+        parent = waiting.pop()
+        listed = requests.post(
+            f"{parent}:listCollectionIds", headers={"Authorization": "Bearer owner"}, json={}, timeout=30
+        ).json()
+        for name in listed.get("collectionIds", []):
+            page = requests.get(
+                f"{parent}/{name}?pageSize=300&showMissing=true",
+                headers={"Authorization": "Bearer owner"},
+                timeout=30,
+            ).json()
+            for document in page.get("documents", []):
+                text = json.dumps(document)
+                blobs = re.findall(r'"bytesValue": "([^"]+)"', text)
+                kept[document["name"]] = text.encode() + b"".join(map(base64.b64decode, blobs))
+                waiting.append(f"http://{emulator}/v1/{document['name']}")
+    assert any(account_id in name for name in kept)
+    return kept
+
+
+def test_no_canary_is_kept_or_said(
+    request: pytest.FixtureRequest, deployment: Deployment, tenant: Tenant
+) -> None:
+    canaries = Canaries(tenant)
+
+    replies = _make_every_kind_of_call(deployment, tenant, canaries)
+
+    own = [reply for reply in replies if reply.status >= 400 and not _is_from_provider(reply)]
+    eventually(lambda: len(deployment.ask_api(tenant, "/v1/events?limit=100")["data"]) >= 20)
+    kept = {f"refusal {at}": reply.body for at, reply in enumerate(own)}
+    kept |= {f"headers {at}": repr(reply.headers).encode() for at, reply in enumerate(replies)}
+    kept |= {
+        path: requests.get(deployment.proxy.url + path, headers=_stats_key(tenant), timeout=10).content
+        for path in ("/metrics", "/stats", "/cache/stats", "/healthz", "/readyz")
+    }
+    kept["events"] = json.dumps(deployment.ask_api(tenant, "/v1/events?limit=100"), default=str).encode()
+    kept |= _kept_in_files(deployment.folder)
+    if deployment.store_url.startswith("firestore"):
+        emulator = request.getfixturevalue("emulator")
+        kept |= _kept_in_firestore(deployment.store_url, emulator, tenant.account_id)
+    else:
+        kept |= _kept_in_sqlite(deployment.folder)
+    assert len(own) >= 8
+    assert {name: places_of(canary, kept) for name, canary in canaries} == {name: [] for name, _ in canaries}
+
+
+def _stats_key(tenant: Tenant) -> dict[str, str]:
+    return {"Authorization": f"Bearer {tenant.key}"}
+
+
+def _is_from_provider(reply: Reply) -> bool:
+    return any(
+        name.lower() in {"request-id", "x-request-id", "x-amzn-requestid"} for name, _ in reply.headers
+    )
