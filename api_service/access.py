@@ -8,6 +8,7 @@ cookie. A request with an Authorization header is judged by that alone, whatever
 import hmac
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, TypeVar
@@ -20,7 +21,7 @@ from api_service.services import Services, services
 from api_service.sessions import Session
 from metering.accounts import Account
 from metering.directory import KeyTerms
-from metering.errors import Forbidden, NotFound, Unauthenticated
+from metering.errors import Forbidden, NotFound, StoreError, Unauthenticated
 from metering.keys import KeyRecord, is_well_formed_key
 
 Need = Literal["anyone", "read", "write"]
@@ -127,7 +128,8 @@ def _by_key(known: Services, authorization: list[str]) -> Visitor:
     account = known.directory.account(record.account_id)
     if account is None:
         raise unknown
-    known.directory.note_key_use(record.key_hash, known.clock.now())
+    with suppress(StoreError):  # the figure is for people's information; nobody is refused for want of it
+        known.directory.note_key_use(record.key_hash, known.clock.now())
     return Visitor(account=account, key=record)
 
 

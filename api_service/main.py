@@ -31,7 +31,7 @@ def main() -> int:
     def load() -> Flask:
         return create_app(settings, open_store(settings.store_url), clock, secret, log=log)
 
-    host = f"[{settings.api_host}]" if ":" in settings.api_host else settings.api_host
+    host = f"[{settings.listen_host}]" if ":" in settings.listen_host else settings.listen_host
     log.note(f"serving on http://{host}:{settings.port}")
     Server(load, f"{host}:{settings.port}", settings.api_threads).run()
     return 0

@@ -16,11 +16,16 @@ class ApiSettings(DeploymentSettings):
     write. `proxy_public_url` is where callers reach the proxy: ingress addresses are shown under it.
     """
 
-    api_host: str = "127.0.0.1"
+    api_host: str = ""
     port: int = Field(default=3001, ge=1, le=65535)
     public_url: str = ""
     proxy_public_url: str = "http://127.0.0.1:8080"
     api_threads: int = Field(default=16, ge=2, le=256)
+
+    @property
+    def listen_host(self) -> str:
+        """The address to listen on: this machine only, or on Cloud Run every one."""
+        return self.api_host or ("0.0.0.0" if self.k_service else "127.0.0.1")  # noqa: S104 - Cloud Run's contract
 
     @property
     def base_url(self) -> str:
@@ -46,7 +51,7 @@ class ApiSettings(DeploymentSettings):
         A service on a loopback address takes no other name than its own: a page elsewhere could else let its
         own name point here, and speak to us as if it were ours.
         """
-        if self.api_host not in LOOPBACK_NAMES:
+        if self.listen_host not in LOOPBACK_NAMES:
             return None
         return frozenset({*LOOPBACK_NAMES, urlsplit(self.base_url).hostname or ""})
 
