@@ -111,7 +111,7 @@ class Server:
         self._listening: list[asyncio.AbstractServer] = []
         self._connections: set[_Connection] = set()
         self._idle: dict[_Connection, None] = {}
-        self._settled: asyncio.Future[None] | None = None
+        self._emptied: asyncio.Future[None] | None = None
         self._ticker = self._loop.call_later(TICK_SECONDS, self._tick)
 
     @property
@@ -144,21 +144,28 @@ class Server:
         self.is_draining = True
         for listening in self._listening:
             listening.close()
-        for connection in tuple(self._idle):
-            connection.close()
-        await self._wait_for_requests(cut_after_seconds)
+        for connection in tuple(self._connections):
+            connection.close_unless_serving()
+        await self._wait_until_empty(cut_after_seconds)
         cut = sum([connection.cut_by_shutdown() for connection in tuple(self._connections)])
-        await self._wait_for_requests(SETTLING_SECONDS_MAX)
+        await self._wait_until_empty(SETTLING_SECONDS_MAX)
         self._ticker.cancel()
         return cut
 
-    async def _wait_for_requests(self, seconds: float) -> None:
-        if not self.requests_in_flight:
-            return
-        self._settled = self._loop.create_future()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._settled, seconds)
-        self._settled = None
+    async def _wait_until_empty(self, seconds: float) -> None:
+        """Wait for calls to be recorded and answers to be on their way, for so long at most."""
+        if not self._is_empty():
+            self._emptied = self._loop.create_future()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._emptied, seconds)
+            self._emptied = None
+
+    def _is_empty(self) -> bool:
+        return not self.requests_in_flight and not self._connections
+
+    def _note_if_empty(self) -> None:
+        if self._emptied is not None and self._is_empty() and not self._emptied.done():
+            self._emptied.set_result(None)
 
     def admit(self, connection: "_Connection") -> bool:
         """Count a new connection in, closing the longest idle one where there are too many."""
@@ -182,6 +189,7 @@ class Server:
         """The connection is over."""
         self._idle.pop(connection, None)
         self._connections.discard(connection)
+        self._note_if_empty()
 
     def request_began(self) -> None:
         """A request goes to the handle."""
@@ -191,8 +199,7 @@ class Server:
     def request_ended(self) -> None:
         """The handle is done with a request."""
         self.requests_in_flight -= 1
-        if not self.requests_in_flight and self._settled is not None and not self._settled.done():
-            self._settled.set_result(None)
+        self._note_if_empty()
 
     def _tick(self) -> None:
         """One timer for all: a deadline is met at most a tick late, and setting it costs nothing."""
@@ -208,6 +215,7 @@ class _Connection(asyncio.Protocol):
     __slots__ = (
         "_body_began_at",
         "_body_bytes",
+        "_held",
         "_is_head_begun",
         "_is_reading",
         "_is_tls",
@@ -232,6 +240,7 @@ class _Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._transport = cast(asyncio.Transport, None)
         self._peer_address = ""
+        self._held: list[bytes] = []
         self._is_reading = True
         self._is_head_begun = False
         self._body_began_at = 0.0
@@ -269,10 +278,13 @@ class _Connection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         self._caller_left()
+        self.is_closing = True  # the loop closes it now
+        self._server.became_busy(self)
 
     def connection_lost(self, error: Exception | None) -> None:
         self.is_closing = True
         self.deadline = NEVER
+        self._held = []
         self._server.left(self)
         self._reader.close()
         self._caller_left()
@@ -404,6 +416,7 @@ class _Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Send what is written, then close."""
+        self.flush()
         self.is_closing = True
         self._server.became_busy(self)
         self._transport.close()
@@ -413,6 +426,7 @@ class _Connection(asyncio.Protocol):
         if self.is_closing:
             return
         self.is_closing = True
+        self.flush()
         if needs_reset:
             _reset_on_close(self._transport)
             self._transport.abort()
@@ -420,11 +434,16 @@ class _Connection(asyncio.Protocol):
             self._transport.close()
             self.deadline = self._loop.time() + self._server.limits.linger_seconds
 
+    def close_unless_serving(self) -> None:
+        """Close where no request is in progress."""
+        if self._request is None and not self.is_closing:
+            self.close()
+
     def cut_by_shutdown(self) -> bool:
-        """Cut the request in progress, if there is one; gives whether there was."""
+        """Cut the request in progress; gives whether there was one that was not over."""
         request = self._request
         if request is None or request.is_over:
-            self.close()
+            self._transport.abort()  # what is not sent by now has nobody who takes it
             return False
         request.is_drained = True
         request.cut()
@@ -476,12 +495,31 @@ class _Connection(asyncio.Protocol):
     # What a request does to its connection
 
     def write(self, data: bytes) -> None:
-        """Send bytes."""
-        self._transport.write(data)
+        """Send bytes now, or behind those that are held."""
+        if self._held:
+            self._held.append(data)
+        else:
+            self._transport.write(data)
+
+    def hold(self, data: bytes) -> None:
+        """Send bytes with those that follow in this step of the loop: one system call for a whole answer."""
+        if not self._held:
+            self._loop.call_soon(self.flush)
+        self._held.append(data)
+
+    def flush(self) -> None:
+        """Send what is held."""
+        held = self._held
+        if held:
+            self._held = []
+            self.write_all(held)
 
     def write_all(self, pieces: list[bytes]) -> None:
-        """Send several pieces behind one another."""
-        self._transport.writelines(pieces)
+        """Send several pieces at once."""
+        if len(pieces[-1]) <= ONE_WRITE_BYTES_MAX:
+            self._transport.write(b"".join(pieces))
+        else:
+            self._transport.writelines(pieces)
 
 
 class _Framing:
@@ -714,7 +752,7 @@ class _CallerRequest:
         """See `Downstream`."""
         head = self._begin_answer(status, reason, headers, content_length)
         if head:
-            self._connection.write(head)
+            self._connection.hold(head)
 
     def write(self, data: bytes) -> None:
         """See `Downstream`."""
@@ -741,6 +779,7 @@ class _CallerRequest:
             return
         if self._framing == _Framing.CHUNKED:
             self._connection.write(LAST_CHUNK)
+        self._connection.flush()
         self._is_ended = True
 
     def answer(self, status: int, reason: bytes, headers: Headers, body: bytes) -> None:
@@ -749,12 +788,8 @@ class _CallerRequest:
         if not head:
             return
         self._is_ended = True
-        if self._framing == _Framing.NONE or not body:
-            self._connection.write(head)
-        elif len(body) <= ONE_WRITE_BYTES_MAX:
-            self._connection.write(head + body)
-        else:
-            self._connection.write_all([head, body])
+        has_body = body and self._framing != _Framing.NONE
+        self._connection.write_all([head, body] if has_body else [head])
 
     def cut(self) -> None:
         """See `Downstream`."""

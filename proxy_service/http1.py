@@ -29,6 +29,8 @@ FRAMING_NAMES = frozenset(
     (b"connection", b"content-length", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
 )
 
+_REQUEST_NAMES = FRAMING_NAMES | {b"expect", b"host"}
+
 _TARGET = re.compile(rb"/[!-\"$-~]*")
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n")
@@ -405,7 +407,8 @@ class ResponseReader:
 
     `begin` before each request; `feed` gives the bytes of the body that its data held. Then `head` is set
     once it is whole (interim answers are swallowed), `is_complete` when the answer is, `is_broken` when it
-    broke the protocol, and `is_reusable` says whether the connection may carry another request.
+    broke the protocol, and `is_reusable` says whether the connection may carry another request, for
+    `keepalive_seconds` where the upstream named a time.
     """
 
     __slots__ = (
@@ -421,12 +424,14 @@ class ResponseReader:
         "is_broken",
         "is_complete",
         "is_reusable",
+        "keepalive_seconds",
     )
 
     def __init__(self) -> None:
         self._parser: httptools.HttpResponseParser = httptools.HttpResponseParser(self)
         self._pieces: list[bytes] = []
         self.is_reusable = True
+        self.keepalive_seconds: int | None = None
         self.begin()
 
     def begin(self, *, is_for_head: bool = False) -> None:
@@ -511,7 +516,7 @@ class ResponseReader:
             self.is_reusable = False  # llhttp would wait for the body that never comes
 
     def _read_framing(self, head: ResponseHead) -> bool:
-        """Whether the answer itself says where it ends. Raises: ValueError for codings we do not know."""
+        """Whether the answer itself says where it ends. Raises: ValueError for what we do not know."""
         is_framed = False
         for name, value in head.headers:
             size = len(name)
@@ -522,9 +527,17 @@ class ResponseReader:
                 if value.strip(b" \t").lower() != b"chunked":
                     raise ValueError("unknown transfer coding")
                 is_framed = True
+            elif size == 10 and name.lower() == b"keep-alive":
+                self._read_keepalive(value)
         if self._parser.get_http_version() not in _VERSIONS:
             raise ValueError("unknown version")
         return is_framed
+
+    def _read_keepalive(self, value: bytes) -> None:
+        for part in value.lower().split(b","):
+            key, _, seconds = part.strip(b" \t").partition(b"=")
+            if key == b"timeout" and seconds.isdigit():
+                self.keepalive_seconds = int(seconds[:6])
 
     def on_body(self, piece: bytes) -> None:
         """Called by llhttp."""
@@ -549,7 +562,8 @@ def request_head(method: bytes, target: bytes, authority: bytes, headers: Header
     """
     if b" " in target:
         raise ValueError("a target holds a blank")
-    return _head([b"%b %b HTTP/1.1" % (method, target), b"Host: %b" % authority], headers, framing)
+    lines = [b"%b %b HTTP/1.1" % (method, target), b"Host: %b" % authority]
+    return _head(lines, headers, _REQUEST_NAMES, framing)
 
 
 def response_head(status: int, reason: bytes, headers: Headers, framing: bytes) -> bytes:
@@ -557,11 +571,11 @@ def response_head(status: int, reason: bytes, headers: Headers, framing: bytes) 
 
     Raises: ValueError where a part would break out of its line.
     """
-    return _head([b"HTTP/1.1 %d %b" % (status, reason)], headers, framing)
+    return _head([b"HTTP/1.1 %d %b" % (status, reason)], headers, FRAMING_NAMES, framing)
 
 
-def _head(lines: list[bytes], headers: Headers, framing: bytes) -> bytes:
-    lines += [b"%b: %b" % header for header in headers if header[0].lower() not in FRAMING_NAMES]
+def _head(lines: list[bytes], headers: Headers, own_names: frozenset[bytes], framing: bytes) -> bytes:
+    lines += [b": ".join(header) for header in headers if header[0].lower() not in own_names]
     text = b"\r\n".join(lines)
     ends = len(lines) - 1
     if text.count(b"\n") != ends or text.count(b"\r") != ends or b"\0" in text:

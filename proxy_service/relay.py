@@ -213,7 +213,6 @@ class _Connection(asyncio.Protocol):
         "_is_lost",
         "_is_paused",
         "_loop",
-        "_pooled_seconds",
         "_reader",
         "_transport",
         "deadline",
@@ -229,7 +228,6 @@ class _Connection(asyncio.Protocol):
         self._drained: asyncio.Future[None] | None = None
         self._is_lost = False
         self._is_paused = False
-        self._pooled_seconds = client.pooled_seconds
         self.origin = origin
         self.deadline = NEVER
 
@@ -341,24 +339,15 @@ class _Connection(asyncio.Protocol):
         """The answer is complete: the pool's, where both ends can take another request."""
         self.resume()
         is_kept = self._reader.is_reusable and answer.is_request_sent and self.is_whole
-        if is_kept:
-            self._note_keepalive(answer.head)
-            is_kept = self._client.give_back(self)
-        if not is_kept:
+        if not is_kept or not self._client.give_back(self):
             self._transport.abort()
             return
+        seconds = self._client.pooled_seconds
+        told = self._reader.keepalive_seconds
+        if told is not None:
+            seconds = min(seconds, told - KEEPALIVE_MARGIN_SECONDS)
         self._reader.begin()
-        self.deadline = self._loop.time() + self._pooled_seconds
-
-    def _note_keepalive(self, head: ResponseHead) -> None:
-        """Heed `Keep-Alive: timeout=5`, which says when the upstream will close."""
-        for name, value in head.headers:
-            if len(name) == 10 and name.lower() == b"keep-alive":
-                for part in value.lower().split(b","):
-                    key, _, seconds = part.strip().partition(b"=")
-                    if key == b"timeout" and seconds.isdigit():
-                        told = int(seconds[:6]) - KEEPALIVE_MARGIN_SECONDS
-                        self._pooled_seconds = min(self._client.pooled_seconds, told)
+        self.deadline = self._loop.time() + seconds
 
     def abort(self) -> None:
         """Close now; a call in progress is cut."""
