@@ -137,6 +137,8 @@ class Exchange:
         kept = None if key is None else steps.cache.find(key, call.started)
         if kept is not None:
             return await self._repeat(call, kept)
+        if key is not None:
+            steps.tally.cache_misses += 1
         call.cache = b"BYPASS" if key is None else b"MISS"
         call.prepared = prepare(route, ask, headers, body, self._injection.settings(errand.origin))
         del body

@@ -50,9 +50,17 @@ class Instance:
     """A proxy on its store. Make it, `start` and `stop` it on one event loop."""
 
     def __init__(
-        self, settings: ProxySettings, store: DocumentStore, secret: bytes, *, clock: Clock, log: Logger
+        self,
+        settings: ProxySettings,
+        store: DocumentStore,
+        secret: bytes,
+        *,
+        clock: Clock,
+        log: Logger,
+        drain_seconds: float = DRAIN_SECONDS,
     ) -> None:
         self.tally = Tally()
+        self._drain_seconds = drain_seconds
         self._settings = settings
         self._clock = clock
         self._log = CallLog(log)
@@ -87,6 +95,11 @@ class Instance:
         self._exchange: Exchange | None = None
         self._services: ServiceRoutes | None = None
 
+    @property
+    def calls_read_on(self) -> int:
+        """How many answers are being read to their end for callers who hung up."""
+        return 0 if self._exchange is None else len(self._exchange.reading_on)
+
     async def start(self) -> list[tuple[str, int]]:
         """Listen; the addresses. Raises: OSError where one cannot be had."""
         settings = self._settings
@@ -117,9 +130,9 @@ class Instance:
         if self._services is not None:
             self._services.is_draining = True
         if self._exchange is not None:
-            loop.call_later(DRAIN_SECONDS, self._exchange.reading_on.cut_all)
+            loop.call_later(self._drain_seconds, self._exchange.reading_on.cut_all)
         if self._server is not None:
-            await self._server.drain(DRAIN_SECONDS)
+            await self._server.drain(self._drain_seconds)
         for task in self._tasks:
             task.cancel()
         await self._recorder.flush(max(0.0, deadline - loop.time() - JOURNAL_SECONDS_MIN))
