@@ -89,11 +89,16 @@ class UpstreamClient:
         content_length: int | None = None,
     ) -> "UpstreamAnswer":
         """See `Upstream`."""
+        whole = body if isinstance(body, bytes) else b""
         framing = _framing(method, body, content_length)
-        head = request_head(method, origin.prefix.encode() + target, origin.authority, headers, framing)
         connection = self._pooled(origin) or await self._connect(origin)
+        try:
+            head = request_head(method, connection.prefix + target, connection.authority, headers, framing)
+        except ValueError:
+            connection.abort()
+            raise
         answer = UpstreamAnswer(connection)
-        connection.send(answer, head, body if isinstance(body, bytes) else b"", is_for_head=method == b"HEAD")
+        connection.send(answer, head, whole, is_for_head=method == b"HEAD")
         if not isinstance(body, bytes):
             answer.upload(body, content_length)
         try:
@@ -170,10 +175,14 @@ class UpstreamClient:
         if self._is_closed or not connection.is_whole:
             connection.abort()
             raise UpstreamUnreachable(f"{origin.host} closed the connection at once")
+        return connection
+
+    def joined(self, connection: "_Connection") -> None:
+        """There is one connection more; nobody may come for it, so it has a deadline from the start."""
+        connection.deadline = self._loop.time() + self._connect_seconds
         self._connections.add(connection)
         if self._ticker is None:
             self._ticker = self._loop.call_later(TICK_SECONDS, self._tick)
-        return connection
 
     def _tls_context(self) -> ssl.SSLContext:
         """Made at the first use: reading the authorities takes longer than a process start should."""
@@ -215,8 +224,10 @@ class _Connection(asyncio.Protocol):
         "_loop",
         "_reader",
         "_transport",
+        "authority",
         "deadline",
         "origin",
+        "prefix",
     )
 
     def __init__(self, client: UpstreamClient, origin: Origin) -> None:
@@ -229,6 +240,8 @@ class _Connection(asyncio.Protocol):
         self._is_lost = False
         self._is_paused = False
         self.origin = origin
+        self.authority = origin.authority  # in bytes once a connection, not once a call
+        self.prefix = origin.prefix.encode()
         self.deadline = NEVER
 
     @property
@@ -242,6 +255,7 @@ class _Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(BUFFERED_BYTES_MAX)
         watch_for_dead_peers(transport.get_extra_info("socket"), STALLED_SECONDS)
+        self._client.joined(self)
 
     def data_received(self, data: bytes) -> None:
         answer = self._answer
