@@ -257,9 +257,11 @@ def _door(request: Request, path: str) -> _Door:
         return _bedrock_door(unquote(parts[1]), parts[2])
     if parts[0] == "openai":
         return _azure_door(request, parts[1:])
-    if parts[:2] == ["v1", "messages"] or request.header(b"anthropic-version"):
+    rest = "/".join(parts[1:])
+    is_shared_path = rest not in _OPENAI_CALLS
+    if parts[1:2] == ["messages"] or (is_shared_path and request.header(b"anthropic-version")):
         return _anthropic_door(request, path)
-    return _openai_door(request, "/".join(parts[1:]), seat.OPENAI_SEAT)
+    return _openai_door(request, rest, seat.OPENAI_SEAT)
 
 
 def _anthropic_door(request: Request, path: str) -> _Door:

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 TIMEOUT_SECONDS = 60.0
-HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "proxy-connection"}
+FRAMING = {"connection", "keep-alive", "transfer-encoding", "content-length"}
 
 MESSAGES = "/v1/messages"
 CHAT = "/v1/chat/completions"
@@ -49,11 +49,11 @@ class Reply:
 
     @property
     def end_to_end(self) -> list[tuple[str, str]]:
-        """The headers that a relay must hand on, without its own documented ones."""
+        """The headers that a relay must hand on as they are: not framing, not its own documented ones."""
         return [
             (name, value)
             for name, value in self.headers
-            if name.lower() not in HOP_BY_HOP and not name.lower().startswith("x-modeltrack-")
+            if name.lower() not in FRAMING and not name.lower().startswith("x-modeltrack-")
         ]
 
     def json(self) -> Any:

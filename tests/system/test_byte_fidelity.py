@@ -44,6 +44,7 @@ def _direct_and_proxied(
 def _assert_same(direct: Reply, proxied: Reply) -> None:
     assert direct.status == proxied.status == 200
     assert direct.end_to_end == proxied.end_to_end
+    assert direct.header("content-length") == proxied.header("content-length")
     assert len(direct.body) == len(proxied.body)
     assert hashlib.sha256(direct.body).digest() == hashlib.sha256(proxied.body).digest()
 
@@ -64,8 +65,9 @@ def test_answers_pass_unaltered(
     if encoding == "identity":
         assert len(direct.body) == size
     event = sqlite_deployment.event(tenant)
-    assert event["state"] == "completed"
-    if size > 9_999:
+    if size > 1:  # one byte of a stream is a stream without its end
+        assert event["state"] == "completed"
+    if size > 999:
         assert event["output_tokens"] == sqlite_deployment.bill(tenant)[0]["output_tokens"]
         assert event["estimated"] is False
 

@@ -50,10 +50,10 @@ def azure(deployment: Deployment, tenant: Tenant) -> openai.AzureOpenAI:
 def test_chat_completions_are_billed_to_the_nanodollar(
     client: openai.OpenAI, deployment: Deployment, tenant: Tenant, model: str
 ) -> None:
-    for length in (20, 21, 22, 23):
+    for length in range(20, 30):
         client.chat.completions.create(model=model, max_completion_tokens=length, messages=LONG)
 
-    events = deployment.assert_billed(tenant, 4)
+    events = deployment.assert_billed(tenant, 10)
     assert any(event["cache_read_tokens"] or event["cache_write_5m_tokens"] for event in events)
     assert {event["requested_model"] for event in events} == {model}
 
