@@ -1,0 +1,69 @@
+"""What the documents name exists."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs/settings.md",
+    "docs/tags.md",
+]
+FOLDERS = (
+    "metering",
+    "proxy_service",
+    "api_service",
+    "demo",
+    "tests",
+    "bench",
+    "infra",
+    "docs",
+    "requirements",
+)
+
+_QUOTED = re.compile(r"`([\w./-]+)`")
+_LINKED = re.compile(r"\]\(([^)#:]+)\)")
+
+
+def _named_paths(text: str) -> set[str]:
+    quoted = {each for each in _QUOTED.findall(text) if each.split("/")[0] in FOLDERS and "/" in each}
+    return quoted | set(_LINKED.findall(text))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_file_that_a_document_names_is_there(document: str) -> None:
+    path = ROOT / document
+    base = path.parent
+
+    missing = {
+        name
+        for name in _named_paths(path.read_text())
+        if not (ROOT / name).exists() and not (base / name).exists() and not list(ROOT.glob(f"{name}*"))
+    }
+
+    assert not missing
+
+
+def test_every_guard_that_the_architecture_names_is_a_test() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    functions = set(re.findall(r"::(test_\w+)`", text))
+    defined = {
+        name
+        for path in ROOT.glob("tests/**/test_*.py")
+        for name in re.findall(r"def (test_\w+)", path.read_text())
+    }
+
+    assert functions
+    assert functions <= defined
+
+
+def test_every_make_command_that_the_readme_names_exists() -> None:
+    named = set(re.findall(r"`?make ([a-z][a-z-]*)", (ROOT / "README.md").read_text()))
+    targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+    assert named <= targets
