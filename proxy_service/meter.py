@@ -55,16 +55,22 @@ class Figures(msgspec.Struct):
 class AnswerReader(Protocol):
     """One provider's way of saying what a call used.
 
-    `event_text_keys` and `body_text_keys`: the JSON keys, quotes and colon included, whose strings are the
-    text that is generated, in a stream's events and in a whole answer; none where no text is.
+    `markers`: what a frame of server-sent events holds if `read_event` is to see it; `idle_events`: how
+    frames begin that have nothing to say but text, whatever they hold. `wants_next` asks for the next frame
+    in any case. `event_text_keys` and `body_text_keys`: the JSON keys, closing quote and colon included,
+    whose strings are the text that is generated, in a stream's events and in a whole answer; none where no
+    text is.
     """
 
     figures: Figures
+    markers: tuple[bytes, ...]
+    idle_events: tuple[bytes, ...]
     event_text_keys: tuple[bytes, ...]
     body_text_keys: tuple[bytes, ...]
 
-    def concerns(self, frames: bytes) -> bool:
-        """Whether `read_event` may learn anything from any of these frames; cheap, and never falsely no."""
+    @property
+    def wants_next(self) -> bool:
+        """Whether the next frame is to be read, marked or not."""
 
     def read_event(self, data: bytes) -> None:
         """One event of a stream, as its JSON (or `[DONE]`)."""
@@ -208,6 +214,7 @@ class SseFraming:
     def __init__(self, reader: AnswerReader, frame_bytes_max: int = ANSWER_BYTES_MAX) -> None:
         self.is_unreadable = False
         self._reader = reader
+        self._text_keys = reader.event_text_keys
         self._frame_bytes_max = frame_bytes_max
         self._buffer = FrameBuffer()
         self._is_skipping = False
@@ -219,10 +226,10 @@ class SseFraming:
         if whole:
             if self._is_skipping or len(whole) > self._frame_bytes_max:
                 whole = self._without_overlong(whole)
-            self._text_bytes += text_bytes(whole, self._reader.event_text_keys)
-            if self._reader.concerns(whole):
-                for frame in frames_of(whole):
-                    self._read(frame)
+            if not self._is_idle(whole):
+                self._read(whole)
+            if not self._reader.figures.output_is_final:
+                self._text_bytes += text_bytes(whole, self._text_keys)
         if len(self._buffer.rest) > self._frame_bytes_max:
             self._buffer.rest.clear()
             self._is_skipping = self.is_unreadable = True
@@ -233,9 +240,22 @@ class SseFraming:
             self._read(bytes(self._buffer.rest))
         return self._text_bytes
 
-    def _read(self, frame: bytes) -> None:
-        if self._reader.concerns(frame):
-            self._reader.read_event(data_of(frame))
+    def _is_idle(self, whole: bytes) -> bool:
+        """Whether this is one frame that has nothing but text."""
+        return whole.startswith(self._reader.idle_events) and whole.find(b"\n\n") == len(whole) - 2
+
+    def _read(self, whole: bytes) -> None:
+        reader = self._reader
+        if b"\r" in whole:
+            whole = whole.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        start = 0
+        while reader.wants_next and start < len(whole):
+            end = _end_of_frame(whole, start)
+            reader.read_event(data_of(whole[start:end]))
+            start = end + 2
+        for frame in _marked_frames(whole, start, reader.markers):
+            if not frame.startswith(reader.idle_events):
+                reader.read_event(data_of(frame))
 
     def _without_overlong(self, whole: bytes) -> bytes:
         frames = frames_of(whole)
@@ -245,6 +265,24 @@ class SseFraming:
         kept = [frame for frame in frames if len(frame) <= self._frame_bytes_max]
         self.is_unreadable = self.is_unreadable or len(kept) < len(frames)
         return b"".join(kept)
+
+
+def _marked_frames(whole: bytes, start: int, markers: tuple[bytes, ...]) -> list[bytes]:
+    """The frames from `start` on that hold a marker, in order; lines end in line feeds."""
+    ends_by_start = {}
+    for marker in markers:
+        at = whole.find(marker, start)
+        while at >= 0:
+            before = whole.rfind(b"\n\n", start, at)
+            end = _end_of_frame(whole, at)
+            ends_by_start[start if before < 0 else before + 2] = end
+            at = whole.find(marker, end)
+    return [whole[begin:end] for begin, end in sorted(ends_by_start.items())]
+
+
+def _end_of_frame(whole: bytes, start: int) -> int:
+    end = whole.find(b"\n\n", start)
+    return len(whole) if end < 0 else end
 
 
 class EventStreamFraming:
@@ -311,14 +349,14 @@ def text_bytes(data: bytes | bytearray, keys: tuple[bytes, ...]) -> int:
     for key in keys:
         at = data.find(key)
         while at >= 0:
-            start = at + len(key)
-            if data[start : start + 1] == b" ":
-                start += 1
-            end = start
-            if data[start : start + 1] == b'"':
-                end = _end_of_string(data, start + 1)
-                total += end - start - 1
-            at = data.find(key, end)
+            at += len(key)
+            if data[at : at + 1] == b" ":
+                at += 1
+            if data[at : at + 1] == b'"':
+                end = _end_of_string(data, at + 1)
+                total += end - at - 1
+                at = end
+            at = data.find(key, at)
     return total
 
 

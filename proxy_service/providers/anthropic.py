@@ -12,7 +12,7 @@ import msgspec
 from metering.usage import Usage
 from proxy_service.eventstream import Message
 from proxy_service.meter import Figures, stated
-from proxy_service.providers.fields import ABSENT, Raw, count, is_given, name, opened, word
+from proxy_service.providers.fields import ABSENT, Raw, count, is_given, name, opened, parsed, word
 
 
 class _Event(msgspec.Struct):
@@ -75,8 +75,11 @@ _OUTPUT_DETAILS = msgspec.json.Decoder(_OutputDetails)
 class MessagesReader:
     """Reads a message, or the events of a streamed one."""
 
+    markers: tuple[bytes, ...] = (b'"usage"', b"message_stop", b'"error"')
+    idle_events: tuple[bytes, ...] = (b"event: content_block_delta\n",)
     event_text_keys: tuple[bytes, ...] = (b'"text":', b'"partial_json":', b'"thinking":')
     body_text_keys: tuple[bytes, ...] = (b'"text":', b'"thinking":')
+    wants_next = False
 
     def __init__(self) -> None:
         self.figures = Figures()
@@ -85,15 +88,11 @@ class MessagesReader:
         self._cache_written_1h: int | None = None
         self._has_ended_output = False
 
-    def concerns(self, frames: bytes) -> bool:
-        """Whether there may be usage, an error or the end in these frames."""
-        return b'"usage"' in frames or b"message_stop" in frames or b'"error"' in frames
-
     def read_event(self, data: bytes) -> None:
         """One event; what is no event of a message's stream says nothing."""
         try:
-            event = _EVENT.decode(data)
-        except (msgspec.DecodeError, RecursionError):
+            event = parsed(_EVENT, data)
+        except msgspec.DecodeError:
             return
         if event.type == "message_start":
             self._read_start(event)
@@ -101,7 +100,7 @@ class MessagesReader:
             self._read_delta(event)
         elif event.type == "message_stop":
             self.figures.is_complete = True
-            self.figures.output_is_final = self._has_ended_output
+            self.figures.output_is_final = self.figures.output_is_final or self._has_ended_output
         elif event.type == "error":
             self.figures.is_error = True
 
@@ -111,7 +110,7 @@ class MessagesReader:
 
     def read_body(self, body: bytes | bytearray) -> None:
         """A whole message, or an error object."""
-        answer = _MESSAGE.decode(body)
+        answer = parsed(_MESSAGE, body)
         self.figures.is_complete = True
         self.figures.is_error = answer.type == "error"
         self.figures.model = name(answer.model)
@@ -120,11 +119,10 @@ class MessagesReader:
 
     def _read_start(self, event: _Event) -> None:
         message = opened(event.message, _MESSAGE)
-        if message is None:
+        if message is None or self.figures.output_is_final:
             return
         self.figures.model = name(message.model)
         self._read_usage(message.usage)
-        self._has_ended_output = self.figures.output_is_final = False
         self.figures.output_tokens = None  # a placeholder of a few tokens, whatever is going to be said
 
     def _read_delta(self, event: _Event) -> None:
@@ -136,7 +134,8 @@ class MessagesReader:
             return
         self._has_ended_output = True
         delta = opened(event.delta, _DELTA)
-        self.figures.output_is_final = delta is not None and is_given(delta.stop_reason)
+        if delta is not None and is_given(delta.stop_reason):
+            self.figures.output_is_final = True
 
     def _read_usage(self, field: Raw) -> None:
         usage = opened(field, _USAGE)

@@ -12,7 +12,7 @@ from proxy_service.eventstream import Message
 from proxy_service.meter import Figures, text_bytes
 from proxy_service.providers import openai
 from proxy_service.providers.anthropic import MessagesReader
-from proxy_service.providers.fields import ABSENT, Raw, count, opened, word
+from proxy_service.providers.fields import ABSENT, Raw, count, opened, parsed, word
 from proxy_service.wire import Headers, header
 
 _INVOKE_TEXT_KEYS = (*MessagesReader.event_text_keys, b'"generation":', b'"outputText":', b'"content":')
@@ -85,15 +85,14 @@ _INVOKED = msgspec.json.Decoder(_Invoked)
 class ConverseReader:
     """Reads Converse, whole and streamed."""
 
+    markers: tuple[bytes, ...] = ()
+    idle_events: tuple[bytes, ...] = ()
     event_text_keys: tuple[bytes, ...] = _CONVERSE_TEXT_KEYS
     body_text_keys: tuple[bytes, ...] = (b'"text":',)
+    wants_next = False
 
     def __init__(self) -> None:
         self.figures = Figures()
-
-    def concerns(self, frames: bytes) -> bool:
-        """Bedrock sends no server-sent events."""
-        return False
 
     def read_event(self, data: bytes) -> None:
         """Bedrock sends no server-sent events."""
@@ -116,7 +115,7 @@ class ConverseReader:
 
     def _read(self, answer: bytes | bytearray, *, must_be_whole: bool = False) -> None:
         try:
-            metadata = _METADATA.decode(answer)
+            metadata = parsed(_METADATA, answer)
         except msgspec.DecodeError:
             if must_be_whole:
                 raise
@@ -130,18 +129,17 @@ class ConverseReader:
 class InvokeReader:
     """Reads what an invoked model answers in its maker's format, or the counts that Bedrock adds to any."""
 
+    markers: tuple[bytes, ...] = ()
+    idle_events: tuple[bytes, ...] = ()
     event_text_keys: tuple[bytes, ...] = _INVOKE_TEXT_KEYS
     body_text_keys: tuple[bytes, ...] = _INVOKE_TEXT_KEYS
+    wants_next = False
 
     def __init__(self, headers: Headers) -> None:
         self._headers = headers
         self._message = MessagesReader()
         self.figures = self._message.figures
         self.figures.service_tier = word(Raw(b'"%s"' % (header(headers, _TIER_HEADER) or b"")))
-
-    def concerns(self, frames: bytes) -> bool:
-        """Bedrock sends no server-sent events."""
-        return False
 
     def read_event(self, data: bytes) -> None:
         """Bedrock sends no server-sent events."""
@@ -152,10 +150,10 @@ class InvokeReader:
             self.figures.is_error = True
             return 0
         try:
-            event = _CHUNK.decode(message.payload).bytes
+            event = parsed(_CHUNK, message.payload).bytes
         except msgspec.DecodeError:
             return 0
-        if self._message.concerns(event):
+        if any(marker in event for marker in self._message.markers):
             self._message.read_event(event)
         if b'"usage"' in event or _METRICS_KEY in event:
             self._read_other_formats(event)
@@ -171,8 +169,8 @@ class InvokeReader:
 
     def _read_other_formats(self, answer: bytes | bytearray) -> None:
         try:
-            invoked = _INVOKED.decode(answer)
-        except (msgspec.DecodeError, RecursionError):
+            invoked = parsed(_INVOKED, answer)
+        except msgspec.DecodeError:
             return
         metadata = opened(invoked.metadata, _METADATA)
         if metadata:

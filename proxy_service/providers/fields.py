@@ -20,7 +20,25 @@ _DIGITS_MAX = len(str(TOKENS_MAX))
 _FLAGS = {b"true": True, b"false": False}
 _NUMBER = re.compile(rb"-?[0-9]{1,32}(?:\.[0-9]{1,32})?(?:[eE][+-]?[0-9]{1,3})?")
 _WORD = re.compile(rb'"([A-Za-z0-9_.-]{1,32})"')
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+_BLANK = rb"\\u0020"
 _T = TypeVar("_T")
+
+
+def parsed(decoder: msgspec.json.Decoder[_T], data: bytes | bytearray) -> _T:
+    """The declared fields of a JSON text.
+
+    A text with half a surrogate pair is no JSON to our decoder, though some senders write it: surrogates are
+    blanked then, as no field of ours can hold one. Raises: msgspec.DecodeError.
+    """
+    try:
+        return decoder.decode(data)
+    except RecursionError as error:
+        raise msgspec.DecodeError("nested too deeply") from error
+    except msgspec.DecodeError:
+        if _SURROGATE.search(data) is None:
+            raise
+        return decoder.decode(_SURROGATE.sub(_BLANK, data))
 
 
 def count(field: Raw) -> int | None:
@@ -72,5 +90,5 @@ def opened(field: Raw, decoder: msgspec.json.Decoder[_T]) -> _T | None:
         return None
     try:
         return decoder.decode(field)
-    except (msgspec.DecodeError, RecursionError):
+    except msgspec.DecodeError:
         return None

@@ -6,7 +6,7 @@ from proxy_service.meter import AnswerReader, BodyFraming, EventStreamFraming, F
 from proxy_service.providers.anthropic import MessagesReader
 from proxy_service.providers.base import Ask, Operation, Route
 from proxy_service.providers.bedrock import ConverseReader, InvokeReader
-from proxy_service.providers.openai import ChatReader, EmbeddingsReader, ResponsesReader
+from proxy_service.providers.openai import ChatReader, CompletionsReader, EmbeddingsReader, ResponsesReader
 from proxy_service.wire import ResponseHead, header
 
 _SSE = b"text/event-stream"
@@ -15,7 +15,7 @@ _EVENT_STREAM = b"application/vnd.amazon.eventstream"
 _READERS: dict[Operation, Callable[[], AnswerReader]] = {
     "messages": MessagesReader,
     "chat_completions": ChatReader,
-    "completions": ChatReader,
+    "completions": CompletionsReader,
     "responses": ResponsesReader,
     "embeddings": EmbeddingsReader,
     "converse": ConverseReader,

@@ -10,7 +10,7 @@ import msgspec
 
 from proxy_service.eventstream import Message
 from proxy_service.meter import Figures
-from proxy_service.providers.fields import ABSENT, Raw, count, is_given, name, opened, word
+from proxy_service.providers.fields import ABSENT, Raw, count, is_given, name, opened, parsed, word
 
 _DONE = b"[DONE]"
 
@@ -83,28 +83,20 @@ _ENDS = {"response.completed": "completed", "response.incomplete": "incomplete",
 
 
 class ChatReader:
-    """Reads chat completions and legacy completions, whole and streamed."""
+    """Reads chat completions, whole and streamed."""
 
-    event_text_keys: tuple[bytes, ...] = (
-        b'"content":',
-        b'"text":',
-        b'"arguments":',
-        b'"reasoning_content":',
-        b'"refusal":',
-    )
+    markers: tuple[bytes, ...] = (b'"usage":{', b'"usage": {', _DONE, b'"error"')  # null in most chunks
+    idle_events: tuple[bytes, ...] = ()
+    event_text_keys: tuple[bytes, ...] = (b'content":', b'"arguments":')  # reasoning_content too
     body_text_keys: tuple[bytes, ...] = event_text_keys
 
     def __init__(self) -> None:
         self.figures = Figures()
 
-    def concerns(self, frames: bytes) -> bool:
-        """Whether there may be usage, an error or the end, or the model, not known yet, in these frames."""
-        return (
-            self.figures.model is None
-            or frames.count(b'"usage"') != frames.count(b'"usage":null')
-            or _DONE in frames
-            or b'"error"' in frames
-        )
+    @property
+    def wants_next(self) -> bool:
+        """Every chunk names the model; one is enough."""
+        return self.figures.model is None
 
     def read_event(self, data: bytes) -> None:
         """One chunk, or `[DONE]`."""
@@ -113,12 +105,13 @@ class ChatReader:
             self.figures.output_is_final = self.figures.output_tokens is not None
             return
         try:
-            chunk = _ANSWER.decode(data)
-        except (msgspec.DecodeError, RecursionError):
+            chunk = parsed(_ANSWER, data)
+        except msgspec.DecodeError:
             return
         self._read(chunk)
         if is_given(chunk.usage):
-            self.figures.output_is_final = bytes(chunk.choices).translate(None, b" \t\r\n") == b"[]"
+            has_no_choices = bytes(chunk.choices).translate(None, b" \t\r\n") == b"[]"
+            self.figures.output_is_final = self.figures.output_is_final or has_no_choices
 
     def read_message(self, message: Message) -> int:
         """OpenAI sends no AWS event streams."""
@@ -126,7 +119,7 @@ class ChatReader:
 
     def read_body(self, body: bytes | bytearray) -> None:
         """A whole answer, or an error object."""
-        self._read(_ANSWER.decode(body))
+        self._read(parsed(_ANSWER, body))
         self.figures.is_complete = True
         self.figures.output_is_final = self.figures.output_tokens is not None
 
@@ -135,6 +128,13 @@ class ChatReader:
         self.figures.service_tier = word(answer.service_tier) or self.figures.service_tier
         self.figures.is_error = self.figures.is_error or is_given(answer.error)
         read_usage(self.figures, answer.usage)
+
+
+class CompletionsReader(ChatReader):
+    """Reads legacy completions, whole and streamed."""
+
+    event_text_keys: tuple[bytes, ...] = (b'"text":',)
+    body_text_keys: tuple[bytes, ...] = (b'"text":',)
 
 
 class EmbeddingsReader(ChatReader):
@@ -153,21 +153,20 @@ class EmbeddingsReader(ChatReader):
 class ResponsesReader:
     """Reads a response, or the events of a streamed one, whose last repeats all of it."""
 
+    markers: tuple[bytes, ...] = (b'"response":{', b'"response": {', b'"error"')
+    idle_events: tuple[bytes, ...] = (b"event: response.output_text.delta\n",)
     event_text_keys: tuple[bytes, ...] = (b'"delta":',)
     body_text_keys: tuple[bytes, ...] = (b'"text":', b'"arguments":')
+    wants_next = False
 
     def __init__(self) -> None:
         self.figures = Figures()
 
-    def concerns(self, frames: bytes) -> bool:
-        """Whether a whole response or an error may be in these frames."""
-        return b'"response"' in frames or b'"error"' in frames
-
     def read_event(self, data: bytes) -> None:
         """One event; only the last ones and the first say something."""
         try:
-            event = _RESPONSE_EVENT.decode(data)
-        except (msgspec.DecodeError, RecursionError):
+            event = parsed(_RESPONSE_EVENT, data)
+        except msgspec.DecodeError:
             return
         response = opened(event.response, _RESPONSE)
         if event.type == "error":
@@ -184,7 +183,7 @@ class ResponsesReader:
 
     def read_body(self, body: bytes | bytearray) -> None:
         """A whole response, or an error object."""
-        response = _RESPONSE.decode(body)
+        response = parsed(_RESPONSE, body)
         self._read(response)
         self.figures.is_error = is_given(response.error)
         self._end(response, status=word(response.status) or "")

@@ -17,6 +17,7 @@ from proxy_service.decoding import Undecodable, decoded
 from proxy_service.eventstream import Message, MessageBuffer
 from proxy_service.members import Member, NotEditable, members
 from proxy_service.providers.base import Ask, Prepared
+from proxy_service.providers.fields import parsed
 from proxy_service.refusals import RequestRefused, anthropic_error_body, anthropic_error_type
 from proxy_service.wire import Headers, ResponseHead, header
 
@@ -171,7 +172,7 @@ class ErrorTranslation:
     def finish(self) -> bytes:
         """The error in Anthropic's shape."""
         try:
-            said = _ERROR.decode(decoded(self._body, self._encoding, ERROR_BYTES_MAX))
+            said = parsed(_ERROR, decoded(self._body, self._encoding, ERROR_BYTES_MAX))
         except (msgspec.DecodeError, Undecodable, RecursionError):
             said = _Error()
         message = said.message or said.Message or "Bedrock answered with an error"
@@ -188,17 +189,17 @@ def _server_sent(message: Message) -> bytes:
     if message.is_exception:
         return _sse("error", _exception_body(message))
     try:
-        event = _CHUNK.decode(message.payload).bytes
-        kind = _EVENT.decode(event).type
-    except (msgspec.DecodeError, RecursionError):
+        event = parsed(_CHUNK, message.payload).bytes
+        kind = parsed(_EVENT, event).type
+    except msgspec.DecodeError:
         return b""  # no event of a message's stream: Anthropic's client has no name for it
     return _sse(kind, event) if _WORD.fullmatch(kind) else b""
 
 
 def _exception_body(message: Message) -> bytes:
     try:
-        said = _ERROR.decode(message.payload).message
-    except (msgspec.DecodeError, RecursionError):
+        said = parsed(_ERROR, message.payload).message
+    except msgspec.DecodeError:
         said = ""
     error_type = _EXCEPTION_TYPES.get(message.kind, "api_error")
     return anthropic_error_body(error_type, said or "Bedrock broke the stream off")

@@ -368,12 +368,36 @@ def test_no_bytes_whatever_make_it_fail(noise: bytes, path: bytes) -> None:
         assert reading.usage is not None
 
 
+@pytest.mark.parametrize(
+    "escape", [b"\\ud83d", b"\\uDC00 \\ud83d", b"\\\\ud83d\\ud83d", b"\\ud83d\\ude00\\ud800"]
+)
+def test_half_a_surrogate_pair_in_the_text_costs_no_figure(escape: bytes) -> None:
+    body = b'{"content":[{"text":"%s"}],"usage":{"input_tokens":5,"output_tokens":6}}' % escape
+
+    assert read([body], headers=JSON) == Reading(
+        usage=Usage(input_tokens=5, output_tokens=6), is_complete=True
+    )
+
+
+def test_a_body_nested_without_end_is_no_answer() -> None:
+    reading = read([b'{"content":' + b"[" * 100_000], headers=JSON)
+
+    assert (reading.is_complete, reading.estimate_method) == (False, "delivered_bytes")
+
+
 def test_a_models_name_is_made_harmless() -> None:
     body = msgspec.json.encode(
         {"model": "m\n\u202e" + "x" * 500, "usage": {"input_tokens": 1, "output_tokens": 1}}
     )
 
     assert read([body], headers=JSON).model == "m" + "x" * 199
+
+
+@pytest.mark.parametrize(
+    "end", [b'{"text":', b'{"text": ', b'{"text":"', b'{"text":"\\', b'{"text":"abc', b'{"text":1']
+)
+def test_a_string_that_breaks_off_is_measured_up_to_there(end: bytes) -> None:
+    assert text_bytes(end, (b'"text":',)) == (3 if end.endswith(b"abc") else 0)
 
 
 @given(st.text(max_size=40), st.sampled_from([b'"text":', b'"text": ']))

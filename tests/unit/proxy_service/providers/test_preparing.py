@@ -1,8 +1,6 @@
 import gzip
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from proxy_service.providers import (
     Prepared,
@@ -153,10 +151,19 @@ def test_only_a_plain_stream_of_a_question_of_ours_is_edited_on_its_way_back() -
         assert answer_edit(route, prepared, ResponseHead(status, b"", headers), "req_1") is None
 
 
-@given(st.binary(max_size=30))
-def test_an_upstream_that_does_not_take_the_option_is_recognised(noise: bytes) -> None:
-    named = noise + b"Unrecognized request argument supplied: stream_options" + noise
+@pytest.mark.parametrize(
+    ("status", "said", "is_refusal"),
+    [
+        (400, b"Unrecognized request argument supplied: stream_options", True),
+        (422, b"include_usage: extra inputs are not permitted", True),
+        (400, b"max_tokens is too large", False),
+        (500, b"stream_options", False),
+        (200, b"stream_options", False),
+    ],
+)
+def test_an_upstream_that_does_not_take_the_option_is_recognised(
+    status: int, said: bytes, is_refusal: bool
+) -> None:
+    body = b'{"error":{"message":"' + said + b'"}}'
 
-    assert refuses_include_usage(400, named)
-    assert not refuses_include_usage(500, named)
-    assert not refuses_include_usage(400, noise)
+    assert refuses_include_usage(status, body) is is_refusal

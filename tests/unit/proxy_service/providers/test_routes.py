@@ -142,7 +142,7 @@ def test_any_other_call_under_a_providers_prefix_may_cost(method: bytes, target:
 
 @pytest.mark.parametrize(
     "target",
-    [b"/", b"/v1", b"/v1/", b"/healthz", b"/V1/messages", b"/v1%2Fmessages", b"/ws/x/v1/messages", b"v1/messages",
+    [b"/", b"/v1", b"/v1/", b"/healthz", b"/V1/messages", b"/v1%2Fmessages", b"/ws/x/v1/messages", b"v1/x",
      b"/bedrock", b"/bedrockx/model/m/invoke", b"//v1/messages", b"*", b""],
 )  # fmt: skip
 def test_other_paths_belong_to_no_provider(target: bytes) -> None:
