@@ -29,7 +29,7 @@ from proxy_service.cache import AnswerCache, CacheRules
 from proxy_service.exchange import Exchange, Steps
 from proxy_service.identity import Identity
 from proxy_service.journal import Journal, open_sink
-from proxy_service.logs import CallLog, Logger
+from proxy_service.logs import CallLog
 from proxy_service.origins import Origins
 from proxy_service.policy import KeyUses, PolicyMemory
 from proxy_service.recorder import COMMITS_AT_ONCE, Recorder
@@ -42,6 +42,7 @@ from proxy_service.tally import Tally
 DRAIN_SECONDS: Final = 8.0
 STOP_SECONDS_MAX: Final = 9.6  # of the ten that a platform gives
 JOURNAL_SECONDS_MIN: Final = 0.3  # kept for the journal's end, whatever the store does
+LOG_SECONDS: Final = 0.1
 IDENTITY_STORE_SECONDS: Final = 2.0  # a call waits no longer to learn whose it is
 LOOK_UP_THREADS: Final = 4
 
@@ -56,14 +57,14 @@ class Instance:
         secret: bytes,
         *,
         clock: Clock,
-        log: Logger,
+        log: CallLog,
         drain_seconds: float = DRAIN_SECONDS,
     ) -> None:
         self.tally = Tally()
         self._drain_seconds = drain_seconds
         self._settings = settings
         self._clock = clock
-        self._log = CallLog(log)
+        self._log = log
         name = new_instance_name()
         self._commit_threads = ThreadPoolExecutor(COMMITS_AT_ONCE, "commit")
         self._look_up_threads = ThreadPoolExecutor(LOOK_UP_THREADS, "look-up")
@@ -141,6 +142,7 @@ class Instance:
             await self._upstream.close()
         for threads in (self._commit_threads, self._look_up_threads, self._poll_thread, self._note_thread):
             threads.shutdown(wait=False, cancel_futures=True)
+        self._log.close(LOG_SECONDS)
 
     def _steps(self, upstream: UpstreamClient) -> Steps:
         settings, clock, tally = self._settings, self._clock, self.tally

@@ -1,16 +1,22 @@
 """Logs: one JSON object a line on standard error, metadata only.
 
 What a caller sent is never logged but as a normalised tag inside JSON: no body, key, ingress id, path or
-header, at any level. `debug` adds the proxy's own decisions, nothing of anybody else's.
+header, at any level. `debug` adds health checks, nothing of anybody else's.
+
+Lines about calls are handed to a thread in batches, so that whoever reads them slowly holds up no call.
 """
 
+import asyncio
 import logging
 import sys
+import threading
+from queue import SimpleQueue
 from typing import Any, Final, TextIO
 
 import msgspec
 import structlog
 
+from metering.clock import Clock
 from proxy_service.call import Call
 
 LEVELS: Final = {
@@ -19,6 +25,8 @@ LEVELS: Final = {
     "warn": logging.WARNING,
     "error": logging.ERROR,
 }
+BATCH_SECONDS: Final = 0.05
+LINES_WAITING_MAX: Final = 10_000  # more are dropped: a log is worth less than the calls it tells of
 
 Logger = structlog.typing.FilteringBoundLogger
 
@@ -37,25 +45,42 @@ def open_log(level: str, stream: TextIO | None = None) -> Logger:
     return log
 
 
-def _json(event: dict[str, Any], **_options: object) -> str:
-    # Unknown kinds of value would print themselves, whatever they hold; their type's name is enough.
-    return msgspec.json.encode(event, enc_hook=lambda value: type(value).__name__).decode()
+class CallLine(msgspec.Struct, frozen=True, kw_only=True):
+    """What is logged of one call, in the form of every other line."""
+
+    request_id: str
+    account_id: str
+    key_id: str
+    provider: str
+    operation: str
+    kind: str
+    model: str
+    status: int
+    refusal: str
+    state: str
+    cost_nanodollars: int
+    latency_ms: int
+    event: str = "call"
+    level: str = "info"
+    timestamp: str
 
 
 class CallLog:
-    """One line a call."""
+    """One line a call, and one a fault."""
 
-    def __init__(self, log: Logger) -> None:
+    def __init__(self, log: Logger, level: str, clock: Clock, stream: TextIO | None = None) -> None:
         self._log = log
+        self._level = LEVELS[level]
+        self._clock = clock
+        self._lines = LineBuffer(stream or sys.stderr)
 
     def write(self, call: Call, latency_ms: int) -> None:
-        """The call is over."""
+        """The call is over. Health checks, which come every second, are told of at `debug` only."""
         route, event, who = call.route, call.event, call.who
-        write = (
-            self._log.info if route or call.refusal else self._log.debug
-        )  # health checks come every second
-        write(
-            "call",
+        is_call = route is not None or bool(call.refusal)
+        if self._level > (logging.INFO if is_call else logging.DEBUG):
+            return
+        line = CallLine(
             request_id=call.request_id,
             account_id=who.caller.account_id if who else "",
             key_id=who.caller.key_id if who else "",
@@ -68,11 +93,67 @@ class CallLog:
             state=event.state if event else "",
             cost_nanodollars=event.cost_nanodollars if event else 0,
             latency_ms=latency_ms,
+            level="info" if is_call else "debug",
+            timestamp=self._clock.now().isoformat().replace("+00:00", "Z"),
         )
+        self._lines.add(_ENCODER.encode(line).decode())
 
     def fault(self, what: str, error: BaseException) -> None:
         """Something of ours failed. Only kinds and places: an error's text may quote what somebody sent."""
         self._log.error(what, kind=type(error).__name__, at=_place(error))
+
+    def close(self, timeout_seconds: float) -> None:
+        """Write what is left, at most so long."""
+        self._lines.close(timeout_seconds)
+
+
+class LineBuffer:
+    """Lines on their way to a thread that writes them. Filled on the loop."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._batch: list[str] = []
+        self._lines_waiting = 0
+        self._batches: SimpleQueue[list[str] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="log", daemon=True)
+
+    def add(self, line: str) -> None:
+        """One more line, without its line break."""
+        if self._lines_waiting >= LINES_WAITING_MAX:
+            return
+        self._lines_waiting += 1
+        self._batch.append(line)
+        if len(self._batch) == 1:
+            asyncio.get_running_loop().call_later(BATCH_SECONDS, self._hand_over)
+
+    def close(self, timeout_seconds: float) -> None:
+        """Write what is left, at most so long; nothing is added after."""
+        self._hand_over()
+        if self._thread.is_alive():
+            self._batches.put(None)
+            self._thread.join(timeout_seconds)
+
+    def _hand_over(self) -> None:
+        if not self._batch:
+            return
+        if not self._thread.is_alive():
+            self._thread.start()
+        self._batches.put(self._batch)
+        self._batch = []
+
+    def _work(self) -> None:
+        while (batch := self._batches.get()) is not None:
+            self._stream.write("\n".join([*batch, ""]))
+            self._stream.flush()
+            self._lines_waiting -= len(batch)  # off by some for a moment, which a bound of this kind bears
+
+
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+def _json(event: dict[str, Any], **_options: object) -> str:
+    # Unknown kinds of value would print themselves, whatever they hold; their type's name is enough.
+    return msgspec.json.encode(event, enc_hook=lambda value: type(value).__name__).decode()
 
 
 def _place(error: BaseException) -> str:

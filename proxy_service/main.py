@@ -23,7 +23,7 @@ from metering.opening import open_store
 from metering.settings import SettingsRefused, deployment_secret
 from metering.stores import DocumentStore
 from proxy_service.instance import Instance
-from proxy_service.logs import Logger, open_log
+from proxy_service.logs import CallLog, Logger, open_log
 from proxy_service.opening import OpeningStore
 from proxy_service.settings import ProxySettings
 
@@ -66,7 +66,8 @@ async def _run(settings: ProxySettings, secret: bytes, log: Logger) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.to_stop)
     store = _open_store(settings, told, loop)
-    instance = Instance(settings, store, secret, clock=SystemClock(), log=log)
+    clock = SystemClock()
+    instance = Instance(settings, store, secret, clock=clock, log=CallLog(log, settings.log_level, clock))
     addresses = await instance.start()
     log.info("listening", addresses=[f"{host}:{port}" for host, port in addresses])
     gc.collect()

@@ -17,7 +17,7 @@ from metering.ledger import Ledger
 from metering.opening import open_store
 from metering.stores import DocumentStore
 from proxy_service.instance import Instance
-from proxy_service.logs import open_log
+from proxy_service.logs import CallLog, open_log
 from proxy_service.settings import ProxySettings
 from tests.builders import SECRET
 from tests.doubles.clock import ManualClock
@@ -96,7 +96,7 @@ class RunningProxy:
             self.store,
             SECRET,
             clock=self.clock,
-            log=open_log("debug", self.log),
+            log=CallLog(open_log("debug", self.log), "debug", self.clock, self.log),
             drain_seconds=self._drain_seconds,
         )
         addresses = await self.instance.start()
