@@ -147,7 +147,7 @@ class Provider:
         known = self._replies.get(key)
         if known is not None:
             return known
-        reply = door.call(request.body, digest, behaviour)
+        reply = _called(door, request.body, digest, behaviour)
         frames = reply.frames
         if behaviour.error_at_frame is not None and reply.is_stream:
             frames = (*frames[: behaviour.error_at_frame], reply.error_frame)
@@ -230,6 +230,14 @@ def _credential(request: Request) -> str:
             return value.decode("latin-1")
     scheme, _, value = request.header(b"authorization").partition(b" ")
     return value.decode("latin-1") if scheme.lower() == b"bearer" else ""
+
+
+def _called(door: _Door, body: bytes, digest: bytes, behaviour: Behaviour) -> Reply:
+    """The dialect's answer, which takes fields to be of their documented types. Raises: Refused."""
+    try:
+        return door.call(body, digest, behaviour)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise Refused(400, "A field of your request is of the wrong type.") from error
 
 
 def _refusal(door: _Door, refusal: Refused | msgspec.ValidationError, request_id: str) -> Reply:

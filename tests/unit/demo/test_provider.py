@@ -100,6 +100,8 @@ def test_a_call_without_a_credential_is_refused_and_not_billed() -> None:
         ("/v1/chat/completions", {"model": "gpt-nowhere"}, 404),
         ("/v1/chat/completions", {"model": "gpt-4o", "messages": []}, 400),
         ("/v1/chat/completions", {"model": "gpt-4o", "messages": [{}], "n": 99}, 400),
+        ("/v1/chat/completions", OPENAI | {"stream": True, "stream_options": "x"}, 400),
+        ("/v1/messages", ANTHROPIC | {"tools": "x", "thinking": "y"}, 400),
         ("/v1/embeddings", {"model": "gpt-4o", "input": "x"}, 400),
         ("/model/nowhere/invoke", BEDROCK, 400),
         (f"/model/{SONNET}/invoke", ANTHROPIC, 400),
