@@ -163,7 +163,8 @@ def _reading(
     usage = stated(figures)
     is_error = figures.is_error or is_refusal
     says_nothing = figures.input_tokens is None and not figures.output_tokens
-    if is_error and says_nothing and (is_refusal or not text_bytes):
+    has_begun = bool(text_bytes) or figures.output_is_final
+    if is_error and says_nothing and (is_refusal or not has_begun):
         method = "none"  # nothing was generated, nothing is billed
     elif figures.input_tokens is None or not figures.output_is_final:
         method = _method(figures, text_bytes=text_bytes, is_unreadable=is_unreadable)
@@ -205,7 +206,8 @@ def _completed(usage: Usage, figures: Figures, *, text_bytes: int, request_bytes
 def _method(figures: Figures, *, text_bytes: int, is_unreadable: bool) -> EstimateMethod:
     if figures.is_complete or is_unreadable:
         return "missing_usage"
-    return "delivered_bytes" if text_bytes or figures.input_tokens is not None else "request_bytes"
+    has_figures = figures.input_tokens is not None or figures.output_tokens is not None
+    return "delivered_bytes" if text_bytes or has_figures else "request_bytes"
 
 
 class SseFraming:

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from demo import eventstream
@@ -202,6 +202,43 @@ def test_a_cut_stream_uses_up_what_was_seen(
 
     assert reading.usage == Usage(input_tokens=input_tokens, output_tokens=output_tokens)
     assert (reading.estimate_method, reading.is_complete) == (method, False)
+
+
+_CHUNK = {"model": "m", "choices": [{"index": 0, "delta": {"content": '"usage": {'}}], "usage": None}
+_COUNTED = {"model": "m", "choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}}
+FRAMES = {
+    b"/v1/messages": [
+        START,
+        TEXT,
+        STOP,
+        _delta({"output_tokens": 50}),
+        _delta({"output_tokens": 5}, None),
+        b"event: content_block_delta\n" + _delta({"output_tokens": 90}),
+        b"event: content_block_delta\n" + TEXT,
+        b"event: error\r\n" + _frame({"type": "error", "error": {}}),
+    ],
+    CHAT: [
+        _frame(_CHUNK),
+        _frame(_CHUNK | {"model": "other"}),
+        _frame(_CHUNK | {"usage": {"prompt_tokens": 9, "completion_tokens": 1}}),
+        _frame(_COUNTED),
+        _frame(_COUNTED).replace(b":{", b": {").replace(b"\n", b"\r"),
+        _frame({"error": {"message": "x"}}),
+        b"data: [DONE]\n\n",
+    ],
+}
+BLANKS = [b": ping\n\n", b"\n", b"\r\n", b"junk\n\n", b"data: {\n\n", b"data: {}\ndata: \n\n"]
+
+
+@given(st.data(), st.sampled_from(sorted(FRAMES)), st.lists(st.integers(min_value=0), max_size=10))
+@settings(max_examples=500)
+def test_any_frames_in_any_order_read_the_same_whatever_the_split(
+    data: st.DataObject, path: bytes, places: list[int]
+) -> None:
+    frames = data.draw(st.lists(st.sampled_from(FRAMES[path] + BLANKS), max_size=9))
+    stream = b"".join(frames)
+
+    assert read(cut_at(stream, places), path=path) == read([stream], path=path)
 
 
 def test_a_cut_body_is_estimated_from_what_came_of_it() -> None:
