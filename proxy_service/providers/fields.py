@@ -35,6 +35,8 @@ def parsed(decoder: msgspec.json.Decoder[_T], data: bytes | bytearray) -> _T:
         return decoder.decode(data)
     except RecursionError as error:
         raise msgspec.DecodeError("nested too deeply") from error
+    except UnicodeDecodeError as error:
+        raise msgspec.DecodeError("not UTF-8") from error
     except msgspec.DecodeError:
         if _SURROGATE.search(data) is None:
             raise
@@ -62,7 +64,7 @@ def name(field: Raw) -> str | None:
         return None
     try:
         return normalised_tag(msgspec.json.decode(field, type=str)) or None
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 
@@ -90,5 +92,5 @@ def opened(field: Raw, decoder: msgspec.json.Decoder[_T]) -> _T | None:
         return None
     try:
         return decoder.decode(field)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
