@@ -1,0 +1,59 @@
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from metering.settings import DeploymentSettings, SettingsRefused, deployment_secret
+
+SECRET = "0123456789abcdef" * 2
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in DeploymentSettings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def test_the_store_lies_in_the_data_directory_unless_told_otherwise(tmp_path: Path) -> None:
+    assert DeploymentSettings(data_dir=tmp_path).store_url == f"sqlite:///{tmp_path}/modeltrack.db"
+    assert DeploymentSettings(db_path=tmp_path / "x.db").store_url == f"sqlite:///{tmp_path}/x.db"
+    assert DeploymentSettings(store_url="firestore://demo-p").store_url == "firestore://demo-p"
+
+
+def test_two_different_places_for_the_store_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsRefused, match="DB_PATH"):
+        DeploymentSettings(db_path=tmp_path / "x.db", store_url="firestore://demo-p")
+
+
+def test_a_given_secret_is_used(tmp_path: Path) -> None:
+    settings = DeploymentSettings(data_dir=tmp_path, modeltrack_secret=SecretStr(SECRET))
+
+    assert deployment_secret(settings) == SECRET.encode()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_secret_is_made_once_for_its_owner_only(tmp_path: Path) -> None:
+    settings = DeploymentSettings(data_dir=tmp_path / "new")
+
+    with ThreadPoolExecutor(8) as threads:
+        found = set(threads.map(deployment_secret, [settings] * 8))
+
+    (path,) = (tmp_path / "new").iterdir()
+    assert found == {path.read_bytes()}
+    assert len(path.read_bytes()) >= 32
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_damaged_secret_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"")
+
+    with pytest.raises(SettingsRefused, match="damaged"):
+        deployment_secret(DeploymentSettings(data_dir=tmp_path))
+
+
+def test_no_secret_shows_in_the_settings_text() -> None:
+    settings = DeploymentSettings(modeltrack_secret=SecretStr(SECRET))
+
+    assert "0123456789" not in repr(settings)

@@ -1,0 +1,104 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metering.accounts import Tags
+from proxy_service.headers import read_answer, read_inbound
+from proxy_service.wire import Headers
+
+HOP_BY_HOP = (
+    b"Connection",
+    b"Keep-Alive",
+    b"TE",
+    b"Trailer",
+    b"Transfer-Encoding",
+    b"Upgrade",
+    b"Proxy-Authorization",
+)
+
+
+def outbound(*headers: tuple[bytes, bytes], is_behind_front_end: bool = False) -> Headers:
+    return read_inbound(list(headers), is_behind_front_end=is_behind_front_end).outbound
+
+
+def test_what_is_nobodys_business_passes_in_order_and_case() -> None:
+    headers = [(b"X-Api-Key", b"k"), (b"x-stainless-OS", b"Linux"), (b"Accept", b"*/*"), (b"accept", b"x")]
+
+    assert outbound(*headers) == headers
+    assert read_answer(headers) == headers
+
+
+@pytest.mark.parametrize("name", HOP_BY_HOP)
+def test_headers_of_one_connection_stay_on_it(name: bytes) -> None:
+    kept = (b"Accept", b"*/*")
+
+    assert outbound((name, b"x"), kept) == [kept]
+    assert read_answer([(name.lower(), b"x"), kept]) == [kept]
+
+
+def test_what_connection_lists_stays_on_it_both_ways() -> None:
+    headers = [(b"Connection", b"keep-alive, X-Foo"), (b"x-foo", b"1"), (b"X-Bar", b"2")]
+
+    assert outbound(*headers) == [(b"X-Bar", b"2")]
+    assert read_answer(headers) == [(b"X-Bar", b"2")]
+
+
+def test_listing_our_header_in_connection_hides_nothing_from_us() -> None:
+    headers = [(b"Connection", b"close, X-ModelTrack-Key"), (b"X-ModelTrack-Key", b"mt_x")]
+
+    inbound = read_inbound(headers, is_behind_front_end=False)
+
+    assert (inbound.ours, inbound.outbound) == ({b"x-modeltrack-key": b"mt_x"}, [])
+
+
+def test_our_headers_never_reach_the_other_side() -> None:
+    headers = [(b"X-ModelTrack-Key", b"k"), (b"x-modeltrack-anything", b"v"), (b"X-Other", b"v")]
+
+    assert outbound(*headers) == [(b"X-Other", b"v")]
+    assert read_answer(headers) == [(b"X-Other", b"v")]
+
+
+def test_tags_are_read_once_and_made_harmless() -> None:
+    headers = [
+        (b"X-ModelTrack-Team", b" search "),
+        (b"x-modeltrack-team", b"another"),
+        (b"X-ModelTrack-Session-ID", b"s\x01-1"),
+        (b"X-ModelTrack-Prompt-Template", b"sk-ant-api03-secretsecret"),
+    ]
+
+    tags = read_inbound(headers, is_behind_front_end=False).tags()
+
+    assert tags == Tags(team="search", session_id="s-1", prompt_template_id="[redacted]")
+
+
+def test_two_different_keys_are_seen_and_the_same_key_twice_is_one() -> None:
+    def has_two(first: bytes, second: bytes) -> bool:
+        headers = [(b"X-ModelTrack-Key", first), (b"x-modeltrack-key", second)]
+        return read_inbound(headers, is_behind_front_end=False).has_two_keys
+
+    assert (has_two(b"a", b"b"), has_two(b"a", b"a")) == (True, False)
+
+
+def test_behind_a_front_end_its_own_headers_stay_and_the_last_address_is_the_callers() -> None:
+    headers = [(b"X-Forwarded-For", b"6.6.6.6, 203.0.113.9"), (b"Via", b"1.1 google"), (b"Accept", b"*/*")]
+
+    inbound = read_inbound(headers, is_behind_front_end=True)
+
+    assert (inbound.outbound, inbound.client_address) == ([(b"Accept", b"*/*")], "203.0.113.9")
+    assert outbound(*headers) == headers
+
+
+@pytest.mark.parametrize(
+    ("value", "has_opted_out"), [(b"true", True), (b"1", True), (b"False", False), (b"", False)]
+)
+def test_the_cache_is_opted_out_of_by_saying_so(value: bytes, has_opted_out: bool) -> None:
+    inbound = read_inbound([(b"X-ModelTrack-No-Cache", value)], is_behind_front_end=False)
+
+    assert inbound.has_opted_out_of_cache() is has_opted_out
+
+
+@given(st.lists(st.tuples(st.binary(min_size=1, max_size=20), st.binary(max_size=20))))
+def test_nothing_is_added_changed_or_reordered(headers: Headers) -> None:
+    passed = iter(headers)
+
+    assert all(any(each is pair for pair in passed) for each in read_answer(headers))

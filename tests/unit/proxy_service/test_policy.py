@@ -1,0 +1,233 @@
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from typing import Any
+
+import pytest
+
+from metering.errors import StoreUnavailable
+from metering.keys import KeyRecord
+from proxy_service.policy import LOOK_UPS_MAX, KeyUses, Memory, PolicyMemory, TooManyLookUps
+from proxy_service.tally import Tally
+from tests.builders import ACCOUNT_ID, make_key_record, make_policy
+from tests.doubles.at_once import AtOnce
+from tests.doubles.clock import ManualClock
+from tests.doubles.directory import DirectoryDouble
+
+
+class Later(Executor):
+    """Runs nothing until told to."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Callable[[], None]] = []
+
+    def submit(self, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        self.waiting.append(lambda: done.set_result(work(*args, **kwargs)))
+        return done
+
+    def run(self) -> None:
+        for work in self.waiting:
+            work()
+        self.waiting.clear()
+
+
+def memory_over(directory: DirectoryDouble, threads: Executor | None = None) -> PolicyMemory:
+    return PolicyMemory(directory, Tally(), look_up_threads=threads or AtOnce(), poll_thread=AtOnce())
+
+
+@pytest.fixture
+def directory() -> DirectoryDouble:
+    directory = DirectoryDouble()
+    directory.put(make_policy())
+    return directory
+
+
+@pytest.fixture
+def record(directory: DirectoryDouble) -> KeyRecord:
+    record = make_key_record(team="search")
+    directory.put(record)
+    return record
+
+
+def test_what_is_known_is_asked_for_once(directory: DirectoryDouble, record: KeyRecord) -> None:
+    async def scenario() -> None:
+        memory = memory_over(directory)
+        for _ in range(3):
+            known = await memory.key(record.key_hash)
+            assert known is not None
+            assert (known.record, known.caller.team) == (record, "search")
+            assert await memory.key("0" * 64) is None
+            assert await memory.policy(ACCOUNT_ID) == make_policy()
+
+    asyncio.run(scenario())
+
+    assert directory.look_ups == [record.key_hash, "0" * 64, ACCOUNT_ID]
+
+
+def test_what_changed_is_asked_for_anew_and_the_rest_is_not(
+    directory: DirectoryDouble, record: KeyRecord
+) -> None:
+    async def scenario() -> None:
+        memory = memory_over(directory)
+        memory.take(directory.changes())
+        await memory.key(record.key_hash)
+        await memory.policy(ACCOUNT_ID)
+        directory.put(make_policy(status="suspended"))
+        memory.take(directory.changes())
+        directory.look_ups.clear()
+
+        policy = await memory.policy(ACCOUNT_ID)
+        await memory.key(record.key_hash)
+
+        assert policy is not None
+        assert policy.status == "suspended"
+
+    asyncio.run(scenario())
+
+    assert directory.look_ups == [ACCOUNT_ID]
+
+
+def test_a_key_that_was_unknown_is_found_once_it_exists(directory: DirectoryDouble) -> None:
+    record = make_key_record()
+
+    async def scenario() -> None:
+        memory = memory_over(directory)
+        memory.take(directory.changes())
+        assert await memory.key(record.key_hash) is None
+        directory.put(record)
+        memory.take(directory.changes())
+        assert await memory.key(record.key_hash) is not None
+
+    asyncio.run(scenario())
+
+
+def test_a_gap_in_what_changed_forgets_everything(directory: DirectoryDouble, record: KeyRecord) -> None:
+    async def scenario() -> None:
+        memory = memory_over(directory)
+        memory.take(directory.changes())
+        await memory.key(record.key_hash)
+        directory.put(make_policy(), make_policy())
+        directory.forgotten = len(directory.changed) - 1
+        memory.take(directory.changes())
+        directory.look_ups.clear()
+
+        await memory.key(record.key_hash)
+
+    asyncio.run(scenario())
+
+    assert directory.look_ups == [record.key_hash]
+
+
+def test_an_answer_overtaken_by_a_change_is_used_and_not_kept(
+    directory: DirectoryDouble, record: KeyRecord
+) -> None:
+    async def scenario() -> None:
+        threads = Later()
+        memory = memory_over(directory, threads)
+        memory.take(directory.changes())
+        asking = asyncio.ensure_future(memory.key(record.key_hash))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        threads.run()  # the old record is on its way
+        directory.put(record)
+        memory.take(directory.changes())
+        assert await asking is not None
+
+        again = asyncio.ensure_future(memory.key(record.key_hash))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        threads.run()
+        await again
+
+    asyncio.run(scenario())
+
+    assert directory.look_ups.count(record.key_hash) == 2
+
+
+def test_those_who_ask_for_the_same_thing_share_one_look_up(
+    directory: DirectoryDouble, record: KeyRecord
+) -> None:
+    async def scenario() -> None:
+        threads = Later()
+        memory = memory_over(directory, threads)
+        asking = [asyncio.ensure_future(memory.key(record.key_hash)) for _ in range(5)]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        threads.run()
+        assert len(set(map(id, await asyncio.gather(*asking)))) == 1
+
+    asyncio.run(scenario())
+
+    assert directory.look_ups == [record.key_hash]
+
+
+def test_a_silent_store_leaves_what_is_known_in_force(directory: DirectoryDouble, record: KeyRecord) -> None:
+    async def scenario() -> None:
+        memory = memory_over(directory)
+        await memory.key(record.key_hash)
+        directory.is_down = True
+
+        assert await memory.key(record.key_hash) is not None
+        with pytest.raises(StoreUnavailable):
+            await memory.key("0" * 64)
+
+    asyncio.run(scenario())
+
+
+def test_look_ups_at_once_are_bounded(directory: DirectoryDouble) -> None:
+    async def scenario() -> None:
+        memory = memory_over(directory, Later())
+        asking = [asyncio.ensure_future(memory.key(f"{number:064x}")) for number in range(LOOK_UPS_MAX)]
+        await asyncio.sleep(0)
+        with pytest.raises(TooManyLookUps):
+            await memory.key("f" * 64)
+        for each in asking:
+            each.cancel()
+
+    asyncio.run(scenario())
+
+
+def test_a_poll_that_fails_is_counted_and_the_next_one_tells_what_was_missed(
+    directory: DirectoryDouble, record: KeyRecord
+) -> None:
+    tally = Tally()
+
+    async def scenario() -> None:
+        memory = PolicyMemory(directory, tally, look_up_threads=AtOnce(), poll_thread=AtOnce())
+        directory.is_down = True
+        following = asyncio.ensure_future(memory.follow_changes())
+        while not tally.changes_unread:  # noqa: ASYNC110 - turns of the loop, not time
+            await asyncio.sleep(0)
+        following.cancel()
+
+    asyncio.run(scenario())
+
+    assert tally.changes_unread == 1
+
+
+def test_a_key_use_is_noted_once_a_minute() -> None:
+    clock, directory = ManualClock(), DirectoryDouble()
+
+    async def scenario() -> None:
+        uses = KeyUses(directory.note_key_use, clock, AtOnce())
+        for seconds in (0, 59.5, 0.5):
+            clock.advance(seconds)
+            uses.note("a")
+        uses.note("b")
+        await asyncio.sleep(0)
+
+    asyncio.run(scenario())
+
+    assert directory.noted == ["a", "a", "b"]
+
+
+def test_a_memory_keeps_the_most_recently_used() -> None:
+    memory: Memory[int] = Memory(2)
+    memory.put("a", 1)
+    memory.put("b", 2)
+    memory.get("a")
+
+    memory.put("c", 3)
+
+    assert (memory.get("a"), memory.get("b"), memory.get("c"), len(memory)) == (1, None, 3, 2)
