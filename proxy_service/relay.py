@@ -158,10 +158,11 @@ class UpstreamClient:
         if self._is_closed:
             raise UpstreamUnreachable("the proxy is shutting down")
         is_tls = origin.scheme == "https"
+        connection = _Connection(self, origin)
         try:
             async with asyncio.timeout(self._connect_seconds):
-                _, connection = await self._loop.create_connection(
-                    lambda: _Connection(self, origin),
+                await self._loop.create_connection(
+                    lambda: connection,
                     origin.host,
                     origin.port,
                     ssl=self._tls_context() if is_tls else None,
@@ -169,17 +170,20 @@ class UpstreamClient:
                     ssl_handshake_timeout=self._connect_seconds if is_tls else None,
                 )
         except TimeoutError as error:
+            connection.abort()
             raise UpstreamUnreachable(f"no connection to {origin.host} in time") from error
         except (OSError, UnicodeError) as error:  # UnicodeError: a host that is no name at all
             raise UpstreamUnreachable(f"no connection to {origin.host}: {type(error).__name__}") from error
+        except asyncio.CancelledError:
+            connection.abort()  # the loop may have made it, or still be about to
+            raise
         if self._is_closed or not connection.is_whole:
             connection.abort()
             raise UpstreamUnreachable(f"{origin.host} closed the connection at once")
         return connection
 
     def joined(self, connection: "_Connection") -> None:
-        """There is one connection more; nobody may come for it, so it has a deadline from the start."""
-        connection.deadline = self._loop.time() + self._connect_seconds
+        """There is one connection more."""
         self._connections.add(connection)
         if self._ticker is None:
             self._ticker = self._loop.call_later(TICK_SECONDS, self._tick)
@@ -256,6 +260,8 @@ class _Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(BUFFERED_BYTES_MAX)
         watch_for_dead_peers(transport.get_extra_info("socket"), STALLED_SECONDS)
         self._client.joined(self)
+        if self._is_lost:  # it was given up before it was made
+            self.abort()
 
     def data_received(self, data: bytes) -> None:
         answer = self._answer
@@ -366,7 +372,9 @@ class _Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Close now; a call in progress is cut."""
         self._is_lost = True
-        self._transport.abort()
+        if self._transport is not None:
+            self._transport.abort()
+        self._client.left(self)  # the loop tells of no end while it is still connecting
         self._fail(UpstreamCut)
 
     def expire(self) -> None:

@@ -133,7 +133,9 @@ class Gateway:
         self._reads_whole = reads_whole
         self._client = client
         self.faults: list[Exception] = []
+        self.surprises: list[str] = []  # what nobody awaits is reported to the loop
         self.loop = uvloop.new_event_loop()
+        self.loop.set_exception_handler(lambda _, context: self.surprises.append(str(context)))
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
         self.server: Server
@@ -172,6 +174,7 @@ class Gateway:
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(10)
         self.loop.close()
+        assert self.surprises == []
 
     async def _close(self) -> None:
         await self.server.drain(0)

@@ -350,6 +350,21 @@ def test_an_answer_begun_during_a_shutdown_says_that_the_connection_ends() -> No
     assert (answer.body, answer.header(b"connection")) == (b"ok", b"close")
 
 
+def test_a_shutdown_waits_for_an_answer_that_is_still_on_its_way_to_a_slow_reader() -> None:
+    size = 20 * 1024 * 1024
+
+    async def answer(downstream: Downstream) -> None:
+        downstream.answer(200, b"OK", [], b"x" * size)
+
+    with Gateway(1, handle=answer) as gateway, dialled(gateway.port) as wire:
+        wire.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+        wire.send(GET)
+        wire.take_until(b"\r\n\r\n")
+        draining = gateway.start(gateway.server.drain(10))
+        assert len(wire.take(size)) == size
+        assert draining.result(10) == 0
+
+
 def test_a_shutdown_cuts_what_does_not_end_visibly_and_the_call_knows_why() -> None:
     with (
         RawUpstream(endless) as upstream,

@@ -1,5 +1,7 @@
 """Whatever breaks, the caller sees it, nothing is sent twice, and nothing is left behind."""
 
+import contextlib
+import random
 import socket
 import threading
 
@@ -259,6 +261,32 @@ def test_a_caller_that_hangs_up_in_its_body_is_noticed(reads_whole: bool) -> Non
         until(lambda: gateway.client.connections_open == 0)
 
     assert gateway.handle.outcomes[0] in {"caller gone", "CallerGone"}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_after_a_storm_of_callers_and_upstreams_that_fail_nothing_is_left(seed: int) -> None:
+    chance = random.Random(seed)  # noqa: S311 - a storm that can be repeated
+    endings = [*CUT_ANSWERS.values(), *UNANSWERED.values(), OK, OK]
+
+    def script(wire: Wire, request: ReceivedRequest) -> None:
+        ending(chance.choice(endings), by_reset=chance.random() < 0.5)(wire, request)
+
+    body = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + b"5\r\nhello\r\n" * 20
+    whole = body + b"0\r\n\r\n"
+    with RawUpstream(script) as upstream, Gateway(upstream.port) as gateway:
+        for _ in range(100):
+            with dialled(gateway.port, whole[: chance.choice([10, 60, 150, len(body), len(whole)])]) as wire:
+                if chance.random() < 0.5:
+                    hang_up(wire, chance.choice(["close", "half-close", "reset"]))
+                else:
+                    wire.connection.settimeout(0.02)
+                    with contextlib.suppress(OSError, EOFError):
+                        take_answer(wire)
+        until(lambda: gateway.server.requests_in_flight == 0)
+        until(lambda: gateway.server.connections_open == 0)
+        until(lambda: gateway.client.connections_open == gateway.client.connections_idle)
+
+    assert gateway.faults == []
 
 
 # A handle that fails
