@@ -256,7 +256,7 @@ class SseFraming:
             reader.read_event(data_of(whole[start:end]))
             start = end + 2
         for frame in _marked_frames(whole, start, reader.markers):
-            if not frame.startswith(reader.idle_events):
+            if not frame.lstrip(b"\n").startswith(reader.idle_events):
                 reader.read_event(data_of(frame))
 
     def _without_overlong(self, whole: bytes) -> bytes:

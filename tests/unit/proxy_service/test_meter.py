@@ -231,7 +231,7 @@ BLANKS = [b": ping\n\n", b"\n", b"\r\n", b"junk\n\n", b"data: {\n\n", b"data: {}
 
 
 @given(st.data(), st.sampled_from(sorted(FRAMES)), st.lists(st.integers(min_value=0), max_size=10))
-@settings(max_examples=500)
+@settings(max_examples=300)
 def test_any_frames_in_any_order_read_the_same_whatever_the_split(
     data: st.DataObject, path: bytes, places: list[int]
 ) -> None:
