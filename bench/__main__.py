@@ -11,9 +11,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
+
+import requests
 
 from bench import gateways, load, machine
 from bench.gateways import LOAD_CORE, Gateway, Missing
@@ -165,13 +168,17 @@ MEASUREMENTS: dict[str, Callable[[Gateway, int, int], Figures]] = {
 }
 
 
-def measure(compared: list[Gateway], rounds: int, seconds: int) -> dict[str, dict[str, list[Figures]]]:
+Results = dict[str, dict[str, list[Figures]]]
+
+
+def measure(compared: list[Gateway], upstream: str, rounds: int, seconds: int) -> Results:
     """`{measurement: {gateway: figures of each round}}`, gateways by turns within a round."""
-    results: dict[str, dict[str, list[Figures]]] = {}
+    results: Results = {}
     for number in range(rounds):
         for gateway in compared:
             print(f"round {number + 1} of {rounds}: {gateway.name}", file=sys.stderr, flush=True)
-            with gateways.running(gateway.start, urlsplit(gateway.url).port or 0) as pid:
+            port = urlsplit(gateway.url).port or 0
+            with audited(gateway, upstream), gateways.running(gateway.start, port) as pid:
                 for name, measurement in MEASUREMENTS.items():
                     figures = measurement(gateway, pid, seconds)
                     results.setdefault(name, {}).setdefault(gateway.name, []).append(figures)
@@ -181,7 +188,29 @@ def measure(compared: list[Gateway], rounds: int, seconds: int) -> dict[str, dic
     return results
 
 
-def table(results: dict[str, dict[str, list[Figures]]]) -> str:
+@contextmanager
+def audited(gateway: Gateway, upstream: str) -> Iterator[None]:
+    """Say how what a round recorded compares with the demo provider's bill for it.
+
+    Costs may differ a little: wrk breaks its last calls off, and those are estimated.
+    """
+    if gateway.metered is None:
+        yield
+        return
+    billed_before, metered_before = _billed(upstream), gateway.metered()
+    yield
+    billed, metered = _billed(upstream), gateway.metered()
+    calls, events = billed[0] - billed_before[0], metered[0] - metered_before[0]
+    share = (metered[1] - metered_before[1]) / (billed[1] - billed_before[1])
+    print(f"  {events} events for {calls} billed calls, {share:.4%} of their price", file=sys.stderr)
+
+
+def _billed(upstream: str) -> tuple[int, int]:
+    total = requests.get(f"{upstream}/demo/bill/total", timeout=10).json()
+    return total["calls"], total["nanodollars"]
+
+
+def table(results: Results) -> str:
     """The medians, and each gateway's distance from direct and from nginx."""
     lines = []
     for name, by_gateway in results.items():
@@ -208,7 +237,7 @@ def _ratios(medians: Mapping[str, Figures]) -> list[str]:
             lines.append(f"ModelTrack beside {other}: {added}")
         else:
             shares = [f"{label} x{ours[label] / theirs[label]:.2f}" for label in ours if theirs[label]]
-            lines.append(f"ModelTrack beside {other}: {'  '.join(shares)}")
+            lines += [f"ModelTrack beside {other}: {'  '.join(shares)}"] if shares else []
     return lines
 
 
@@ -230,7 +259,7 @@ def main() -> None:
                 gateways.modeltrack(upstream, Path(folder)),
             ]
             with gateways.running(gateways.provider(port), port):
-                print(table(measure(compared, options.rounds, options.seconds)))
+                print(table(measure(compared, upstream, options.rounds, options.seconds)))
         except Missing as missing:
             sys.exit(f"make bench: {missing}")
 

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
@@ -16,6 +17,7 @@ import msgspec
 from metering.clock import SystemClock
 from metering.directory import Directory, KeyTerms
 from metering.opening import open_store
+from metering.stats import Statistics, UsageQuery
 
 GATEWAY_CORE = 0
 LOAD_CORE = 1
@@ -30,12 +32,16 @@ class Missing(Exception):
 
 
 class Gateway(msgspec.Struct, frozen=True):
-    """Something calls go through. `start` starts it, pinned, and gives its process."""
+    """Something calls go through. `start` starts it, pinned, and gives its process.
+
+    `metered` gives the calls and nanodollars that it has recorded so far; None where it records none.
+    """
 
     name: str
     url: str
     headers: Mapping[str, str] = {}
     start: Callable[[], "subprocess.Popen[bytes] | None"] = lambda: None
+    metered: Callable[[], tuple[int, int]] | None = None
 
 
 def free_port() -> int:
@@ -124,14 +130,24 @@ def modeltrack(upstream: str, folder: Path) -> Gateway:
         "CACHE_ENABLED": "false",
         "LOG_LEVEL": "warn",
     }
-    directory = Directory(open_store(store_url), SystemClock(), secret.encode())
-    key, _ = directory.create_key(directory.create_account("bench").account_id, KeyTerms())
+    store, clock = open_store(store_url), SystemClock()
+    directory = Directory(store, clock, secret.encode())
+    account_id = directory.create_account("bench").account_id
+    key, _ = directory.create_key(account_id, KeyTerms())
+
+    def metered() -> tuple[int, int]:
+        now = clock.now()
+        query = UsageQuery(start=now - timedelta(days=1), end=now + timedelta(hours=1))
+        sums = Statistics(store).usage(account_id, query).sums
+        return sums["requests"], sums["cost_nanodollars"]
+
     command = [sys.executable, "-m", "proxy_service"]
     return Gateway(
         "ModelTrack",
         f"http://{HOST}:{port}",
         headers={"x-modeltrack-key": key, "x-modeltrack-team": "bench"},
         start=lambda: pinned(command, GATEWAY_CORE, settings),
+        metered=metered,
     )
 
 

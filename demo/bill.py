@@ -174,13 +174,18 @@ class Bill:
         self._calls.clear()
         self._count = self._nanodollars = 0
 
+    def total(self) -> dict[str, int]:
+        """How many calls were billed and for how much, rows that have gone included."""
+        return {"calls": self._count, "nanodollars": self._nanodollars}
+
     def statement(self, customer: str | None = None) -> dict[str, object]:
         """Totals and rows: of everybody, or of the customer with that digest."""
         if customer is None:
-            return _statement(self._count, self._nanodollars, self._calls)
+            return self.total() | _rows(self._calls)
         rows = [call for call in self._calls if call.customer == customer]
-        return _statement(len(rows), sum(call.nanodollars for call in rows), rows)
+        total = {"calls": len(rows), "nanodollars": sum(call.nanodollars for call in rows)}
+        return total | _rows(rows)
 
 
-def _statement(count: int, nanodollars: int, calls: Iterable[BilledCall]) -> dict[str, object]:
-    return {"calls": count, "nanodollars": nanodollars, "data": [call.as_row() for call in calls]}
+def _rows(calls: Iterable[BilledCall]) -> dict[str, object]:
+    return {"data": [call.as_row() for call in calls]}

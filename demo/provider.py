@@ -6,6 +6,7 @@ It speaks Anthropic Messages, OpenAI (Chat Completions, Responses, Embeddings), 
 runtime, misbehaves on demand (`demo.behaviour`), and keeps a bill of its own (`demo.bill`):
 
     GET    /demo/bill?customer=…      what was charged, to all or to the caller with that credential's digest
+    GET    /demo/bill/total           the sums alone
     DELETE /demo/bill                 start a new bill
     GET    /demo/received?customer=…  the latest requests as they arrived, credentials as digests
     POST   /demo/script               how to answer the next calls of one key
@@ -26,6 +27,7 @@ from collections.abc import Callable
 from email.utils import formatdate
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, unquote
 
 import msgspec
@@ -193,15 +195,18 @@ class Provider:
     def _own(self, request: Request, path: str) -> Answer:
         """The demo's own pages, for the person or the test that runs it."""
         customer = parse_qs(request.target.partition(b"?")[2].decode("latin-1")).get("customer", [None])[0]
-        status, page = 200, {"status": "ok"}
+        status: int = 200
+        page: dict[str, Any] = {"status": "ok"}
         match request.method, path:
             case b"GET", "/demo/bill":
-                page = self._bill.statement(customer)  # type: ignore[assignment]
+                page = self._bill.statement(customer)
+            case b"GET", "/demo/bill/total":
+                page = self._bill.total()
             case b"DELETE", "/demo/bill":
                 self._bill.clear()
             case b"GET", "/demo/received":
                 rows = [each.as_row() for each in self._received if customer in {None, each.customer}]
-                page = {"data": rows}  # type: ignore[dict-item]
+                page = {"data": rows}
             case b"POST", "/demo/script":
                 try:
                     self._scripts.register(request.body)
