@@ -18,7 +18,7 @@ from proxy_service.identity import (
 from proxy_service.policy import KeyUses, PolicyMemory
 from proxy_service.refusals import RequestRefused
 from proxy_service.tally import Tally
-from tests.builders import ACCOUNT_ID, SECRET, make_id, make_key_record, make_policy
+from tests.builders import ACCOUNT_ID, SECRET, make_key_record, make_policy
 from tests.doubles.at_once import AtOnce
 from tests.doubles.clock import ManualClock
 from tests.doubles.directory import DirectoryDouble
@@ -111,7 +111,7 @@ def test_a_suspended_account_is_refused() -> None:
 
 
 def test_a_key_of_an_account_that_is_no_more_is_nobody() -> None:
-    desk = Desk(make_key_record(PLAIN, account_id=make_id("acct")))
+    desk = Desk(make_key_record(PLAIN, account_id="acct_" + "f" * 32))
 
     assert desk.refusal(Credentials(key=PLAIN))[0] == 401
 
@@ -121,7 +121,7 @@ def test_key_and_address_must_name_one_account_and_the_keys_pins_count() -> None
     both = Credentials(key=PLAIN, ingress_id=INGRESS)
 
     assert Desk(key, address).identify(both).caller.team == "key"
-    other = make_key_record(INGRESS, kind="ingress", account_id=make_id("acct"))
+    other = make_key_record(INGRESS, kind="ingress", account_id="acct_" + "f" * 32)
     assert Desk(key, other).refusal(both) == (400, "two_accounts")
 
 

@@ -1,0 +1,252 @@
+import asyncio
+import os
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from proxy_service.journal import (
+    DescriptorSink,
+    Entry,
+    FileSink,
+    Journal,
+    NoSink,
+    Sink,
+    open_sink,
+)
+from proxy_service.tally import Tally
+
+T = TypeVar("T")
+INSTANCE = "0" * 32
+
+
+def admitted(call: str) -> Entry:
+    return Entry(f"admitted {call}\n".encode(), call)
+
+
+def settled(call: str, segment: str, *, is_held: bool = True) -> Entry:
+    return Entry(f"settled {call} {segment}\n".encode(), call, segment, is_held)
+
+
+class SlowSink(NoSink):
+    """Writes when the gate opens, and fails where told to."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+        self.batches: list[list[bytes]] = []
+        self.fails = False
+
+    def write(self, entries: Sequence[Entry]) -> None:
+        assert self.gate.wait(10)
+        if self.fails:
+            raise OSError("full")
+        self.batches.append([entry.line for entry in entries])
+
+
+def with_journal(sink: Sink, scenario: Callable[[Journal], Awaitable[T]]) -> tuple[T, Tally, list[OSError]]:
+    tally, reported = Tally(), list[OSError]()
+
+    async def run() -> T:
+        journal = Journal(sink, tally, reported.append)
+        journal.start()
+        result = await scenario(journal)
+        await journal.close(5)
+        return result
+
+    return asyncio.run(run()), tally, reported
+
+
+def test_lines_of_one_turn_are_written_together_in_order_and_told() -> None:
+    sink = SlowSink()
+
+    async def scenario(journal: Journal) -> list[bool]:
+        journal.append(admitted("a"))
+        tickets = [journal.append_and_tell(settled(call, "s-1")) for call in ("a", "b")]
+        return [await ticket for ticket in tickets]
+
+    told, tally, _ = with_journal(sink, scenario)
+
+    assert told == [True, True]
+    assert sink.batches == [[b"admitted a\n", b"settled a s-1\n", b"settled b s-1\n"]]
+    assert tally.journal_lines_lost == 0
+
+
+def test_a_ticket_waits_no_longer_than_its_time() -> None:
+    sink = SlowSink()
+    sink.gate.clear()
+
+    async def scenario(journal: Journal) -> bool:
+        told = await journal.append_and_tell(settled("a", "s-1"))
+        sink.gate.set()
+        return told
+
+    told, _, _ = with_journal(sink, scenario)
+
+    assert told is False
+    assert sink.batches == [[b"settled a s-1\n"]]
+
+
+def test_a_caller_that_gives_up_waiting_takes_nobody_elses_ticket_with_it() -> None:
+    sink = SlowSink()
+    sink.gate.clear()
+
+    async def scenario(journal: Journal) -> bool:
+        first = asyncio.ensure_future(_wait(journal.append_and_tell(settled("a", "s-1"))))
+        second = journal.append_and_tell(settled("b", "s-1"))
+        await asyncio.sleep(0)
+        first.cancel()
+        sink.gate.set()
+        return await second
+
+    told, _, _ = with_journal(sink, scenario)
+
+    assert told is True
+
+
+async def _wait(ticket: "asyncio.Future[bool]") -> bool:
+    return await ticket
+
+
+def test_what_a_disk_refuses_is_counted_and_said_and_the_next_batch_goes_on() -> None:
+    sink = SlowSink()
+    sink.fails = True
+
+    async def scenario(journal: Journal) -> tuple[bool, bool]:
+        lost = await journal.append_and_tell(settled("a", "s-1"))
+        sink.fails = False
+        return lost, await journal.append_and_tell(settled("b", "s-1"))
+
+    told, tally, reported = with_journal(sink, scenario)
+
+    assert (told, tally.journal_lines_lost, len(reported)) == ((False, True), 1, 1)
+
+
+def test_waiting_lines_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy_service.journal.WAITING_BYTES_MAX", 30)
+
+    async def scenario(journal: Journal) -> list[bool]:
+        tickets = [journal.append_and_tell(settled(call, "s-1")) for call in ("a", "b", "c")]
+        return [await ticket for ticket in tickets]
+
+    told, tally, _ = with_journal(SlowSink(), scenario)
+
+    assert (told, tally.journal_lines_lost) == ([True, True, False], 1)
+
+
+def lines_in(folder: Path) -> list[bytes]:
+    return [line for path in sorted(folder.glob("*.jsonl")) for line in path.read_bytes().splitlines()]
+
+
+def test_a_file_goes_once_its_calls_are_settled_and_their_segments_stored(tmp_path: Path) -> None:
+    sink = FileSink(tmp_path, INSTANCE)
+    sink.write([admitted("a"), admitted("b"), settled("a", "s-1")])
+    sink.stored("s-1")
+    sink.write([settled("b", "s-2")])
+    assert len(lines_in(tmp_path)) == 4
+
+    sink.stored("s-2")
+    sink.close()
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "needed",
+    [admitted("open"), settled("a", "s-unstored"), settled("a", "s-1", is_held=False)],
+    ids=["a call still open", "a segment not stored", "an event that only the journal has"],
+)
+def test_a_file_with_anything_recovery_needs_stays(tmp_path: Path, needed: Entry) -> None:
+    sink = FileSink(tmp_path, INSTANCE)
+    sink.write([needed, settled("z", "s-1")])
+    sink.stored("s-1")
+    sink.close()
+
+    assert needed.line.rstrip() in lines_in(tmp_path)
+
+
+def test_a_full_file_is_followed_by_another_and_removed_by_itself(tmp_path: Path) -> None:
+    sink = FileSink(tmp_path, INSTANCE, file_bytes_max=20)
+    sink.write([admitted("a"), settled("a", "s-1")])
+    sink.write([admitted("b"), settled("b", "s-2")])
+    names = sorted(path.name for path in tmp_path.iterdir())
+
+    sink.stored("s-1")
+
+    assert names == [f"cost_events-{INSTANCE}-2.jsonl", f"cost_events-{INSTANCE}.jsonl"]
+    assert [path.name for path in tmp_path.iterdir()] == [f"cost_events-{INSTANCE}-2.jsonl"]
+
+
+def test_a_call_admitted_in_one_file_and_settled_in_the_next_keeps_both_until_stored(tmp_path: Path) -> None:
+    sink = FileSink(tmp_path, INSTANCE, file_bytes_max=5)
+    sink.write([admitted("a")])
+    sink.write([settled("a", "s-1")])
+    assert len(list(tmp_path.iterdir())) == 1  # what `admitted` was for is settled
+
+    sink.stored("s-1")
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_all_files_of_a_directory_are_bounded_together(tmp_path: Path) -> None:
+    (tmp_path / "cost_events-older.jsonl").write_bytes(b"x" * 90)
+    sink = FileSink(tmp_path, INSTANCE, files_bytes_max=101)
+    sink.write([admitted("a")])
+
+    with pytest.raises(OSError, match="full"):
+        sink.write([settled("a", "s-1")])
+
+
+def test_a_torn_line_is_followed_by_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sink = FileSink(tmp_path, INSTANCE)
+    sink.write([admitted("a")])
+
+    def tear(descriptor: int, data: bytes) -> int:
+        if len(data) < len(torn.line):
+            raise OSError("no space")
+        return really_write(descriptor, data[:5])
+
+    torn, really_write = settled("a", "s-1"), os.write
+    with monkeypatch.context() as patch:
+        patch.setattr("proxy_service.journal.os.write", tear)
+        with pytest.raises(OSError, match="no space"):
+            sink.write([torn])
+    sink.write([admitted("b")])
+
+    assert lines_in(tmp_path) == [b"admitted b", b"admitted a", b"settl"]
+
+
+def test_files_are_their_owners_only(tmp_path: Path) -> None:
+    sink = FileSink(tmp_path / "made", INSTANCE)
+    sink.write([admitted("a")])
+
+    (path,) = (tmp_path / "made").iterdir()
+    assert path.stat().st_mode & 0o077 == 0
+
+
+def test_a_descriptor_gets_everything_even_through_a_narrow_pipe() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    entries = [Entry(b"x" * 1000 + b"\n", str(number)) for number in range(500)]
+    got: list[bytes] = []
+
+    def read_all() -> None:
+        while data := os.read(reading, 65536):
+            got.append(data)
+
+    reader = threading.Thread(target=read_all)
+    reader.start()
+    DescriptorSink(writing).write(entries)
+    os.close(writing)
+    reader.join(10)
+    os.close(reading)
+
+    assert b"".join(got) == b"".join(entry.line for entry in entries)
+
+
+def test_the_setting_names_the_sink(tmp_path: Path) -> None:
+    assert isinstance(open_sink("stdout", INSTANCE), DescriptorSink)
+    assert isinstance(open_sink("off", INSTANCE), NoSink)
+    assert isinstance(open_sink(f"file:{tmp_path}", INSTANCE), FileSink)

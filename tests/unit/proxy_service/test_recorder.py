@@ -1,0 +1,145 @@
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from metering.errors import DocumentTooLarge, StoreUnavailable
+from metering.segments import Segment, SegmentPacker
+from proxy_service.recorder import COMMITS_AT_ONCE, Recorder
+from proxy_service.tally import Tally
+from tests.builders import make_event
+from tests.doubles.at_once import AtOnce
+from tests.doubles.clock import ManualClock
+
+INSTANCE = "0" * 32
+
+
+class Desk:
+    """A recorder whose commits meet what a test says; `stored` names what the store took."""
+
+    def __init__(self, *failures: Exception, events_held_max: int = 1000) -> None:
+        self.clock = ManualClock()
+        self.tally = Tally()
+        self.attempts: list[Segment] = []
+        self.stored: list[str] = []
+        self.refused: list[BaseException] = []
+        self._failures = list(failures)
+        self.recorder = Recorder(
+            SegmentPacker(INSTANCE, events_held_max=events_held_max),
+            self._commit,
+            self.clock,
+            self.tally,
+            threads=AtOnce(),
+            on_stored=self.stored.append,
+            on_refused=self.refused.append,
+        )
+
+    def _commit(self, segment: Segment) -> None:
+        self.attempts.append(segment)
+        if self._failures:
+            raise self._failures.pop(0)
+
+
+def run(scenario: Callable[[], Awaitable[None]]) -> None:
+    async def running() -> None:
+        await scenario()
+
+    asyncio.run(running())
+
+
+def test_flushing_stores_every_event_under_the_names_that_were_given() -> None:
+    desk = Desk()
+
+    async def scenario() -> None:
+        names = {desk.recorder.add(make_event(account_id=f"acct_{number}"))[0] for number in range(10)}
+        await desk.recorder.flush(5)
+        assert set(desk.stored) == names
+
+    run(scenario)
+
+    assert (desk.tally.events_stored, desk.recorder.events_unstored) == (10, 0)
+
+
+def test_a_segment_is_stored_once_it_is_due() -> None:
+    desk = Desk()
+
+    async def scenario() -> None:
+        desk.recorder.add(make_event())
+        desk.clock.advance(1)
+        while not desk.stored:  # noqa: ASYNC110 - turns of the loop until its timer has fired
+            await asyncio.sleep(0.01)
+
+    run(scenario)
+
+    assert desk.tally.events_stored == 1
+
+
+def test_while_the_store_gives_no_answer_the_same_segment_is_repeated() -> None:
+    desk = Desk(StoreUnavailable(), StoreUnavailable())
+
+    async def scenario() -> None:
+        desk.recorder.add(make_event())
+        await desk.recorder.flush(5)
+
+    run(scenario)
+
+    assert [segment.name for segment in desk.attempts] == [f"{INSTANCE}-1"] * 3
+    assert (desk.stored, desk.tally.commits_repeated) == ([f"{INSTANCE}-1"], 2)
+    assert desk.tally.events_left_to_journal == 0
+
+
+@pytest.mark.parametrize("failure", [DocumentTooLarge(), ValueError("a fault of ours")], ids=str)
+def test_a_segment_that_can_never_be_stored_is_left_to_the_journal_and_the_others_go_on(
+    failure: Exception,
+) -> None:
+    desk = Desk(failure)
+
+    async def scenario() -> None:
+        desk.recorder.add(make_event(account_id="acct_1"))
+        desk.recorder.add(make_event(account_id="acct_2"))
+        await desk.recorder.flush(5)
+
+    run(scenario)
+
+    assert (desk.refused, desk.stored) == ([failure], [f"{INSTANCE}-2"])
+    assert (desk.tally.events_left_to_journal, desk.tally.events_stored) == (1, 1)
+
+
+def test_what_finds_no_room_is_left_to_the_journal_and_says_so() -> None:
+    desk = Desk(events_held_max=2)
+
+    async def scenario() -> None:
+        held = [desk.recorder.add(make_event())[1] for _ in range(3)]
+        assert held == [True, True, False]
+        await desk.recorder.flush(5)
+
+    run(scenario)
+
+    assert (desk.tally.events_stored, desk.tally.events_left_to_journal) == (2, 1)
+
+
+def test_flushing_ends_in_time_when_the_store_never_answers() -> None:
+    desk = Desk(*[StoreUnavailable() for _ in range(1000)])
+
+    async def scenario() -> None:
+        desk.recorder.add(make_event())
+        await desk.recorder.flush(0.05)
+
+    run(scenario)
+
+    assert (desk.stored, desk.tally.events_left_to_journal) == ([], 1)
+
+
+def test_an_account_whose_commits_fail_holds_up_no_other() -> None:
+    desk = Desk(*[StoreUnavailable() for _ in range(COMMITS_AT_ONCE)])
+
+    async def scenario() -> None:
+        for number in range(COMMITS_AT_ONCE + 3):
+            desk.recorder.add(make_event(account_id=f"acct_{number}"))
+        await desk.recorder.flush(5)
+
+    run(scenario)
+
+    first_rounds = [segment.account_id for segment in desk.attempts[: COMMITS_AT_ONCE + 3]]
+    assert len(set(first_rounds)) == COMMITS_AT_ONCE + 3
+    assert len(desk.stored) == COMMITS_AT_ONCE + 3
