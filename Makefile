@@ -61,10 +61,10 @@ $(BIN)/python: | python
 
 $(STAMPS)/run: requirements/run.txt | $(BIN)/python
 	@echo "installing requirements/run.txt into .venv"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements/run.txt
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/dev: requirements/dev.txt $(STAMPS)/run
 	@echo "installing requirements/dev.txt into .venv"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@mkdir -p $(STAMPS) && touch $@
