@@ -205,7 +205,7 @@ def test_what_is_no_key_is_refused_without_asking_and_without_being_repeated(tex
     assert not text or text not in refused.value.message
 
 
-@pytest.mark.parametrize("ingress_id", ["", "..", INGRESS[:-1], INGRESS + "0", PLAIN])
+@pytest.mark.parametrize("ingress_id", ["", "..", INGRESS[:-1], INGRESS + "0", PLAIN], ids=range(5))
 def test_what_is_no_ingress_id_is_refused(ingress_id: str) -> None:
     with pytest.raises(RequestRefused) as refused:
         credentials(Inbound(outbound=[], ours={}), ingress_id, "127.0.0.1")
