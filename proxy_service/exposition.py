@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from metering.money import NANODOLLARS_PER_DOLLAR
 from proxy_service.tally import OVERHEAD_BOUNDS_MS, Tally
 
 if TYPE_CHECKING:
@@ -52,14 +51,10 @@ class _Collector:
 
 def _totals(figures: Figures) -> "Iterator[Metric]":
     yield _counter("modeltrack_tokens", "Tokens of all kinds.", figures.tokens)
-    yield _counter(
-        "modeltrack_cost_usd", "What calls cost.", figures.cost_nanodollars / NANODOLLARS_PER_DOLLAR
-    )
+    yield _counter("modeltrack_cost_nanodollars", "What calls cost.", figures.cost_nanodollars)
     yield _counter("modeltrack_cache_hits", "Calls answered from memory.", figures.cache_hits)
     yield _counter(
-        "modeltrack_cache_saved_usd",
-        "What those calls would have cost.",
-        figures.saved_nanodollars / NANODOLLARS_PER_DOLLAR,
+        "modeltrack_cache_saved_nanodollars", "What those calls would have cost.", figures.saved_nanodollars
     )
     if figures.tally is None:
         yield _counter("modeltrack_calls", "Calls by how they ended.", figures.requests)
