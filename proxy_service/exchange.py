@@ -23,7 +23,7 @@ from proxy_service.cache import AnswerCache, CacheKey, Kept
 from proxy_service.call import NOTHING_PREPARED, Call, Errand
 from proxy_service.delivery import Delivery, is_small
 from proxy_service.headers import read_answer, read_inbound
-from proxy_service.identity import Identity, credentials, split_ingress
+from proxy_service.identity import Identity, credentials, refuse_misplaced_key, split_ingress
 from proxy_service.lifeline import Lifeline, ReadingOn
 from proxy_service.logs import CallLog
 from proxy_service.origins import Origins
@@ -120,6 +120,7 @@ class Exchange:
             headers = reply.headers + answer_headers(call, steps.clock.monotonic())
             return downstream.answer(reply.status, reply.reason, headers, reply.body)
         check_method(call.head, route)
+        refuse_misplaced_key(inbound.outbound)
         call.who = who = await steps.identity.identify(given, "proxy")
         call.unseen_key_hash = who.unseen_key_hash
         origin = steps.origins.origin(route.upstream, who.policy)

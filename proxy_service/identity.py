@@ -7,6 +7,7 @@
 | both | they must name the same account (400); the key's pins count |
 | neither, hosted | 401 |
 | neither, self-hosted | the machine's own account |
+| an account key where the provider's belongs | 401: it would else be handed to the provider |
 
 While the store is silent, what is known holds. A well-formed key this instance has not seen is then served
 too, at most so many calls a second, recorded by its hash for recovery to attribute; anything else is 401.
@@ -21,16 +22,20 @@ import msgspec
 from metering.accounts import LOCAL_ACCOUNT_ID, Caller, Policy
 from metering.clock import Clock
 from metering.errors import StoreUnavailable
-from metering.keys import Scope, is_well_formed_ingress_id, is_well_formed_key, key_hash
+from metering.keys import KEY_PREFIX, Scope, is_well_formed_ingress_id, is_well_formed_key, key_hash
 from proxy_service.headers import KEY_HEADER, Inbound
 from proxy_service.policy import KeyUses, KnownKey, PolicyMemory, TooManyLookUps
 from proxy_service.refusals import RequestRefused
 from proxy_service.tally import Tally
+from proxy_service.wire import Headers
 
 INGRESS_PREFIX = b"/ws/"
 UNSEEN_CALLS_PER_SECOND = 20.0
 UNSEEN_CALLS_BURST = 40.0
 NETWORKS_REMEMBERED_MAX = 1024
+
+_PROVIDER_KEY_HEADERS = frozenset((b"authorization", b"x-api-key", b"api-key"))
+_KEY_PREFIX = KEY_PREFIX.encode()
 
 
 class Identified(msgspec.Struct, frozen=True):
@@ -75,6 +80,20 @@ def credentials(inbound: Inbound, ingress_id: str | None, peer_address: str) -> 
         ingress_id=ingress_id or "",
         address=inbound.client_address or peer_address,
     )
+
+
+def refuse_misplaced_key(outbound: Headers) -> None:
+    """Raises: RequestRefused when what would go to the provider as its key is a key of ours."""
+    for name, value in outbound:
+        if _KEY_PREFIX not in value or name.lower() not in _PROVIDER_KEY_HEADERS:
+            continue
+        if is_well_formed_key(value.rpartition(b" ")[2].decode("latin-1")):
+            raise RequestRefused(
+                401,
+                "modeltrack_key_misplaced",
+                "this is a ModelTrack key where the provider's own key belongs: send it as X-ModelTrack-Key,"
+                " and the provider's key here",
+            )
 
 
 class Identity:

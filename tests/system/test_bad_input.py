@@ -71,6 +71,18 @@ def test_an_unknown_key_is_refused_in_the_providers_dialect_and_nothing_goes_ups
     assert sqlite_deployment.received(tenant) == []
 
 
+@pytest.mark.parametrize("path", PATHS)
+def test_an_account_key_in_the_place_of_the_providers_goes_to_no_provider(
+    sqlite_deployment: Deployment, tenant: Tenant, path: str
+) -> None:
+    for header in ({"authorization": f"Bearer {tenant.key}"}, {"x-api-key": tenant.key}):
+        reply = call(sqlite_deployment.proxy.url, path, chat(), _headers(tenant) | header)
+
+        assert reply.status == 401
+        assert "X-ModelTrack-Key" in _said(reply, path)
+    assert sqlite_deployment.received(tenant) == []
+
+
 @pytest.mark.parametrize("path", ["/", "/nowhere", "/v2/messages", "/ws", "/ws/", "/ws/unknown/v1/messages"])
 def test_a_wrong_path_is_an_error_that_says_so(
     sqlite_deployment: Deployment, tenant: Tenant, path: str

@@ -13,6 +13,7 @@ from proxy_service.identity import (
     Identity,
     RateCap,
     credentials,
+    refuse_misplaced_key,
     split_ingress,
 )
 from proxy_service.policy import KeyUses, PolicyMemory
@@ -240,3 +241,27 @@ def test_a_rate_cap_fills_up_again() -> None:
     taken = [cap.take(at) for at in (100.0, 100.0, 100.0, 100.5, 100.5, 200.0, 200.0, 200.0)]
 
     assert taken == [True, True, False, True, False, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        (b"x-api-key", PLAIN.encode()),
+        (b"Api-Key", PLAIN.encode()),
+        (b"Authorization", b"Bearer " + PLAIN.encode()),
+    ],
+    ids=["anthropic", "azure", "bearer"],
+)
+def test_our_key_in_the_place_of_the_providers_is_refused_and_never_sent_to_it(
+    name: bytes, value: bytes
+) -> None:
+    with pytest.raises(RequestRefused) as refused:
+        refuse_misplaced_key([(b"accept", b"*/*"), (name, value)])
+
+    assert (refused.value.status, refused.value.code) == (401, "modeltrack_key_misplaced")
+    assert PLAIN not in refused.value.message
+
+
+@pytest.mark.parametrize("value", [b"sk-ant-1", b"mt_1", b"Bearer mt_", PLAIN[:-1].encode(), b"", b"\xff"])
+def test_what_is_no_key_of_ours_is_the_providers_to_judge(value: bytes) -> None:
+    refuse_misplaced_key([(b"x-api-key", value), (b"authorization", value)])
