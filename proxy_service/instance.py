@@ -88,6 +88,7 @@ class Instance:
             threads=self._commit_threads,
             on_stored=self._journal.stored,
             on_refused=lambda error: self._log.fault("segment refused", error),
+            on_reach=lambda is_reached: self._log.store_reach(is_reached, self._recorder.events_unstored),
         )
         self._secret = secret
         self._tasks: set[asyncio.Task[None]] = set()

@@ -41,7 +41,9 @@ class Recorder:
         threads: Executor,
         on_stored: Callable[[str], None],
         on_refused: Callable[[BaseException], None],
+        on_reach: Callable[[bool], None],
     ) -> None:
+        """`on_reach` hears, once each time, that the store gives no answer (False) and that it does again."""
         self._packer = packer
         self._commit = commit
         self._clock = clock
@@ -49,6 +51,8 @@ class Recorder:
         self._threads = threads
         self._on_stored = on_stored
         self._on_refused = on_refused
+        self._on_reach = on_reach
+        self._is_reached = True
         self._waiting: dict[str, deque[Segment]] = {}
         self._ready: deque[str] = deque()  # accounts with a segment to store that none is being stored for
         self._pauses: dict[str, float] = {}
@@ -133,6 +137,7 @@ class Recorder:
         except StoreUnavailable:
             # Whether it was stored is not known: the same segment again, which the store takes only once.
             self._tally.commits_repeated += 1
+            self._note_reach(is_reached=False)
             pause = self._pause(account_id)
             self._pausing[account_id] = loop.call_later(pause, self._make_ready, account_id)
             return
@@ -140,9 +145,15 @@ class Recorder:
             self._tally.events_left_to_journal += len(segment.events)
             self._on_refused(error)
         else:
+            self._note_reach(is_reached=True)
             self._tally.events_stored += len(segment.events)
             self._on_stored(segment.name)
         self._done_with(account_id, segment)
+
+    def _note_reach(self, *, is_reached: bool) -> None:
+        if is_reached != self._is_reached:
+            self._is_reached = is_reached
+            self._on_reach(is_reached)
 
     def _done_with(self, account_id: str, segment: Segment) -> None:
         self._pauses.pop(account_id, None)

@@ -23,6 +23,7 @@ class Desk:
         self.attempts: list[Segment] = []
         self.stored: list[str] = []
         self.refused: list[BaseException] = []
+        self.told: list[bool] = []
         self._failures = list(failures)
         self.recorder = Recorder(
             SegmentPacker(INSTANCE, events_held_max=events_held_max),
@@ -32,6 +33,7 @@ class Desk:
             threads=AtOnce(),
             on_stored=self.stored.append,
             on_refused=self.refused.append,
+            on_reach=self.told.append,
         )
 
     def _commit(self, segment: Segment) -> None:
@@ -86,6 +88,31 @@ def test_while_the_store_gives_no_answer_the_same_segment_is_repeated() -> None:
     assert [segment.name for segment in desk.attempts] == [f"{INSTANCE}-1"] * 3
     assert (desk.stored, desk.tally.commits_repeated) == ([f"{INSTANCE}-1"], 2)
     assert desk.tally.events_left_to_journal == 0
+
+
+def test_that_the_store_is_silent_is_told_once_and_so_is_that_it_answers_again() -> None:
+    desk = Desk(StoreUnavailable(), StoreUnavailable())
+
+    async def scenario() -> None:
+        for number in range(3):
+            desk.recorder.add(make_event(account_id=f"acct_{number}"))
+        await desk.recorder.flush(5)
+
+    run(scenario)
+
+    assert desk.told == [False, True]
+
+
+def test_of_a_store_that_answers_nothing_is_told() -> None:
+    desk = Desk(DocumentTooLarge())
+
+    async def scenario() -> None:
+        desk.recorder.add(make_event())
+        await desk.recorder.flush(5)
+
+    run(scenario)
+
+    assert desk.told == []
 
 
 @pytest.mark.parametrize("failure", [DocumentTooLarge(), ValueError("a fault of ours")], ids=str)
