@@ -102,7 +102,7 @@ class CallLog:
         """Something of ours failed. Only kinds and places: an error's text may quote what somebody sent."""
         self._log.error(what, kind=type(error).__name__, at=_place(error))
 
-    def store_reach(self, is_reached: bool, events_unstored: int) -> None:  # noqa: FBT001 - the one thing told
+    def store_reach(self, is_reached: bool, events_unstored: int) -> None:
         """The store gives no answer any more, or again one; `events_unstored` wait for it here."""
         if is_reached:
             self._log.info("store answers again", events_unstored=events_unstored)

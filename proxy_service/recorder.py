@@ -31,7 +31,7 @@ Commit = Callable[[Segment], object]
 class Recorder:
     """Takes events on the loop; commits in threads, several accounts at a time, each account in order."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it works with, and whom it tells of what
         self,
         packer: SegmentPacker,
         commit: Commit,
