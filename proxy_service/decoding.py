@@ -12,7 +12,9 @@ import brotli
 import zstandard
 
 PIECE_BYTES_MAX = 64 * 1024
+SLICE_BYTES_MAX = 16 * 1024  # of input at a time: decoders copy what they have not used yet at every step
 CODINGS_MAX = 3
+GZIP_MEMBERS_MAX = 100_000  # more of them than events in any stream are made to cost time
 ZSTD_WINDOW_BYTES_MAX = 8 * 1024 * 1024  # what RFC 9659 allows a sender of this coding
 
 Sink = Callable[[bytes], None]
@@ -74,7 +76,8 @@ def _decoder(name: bytes, sink: Sink, limit_bytes: int) -> Sink:
 
     def feed(data: bytes) -> None:
         try:
-            coding.feed(data)
+            for start in range(0, len(data), SLICE_BYTES_MAX):
+                coding.feed(data[start : start + SLICE_BYTES_MAX])
         except (zlib.error, brotli.error, zstandard.ZstdError) as error:
             raise Undecodable(name.decode()) from error
 
@@ -86,11 +89,15 @@ class _Gzip:
 
     def __init__(self, emit: Sink) -> None:
         self._emit = emit
+        self._members = 1
         self._inflate = zlib.decompressobj(wbits=31)
 
     def feed(self, data: bytes) -> None:
         while data:
             if self._inflate.eof:
+                self._members += 1
+                if self._members > GZIP_MEMBERS_MAX:
+                    raise Undecodable("too many members")
                 self._inflate = zlib.decompressobj(wbits=31)
             _inflate_all(self._inflate, data, self._emit)
             data = self._inflate.unused_data

@@ -9,7 +9,14 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy_service.decoding import PIECE_BYTES_MAX, TooMuchDecoded, Undecodable, decoded, open_decoder
+from proxy_service.decoding import (
+    GZIP_MEMBERS_MAX,
+    PIECE_BYTES_MAX,
+    TooMuchDecoded,
+    Undecodable,
+    decoded,
+    open_decoder,
+)
 from tests.unit.proxy_service.answers import cut_at
 
 
@@ -71,6 +78,14 @@ def test_a_bomb_costs_little_memory(name: str) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 8 * 1024 * 1024 + 16 * PIECE_BYTES_MAX
+
+
+def test_many_gzip_members_are_read_up_to_a_limit() -> None:
+    member = gzip.compress(b"x")
+
+    assert decoded(member * GZIP_MEMBERS_MAX, b"gzip", 2 * GZIP_MEMBERS_MAX) == b"x" * GZIP_MEMBERS_MAX
+    with pytest.raises(Undecodable):
+        decoded(member * (GZIP_MEMBERS_MAX + 1), b"gzip", 2 * GZIP_MEMBERS_MAX)
 
 
 @pytest.mark.parametrize("coding", [b"gzip", b"deflate", b"br", b"zstd"])
