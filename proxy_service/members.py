@@ -10,11 +10,14 @@ import msgspec
 
 _BLANKS = re.compile(rb"[ \t\n\r]*")
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
-_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+MEMBERS_MAX = 1000  # no call has so many, and finding millions would hold up every other call
 
 
 class NotEditable(Exception):
-    """The bytes are no JSON object, or hold a key twice: an edit could mean something else than it says."""
+    """The bytes are no JSON object that can be edited safely.
+
+    One that holds a key twice is none, as an edit could mean something else than it says; nor is a huge one.
+    """
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -29,8 +32,8 @@ class Member(msgspec.Struct, frozen=True):
 def members(body: bytes) -> list[Member]:
     """The members of the object, in order. Raises: NotEditable."""
     try:
-        values = _OBJECT.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+        values = _values(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise NotEditable from error
     found = []
     at = _after_blanks(body, 0) + 1  # behind the brace, since it is an object
@@ -56,6 +59,26 @@ def with_member(body: bytes, name: str, value_for: Callable[[bytes | None], byte
     added = msgspec.json.encode(name) + b":" + value_for(None)
     end = present[-1].end if present else _after_blanks(body, 0) + 1
     return body[:end] + (b"," if present else b"") + added + body[end:]
+
+
+class _Name(str):
+    """A key; of a type of our own, so that each can be counted as it is read."""
+
+    __slots__ = ()
+
+
+def _values(body: bytes) -> dict[_Name, msgspec.Raw]:
+    """Each key's last value. Raises: NotEditable at once where there are too many, and what decoding does."""
+    seen = 0
+
+    def count(kind: type, name: str) -> _Name:
+        nonlocal seen
+        seen += 1
+        if seen > MEMBERS_MAX:
+            raise NotEditable("too many members")
+        return _Name(name)
+
+    return msgspec.json.decode(body, type=dict[_Name, msgspec.Raw], dec_hook=count)
 
 
 def _member(body: bytes, start: int, name: str, value: bytes) -> Member:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy_service.members import NotEditable, members, with_member
+from proxy_service.members import MEMBERS_MAX, NotEditable, members, with_member
 
 _KEYS = st.text(st.characters(codec="utf-8"), max_size=6)
 _VALUES = st.recursive(
@@ -116,3 +116,16 @@ def test_exactly_the_objects_with_distinct_keys_are_editable(pairs: list[tuple[s
         assert not is_distinct
     else:
         assert is_distinct
+
+
+def test_so_many_members_are_looked_at_and_no_more() -> None:
+    most = {str(number): 1 for number in range(MEMBERS_MAX)}
+
+    assert len(members(json.dumps(most).encode())) == MEMBERS_MAX
+    with pytest.raises(NotEditable):
+        members(json.dumps({**most, "more": 1}).encode())
+
+
+def test_a_key_that_is_not_utf_8_makes_an_object_uneditable() -> None:
+    with pytest.raises(NotEditable):
+        members(b'{"stream":true,"\xff":1}')
