@@ -4,6 +4,7 @@ Only declared fields are decoded. A body that the provider may understand and we
 goes on and `Ask.model` is "".
 """
 
+import contextlib
 import json
 from typing import Any
 
@@ -11,12 +12,24 @@ import msgspec
 
 from proxy_service.decoding import TooMuchDecoded, Undecodable, decoded
 from proxy_service.providers.base import Ask, Route
-from proxy_service.providers.fields import ABSENT, Raw, count, flag, is_given, name, number, opened, word
+from proxy_service.providers.fields import (
+    ABSENT,
+    Raw,
+    count,
+    flag,
+    is_given,
+    name,
+    number,
+    opened,
+    parsed,
+    word,
+)
 from proxy_service.refusals import RequestRefused
 from proxy_service.wire import Headers, header
 
 DECODED_BODY_BYTES_MAX = 32 * 1024 * 1024
 CHOICES_MAX = 1024
+LOOSE_BYTES_MAX = 1024 * 1024  # a lax parser makes an object of everything, at many times the size
 
 _STREAMED_OPERATIONS = frozenset({"invoke_stream", "converse_stream"})
 _BEDROCK_TIER_HEADER = b"x-amzn-bedrock-service-tier"
@@ -87,17 +100,17 @@ def _plain(headers: Headers, body: bytes) -> bytes | None:
 
 def _fields(body: bytes) -> _Body:
     try:
-        return _BODY.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+        return parsed(_BODY, body)
+    except msgspec.DecodeError:
         return _loosely_read(body)
 
 
 def _loosely_read(body: bytes) -> _Body:
-    """What a laxer parser finds, as some providers are: lone surrogates, a byte order mark, UTF-16."""
-    try:
-        value: Any = json.loads(body)
-    except (ValueError, RecursionError):
-        value = None
+    """What a laxer parser finds in a body of usual size, as some providers are: a byte order mark, UTF-16."""
+    value: Any = None
+    if len(body) <= LOOSE_BYTES_MAX:
+        with contextlib.suppress(ValueError, RecursionError):
+            value = json.loads(body)
     if not isinstance(value, dict):
         raise RequestRefused(400, "invalid_json", "the body is not a JSON object: check its syntax") from None
     names = set(_Body.__struct_fields__) & set(value)

@@ -21,7 +21,6 @@ _FLAGS = {b"true": True, b"false": False}
 _NUMBER = re.compile(rb"-?[0-9]{1,32}(?:\.[0-9]{1,32})?(?:[eE][+-]?[0-9]{1,3})?")
 _WORD = re.compile(rb'"([A-Za-z0-9_.-]{1,32})"')
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
-_BLANK = rb"\\u0020"
 _T = TypeVar("_T")
 
 
@@ -29,18 +28,24 @@ def parsed(decoder: msgspec.json.Decoder[_T], data: bytes | bytearray) -> _T:
     """The declared fields of a JSON text.
 
     A text with half a surrogate pair is no JSON to our decoder, though some senders write it: surrogates are
-    blanked then, as no field of ours can hold one. Raises: msgspec.DecodeError.
+    read as other characters then, as no field of ours can hold one. Raises: msgspec.DecodeError.
     """
+    try:
+        return _decoded(decoder, data)
+    except msgspec.DecodeError:
+        if _SURROGATE.search(data) is None:
+            raise
+        # Plain replacement, since a text may hold millions: \ud800 becomes \u0800, and nothing moves.
+        return _decoded(decoder, data.replace(b"\\ud", b"\\u0").replace(b"\\uD", b"\\u0"))
+
+
+def _decoded(decoder: msgspec.json.Decoder[_T], data: bytes | bytearray) -> _T:
     try:
         return decoder.decode(data)
     except RecursionError as error:
         raise msgspec.DecodeError("nested too deeply") from error
     except UnicodeDecodeError as error:
         raise msgspec.DecodeError("not UTF-8") from error
-    except msgspec.DecodeError:
-        if _SURROGATE.search(data) is None:
-            raise
-        return decoder.decode(_SURROGATE.sub(_BLANK, data))
 
 
 def count(field: Raw) -> int | None:

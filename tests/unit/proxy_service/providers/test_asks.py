@@ -1,11 +1,12 @@
 import gzip
+import tracemalloc
 from typing import Any
 
 import msgspec
 import pytest
 
 from proxy_service.providers import Ask, RequestRefused, Route, match, read_ask
-from proxy_service.providers.asks import CHOICES_MAX, DECODED_BODY_BYTES_MAX
+from proxy_service.providers.asks import CHOICES_MAX, DECODED_BODY_BYTES_MAX, LOOSE_BYTES_MAX
 from proxy_service.wire import RequestHead
 
 
@@ -109,6 +110,35 @@ def test_what_is_no_json_object_is_refused(body: bytes) -> None:
 )
 def test_what_a_laxer_provider_may_take_is_read_all_the_same(body: bytes) -> None:
     assert read_ask(CHAT, [], body).model == "gpt-4o"
+
+
+def test_a_large_body_with_half_a_surrogate_pair_is_read_without_building_what_it_holds() -> None:
+    body = b'{"model":"gpt-4o","x":"\\ud83d","y":[' + b"{}," * 1_000_000 + b"{}]}"
+    tracemalloc.start()
+
+    model = read_ask(CHAT, [], body).model
+
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert model == "gpt-4o"
+    assert peak < 3 * len(body)
+
+
+@pytest.mark.parametrize("behind", [b"[" * 100_000, b'"\xff'], ids=["nested too deeply", "not UTF-8"])
+def test_nonsense_behind_half_a_surrogate_pair_is_refused(behind: bytes) -> None:
+    with pytest.raises(RequestRefused):
+        read_ask(CHAT, [], b'{"x":"\\ud83d","model":' + behind)
+
+
+@pytest.mark.parametrize("size", [LOOSE_BYTES_MAX, LOOSE_BYTES_MAX + 1])
+def test_what_only_a_lax_parser_takes_is_read_up_to_a_size(size: int) -> None:
+    body = b'{"model":"gpt-4o","seed":NaN}'.ljust(size)
+
+    if size > LOOSE_BYTES_MAX:
+        with pytest.raises(RequestRefused):
+            read_ask(CHAT, [], body)
+    else:
+        assert read_ask(CHAT, [], body).model == "gpt-4o"
 
 
 @pytest.mark.parametrize(
