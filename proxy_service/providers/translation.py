@@ -46,7 +46,7 @@ KNOWN_FIELDS = frozenset(
 )
 _FIELDS_OF_THE_PATH = frozenset({"model", "stream"})
 _HEADERS_LEFT_BEHIND = frozenset({b"anthropic-version", b"anthropic-beta", b"x-api-key", b"accept-encoding"})
-_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]*")
+_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*(?:/[A-Za-z0-9][A-Za-z0-9._:-]*)*")  # no dot segments
 _BETA = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _WORD = re.compile(r"[A-Za-z0-9_]{1,64}")
 

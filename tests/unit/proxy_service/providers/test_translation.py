@@ -55,6 +55,13 @@ def _refusal(body: bytes, headers: Headers | None = None) -> RequestRefused:
     return refused.value
 
 
+@pytest.mark.parametrize("model", ["a/../b", "a/..", "a/./b", "a//b", "../b", "a/"])
+def test_a_model_that_would_walk_the_upstream_path_is_refused(model: str) -> None:
+    refusal = _refusal(msgspec.json.encode({"model": model, "max_tokens": 5}))
+
+    assert (refusal.status, refusal.code) == (400, "invalid_model")
+
+
 def test_model_and_stream_leave_the_body_and_the_version_enters() -> None:
     prepared = _prepared(BODY)
 
