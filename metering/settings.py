@@ -13,6 +13,8 @@ from typing import Any, Literal, Self
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from metering.store_urls import STORE_URL_WANTED, store_address
+
 SECRET_CHARACTERS_MIN = 32
 SECRET_DISTINCT_CHARACTERS_MIN = 8  # "changeme" repeated is long, and no secret
 SECRET_FILE = "secret"  # noqa: S105 - the name of a file
@@ -56,6 +58,10 @@ class DeploymentSettings(BaseSettings):
         found = []
         if self.db_path and self.store_url != _sqlite_url(self.db_path):
             found.append("DB_PATH: STORE_URL names another place; set one of the two")
+        try:
+            store_address(self.store_url)
+        except ValueError:
+            found.append(f"STORE_URL: give {STORE_URL_WANTED}")
         secret = self.modeltrack_secret.get_secret_value()
         if not secret and self.is_hosted:
             found.append("MODELTRACK_SECRET: required when hosted; every instance has the same one")
@@ -111,15 +117,19 @@ def deployment_secret(settings: DeploymentSettings) -> bytes:
 
     Self-hosted without MODELTRACK_SECRET it is made once, in a file of DATA_DIR that only its owner reads,
     and is the same for both services from then on.
-    Raises: OSError when that file cannot be had; SettingsRefused when it holds no secret.
+    Raises: SettingsRefused when that file cannot be had or holds no secret.
     """
     given = settings.modeltrack_secret.get_secret_value()
     if given:
         return given.encode()
     path = settings.data_dir / SECRET_FILE
-    if not path.exists():
-        _make_secret(path)
-    kept = path.read_bytes()
+    try:
+        if not path.exists():
+            _make_secret(path)
+        kept = path.read_bytes()
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise SettingsRefused([f"DATA_DIR: the secret cannot be kept there ({why})"]) from error
     if len(kept) < SECRET_CHARACTERS_MIN:
         raise SettingsRefused([f"DATA_DIR: {SECRET_FILE} is damaged; restore it, or all keys are void"])
     return kept

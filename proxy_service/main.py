@@ -37,11 +37,7 @@ def main() -> int:
         settings = ProxySettings()
         secret = deployment_secret(settings)
     except SettingsRefused as refused:
-        for complaint in refused.complaints:
-            sys.stderr.write(f"{complaint}\n")
-        return REFUSED
-    except OSError as error:
-        sys.stderr.write(f"DATA_DIR: the secret cannot be kept there ({type(error).__name__})\n")
+        sys.stderr.write("\n".join(("The proxy does not start:", *refused.complaints, "")))
         return REFUSED
     log = open_log(settings.log_level)
     _quiet_libraries(log)

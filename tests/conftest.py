@@ -8,7 +8,8 @@ import pytest
 
 from demo.emulator import EmulatorMissing, running_emulator
 from metering import firestore
-from metering.opening import DEFAULT_DATABASE, open_store
+from metering.opening import open_store
+from metering.store_urls import DEFAULT_DATABASE
 from metering.stores import DocumentStore
 from tests.emulator import undeclared_indexes
 

@@ -27,6 +27,22 @@ def test_two_different_places_for_the_store_are_refused(tmp_path: Path) -> None:
         DeploymentSettings(db_path=tmp_path / "x.db", store_url="firestore://demo-p")
 
 
+@pytest.mark.parametrize("url", ["mysql://x", "sqlite:///", "firestore://", "canary"])
+def test_what_is_no_address_of_a_store_is_refused_with_everything_else(url: str) -> None:
+    with pytest.raises(SettingsRefused, match="STORE_URL: give sqlite:///<file>") as refused:
+        DeploymentSettings(store_url=url, modeltrack_secret=SecretStr("short"))
+
+    assert len(refused.value.complaints) == 2
+    assert "canary" not in str(refused.value)
+
+
+def test_a_data_directory_that_cannot_be_had_is_said_in_words(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+
+    with pytest.raises(SettingsRefused, match="DATA_DIR: the secret cannot be kept there"):
+        deployment_secret(DeploymentSettings(data_dir=tmp_path / "file" / "data"))
+
+
 def test_a_given_secret_is_used(tmp_path: Path) -> None:
     settings = DeploymentSettings(data_dir=tmp_path, modeltrack_secret=SecretStr(SECRET))
 
