@@ -120,7 +120,9 @@ def _by_key(known: Services, authorization: list[str]) -> Visitor:
     # One text for everything that is wrong with a key, so that an answer tells nothing about other keys.
     unknown = Unauthenticated("this key is unknown, has expired or was revoked")
     scheme, _, plain = authorization[0].partition(" ")
-    if len(authorization) > 1 or scheme.lower() != "bearer" or not is_well_formed_key(plain):
+    if len(authorization) > 1 or scheme.lower() != "bearer":
+        raise Unauthenticated("send a key as `Authorization: Bearer mt_…`, or log in")
+    if not is_well_formed_key(plain):
         raise unknown
     record = known.directory.key_by_plain(plain)
     if record is None or not record.is_live(known.clock.now()):
@@ -148,7 +150,12 @@ def _check_page(known: Services, *, is_cookie_write: bool) -> None:
     origin = request.headers.get("Origin")
     is_ours = origin in known.settings.origins or (origin is None and not is_cookie_write)
     if not is_ours or request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
-        raise Refused(403, "foreign_origin", "only pages of this service may do this; see PUBLIC_URL")
+        raise Refused(
+            403,
+            "foreign_origin",
+            "with a session, only pages of this service write: their browser sends its address (PUBLIC_URL)"
+            " as Origin; programs use a key",
+        )
 
 
 def _check_csrf_token(known: Services, asking: Visitor) -> None:

@@ -103,6 +103,29 @@ _STORE_MESSAGES = {
     "look before you try again",
 }
 
+# Kind of complaint of the models → what to do about it.
+_WANTED: dict[str, str] = {
+    "extra_forbidden": "there is no such field",
+    "missing": "this field is required",
+    "literal_error": "give {expected}",
+    "string_type": "give a text",
+    "string_too_short": "give at least {min_length} character{s}",
+    "string_too_long": "give at most {max_length} character{s}",
+    "int_type": "give a whole number",
+    "int_parsing": "give a whole number",
+    "int_from_float": "give a whole number",
+    "greater_than_equal": "give a number of at least {ge}",
+    "less_than_equal": "give a number of at most {le}",
+    "bool_type": "give true or false",
+    "bool_parsing": "give true or false",
+    "list_type": "give a list",
+    "too_short": "give at least {min_length} of them",
+    "too_long": "give at most {max_length} of them",
+    "dict_type": "give an object",
+    "model_type": "give an object",
+    "model_attributes_type": "give an object",
+}
+
 _HTTP_CODES: dict[int, tuple[str, str]] = {
     400: ("bad_request", "the request is malformed"),
     404: ("not_found", "there is nothing at this address"),
@@ -187,11 +210,13 @@ def _response(refusal: Refused) -> Response:
 
 
 def _param(error: ErrorDetails) -> str:
-    path = ".".join(normalised_tag(str(each)) for each in error["loc"])
+    path = ".".join(normalised_tag(str(each)) for each in error["loc"] if each != "[key]")
     return path[:PARAM_CHARACTERS_MAX]
 
 
 def _message(error: ErrorDetails) -> str:
-    if error["type"] == "extra_forbidden":
-        return "there is no such field"
-    return error["msg"].removeprefix("Value error, ")
+    wanted = _WANTED.get(error["type"])
+    if wanted is None:
+        return error["msg"].removeprefix("Value error, ")
+    limits = error.get("ctx", {})
+    return wanted.format(**limits, s="" if 1 in limits.values() else "s")

@@ -1,11 +1,21 @@
 """The kinds of field that callers send, each with what it allows said in its refusal."""
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    StringConstraints,
+    WithJsonSchema,
+)
+from pydantic_core import CoreSchema, core_schema
 
 from api_service.passwords import PASSWORD_CHARACTERS_MAX, PASSWORD_CHARACTERS_MIN
 from api_service.people import EMAIL_CHARACTERS_MAX, normalised_email
@@ -73,6 +83,25 @@ def _email(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError("give an e-mail address such as ada@example.com")  # noqa: TRY004 - pydantic wants it
     return normalised_email(value)
+
+
+@dataclass(frozen=True)
+class Form:
+    """A text that matches `pattern` as a whole; `wanted` says what to give, with an example."""
+
+    pattern: str
+    wanted: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self._read, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: object) -> dict[str, Any]:
+        return {"type": "string", "pattern": f"^({self.pattern})$"}
+
+    def _read(self, value: Any) -> str:
+        if not isinstance(value, str) or not re.fullmatch(self.pattern, value):
+            raise ValueError(self.wanted)
+        return value
 
 
 def decimal_between(least: int, most: int, places: int) -> BeforeValidator:

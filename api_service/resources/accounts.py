@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal, Self
 
 import msgspec
 from flask import Response
-from pydantic import Field, StrictBool, StringConstraints, model_validator
+from pydantic import Field, StrictBool, model_validator
 
 from api_service.access import needs, visitor
 from api_service.answers import answer
-from api_service.fields import Input, Moment, Name, View, decimal_between, decimal_text
+from api_service.fields import Form, Input, Moment, Name, View, decimal_between, decimal_text
 from api_service.routing import routes_of
 from api_service.services import services
 from metering.accounts import (
@@ -34,14 +34,36 @@ PERCENT_PLACES = 2
 
 accounts = routes_of("account")
 
-ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,199}$")]
-DeploymentName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+_MODEL = r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,199}"
+ModelName = Annotated[str, Form(_MODEL, "give a model's name, for example gpt-4o")]
+ModelOrAll = Annotated[
+    str, Form(rf"\*|{_MODEL}", "give a model's name, for example gpt-4o, or * for every model")
+]
+DeploymentName = Annotated[
+    str,
+    Form(
+        r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "give a deployment's name: letters, digits, dot, dash, underscore"
+    ),
+]
 ProfileName = Annotated[
     str,
-    StringConstraints(
-        pattern=r"^arn:aws[a-z-]{0,20}:bedrock:[a-z0-9-]{1,30}:[0-9]{12}:"
-        r"(application-)?inference-profile/[A-Za-z0-9.:_-]{1,128}$"
+    Form(
+        r"arn:aws[a-z-]{0,20}:bedrock:[a-z0-9-]{1,30}:[0-9]{12}:"
+        r"(application-)?inference-profile/[A-Za-z0-9.:_-]{1,128}",
+        "give the inference profile's ARN, for example"
+        " arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc",
     ),
+]
+ResourceName = Annotated[
+    str,
+    Form(
+        r"([a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?)?",
+        "give the resource's name only: my-resource for https://my-resource.openai.azure.com",
+    ),
+]
+RegionName = Annotated[
+    str,
+    Form(r"([a-z]{2}(-[a-z]{2,12}){1,3}-[0-9]{1,2})?", "give an AWS region, for example us-east-1"),
 ]
 UsdPerMillion = Annotated[Decimal, decimal_between(0, USD_PER_MILLION_MAX, PER_MILLION_PLACES)]
 UsdPerThousand = Annotated[Decimal, decimal_between(0, USD_PER_MILLION_MAX, PER_THOUSAND_PLACES)]
@@ -70,7 +92,7 @@ class OverrideFields(Input):
     """A negotiated price of one model, or a discount on the list price; `model` "*" is every model."""
 
     provider: Provider
-    model: Literal["*"] | ModelName = "*"
+    model: ModelOrAll = "*"
     prices: UnitPriceFields | None = None
     discount_percent: Percent | None = None
     starts_at: Moment | None = None
@@ -95,14 +117,14 @@ class PriceFields(Input):
 class AzureFields(Input):
     """The Azure resource's name, and the model behind each deployment; `deployments` replaces all of them."""
 
-    resource: Annotated[str, StringConstraints(pattern=r"^([a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?)?$")] = ""
+    resource: ResourceName = ""
     deployments: dict[DeploymentName, ModelName] = Field(default_factory=dict, max_length=MAPPED_NAMES_MAX)
 
 
 class BedrockFields(Input):
     """The AWS region, and the model behind each inference profile; `inference_profiles` replaces them all."""
 
-    region: Annotated[str, StringConstraints(pattern=r"^([a-z]{2}(-[a-z]{2,12}){1,3}-[0-9]{1,2})?$")] = ""
+    region: RegionName = ""
     inference_profiles: dict[ProfileName, ModelName] = Field(
         default_factory=dict, max_length=MAPPED_NAMES_MAX
     )
