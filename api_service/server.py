@@ -1,12 +1,17 @@
 """Serving the application: gunicorn inside this program, one process that works, with threads.
 
+Gunicorn's own threads wait for callers, so that a few who send slowly hold up all; ours do not (`Worker`).
+
 The process that starts is gunicorn's arbiter; it forks the one that works, which opens the store for itself
 (a gRPC client does not survive a fork). SIGTERM: no new connections, running requests end, then it exits.
 """
 
 import json
+import selectors
 import socket
+import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -16,11 +21,17 @@ from gunicorn import http
 from gunicorn.app.base import BaseApplication
 from gunicorn.workers.gthread import ThreadWorker
 
+from api_service.callers import Caller, Outbox
 from metering.ids import new_id
 
 DRAIN_SECONDS = 8  # Cloud Run gives ten
 KEEP_ALIVE_SECONDS = 75
 CONNECTIONS_MAX = 1000
+REQUEST_SECONDS = 20.0  # from a request's first byte to its last
+ANSWER_SECONDS = 30.0  # until the caller has taken it
+LINGER_SECONDS = 2.0  # reading away what a caller still sends, so that it gets to see its answer
+COLLECTED_BYTES_MAX = 128 * 1024 * 1024  # of requests that are not whole yet, of all callers together
+NEVER = float("inf")
 REQUEST_LINE_BYTES_MAX = 8190
 MEMORY_DIRECTORY = Path("/dev/shm")  # noqa: S108 - holds gunicorn's heartbeat only; the disk may be read-only
 
@@ -33,7 +44,19 @@ _REFUSED_LINES = (
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
-    """Serves requests in threads; what is no HTTP is refused in our envelope and never repeated in a log."""
+    """Serves requests in threads that never wait for a caller; all waiting is done here, by one poller.
+
+    Requests are collected and answers sent by the loop (`api_service.callers`), each within its time. Where
+    there are too many connections, or too much is collected, the request that began first makes room, and
+    before it who has begun none. What is no HTTP is refused in our envelope and never repeated in a log.
+    """
+
+    def __init__(self, *args: object, **options: object) -> None:
+        super().__init__(*args, **options)
+        self._idle: dict[Caller, None] = {}
+        self._polled: dict[Caller, None] = {}  # the longest there first
+        self._bytes_collected = 0
+        self._idle_until_max = NEVER
 
     def set_accept_enabled(self, enabled: bool) -> None:
         """Take new connections or not; a worker that stops refuses them, rather than letting them wait."""
@@ -42,18 +65,149 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
             for listener in self.sockets:
                 listener.close()
 
-    def handle_error(self, req: object, client: socket.socket, addr: object, exc: Exception) -> None:
+    # What the loop calls, in the words of gunicorn's worker
+
+    def accept(self, listener: socket.socket) -> None:
+        """Take a new connection and wait for its request."""
+        try:
+            connection, address = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        self.nr_conns += 1
+        if self.nr_conns >= CONNECTIONS_MAX:  # one below which the loop would accept no more
+            self._drop_first(*self._idle, *self._polled)
+        self._rest(Caller(connection, address, listener.getsockname()))
+
+    def finish_request(self, caller: Caller, answering: "Future[bool]") -> None:
+        """A thread is done: send what it has written."""
+        is_failed = answering.cancelled() or answering.exception() is not None
+        is_kept = not is_failed and answering.result() and not caller.collector.is_last
+        caller.deadline = time.monotonic() + ANSWER_SECONDS
+        self._send(caller, is_kept)
+
+    def murder_keepalived(self, force: bool = False) -> None:
+        """Give up whoever is over its time (or everybody)."""
+        now = time.monotonic()
+        for caller in [each for each in (*self._idle, *self._polled) if force or each.deadline <= now]:
+            self._drop(caller)
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        self._idle_until_max = deadline
+        for caller in self._idle:
+            caller.deadline = min(caller.deadline, deadline)
+
+    # In a thread
+
+    def handle(self, caller: Caller) -> bool:
+        """Answer a request that is here, into memory; whether another may follow it."""
+        request = None
+        try:
+            request = next(caller.parser)
+            return bool(self.handle_request(request, caller))
+        except (http.errors.NoMoreData, StopIteration):
+            return False
+        except Exception as error:  # noqa: BLE001 - the edge: it costs this request only
+            self.handle_error(request, caller.sock, caller.client, error)
+            return False
+
+    def handle_error(self, req: object, client: Outbox, addr: object, exc: Exception) -> None:
         """Answer what never became a request."""
         status, code = HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error"
         for kind, its_status, its_code in _REFUSED_LINES:
             if isinstance(exc, kind):
                 status, code = its_status, its_code
                 break
-        self.log.warning("refused what is no request of HTTP: %s", type(exc).__name__)
-        try:
-            client.sendall(_refusal(status, code))
-        except OSError:
-            return  # the caller has gone
+        self._refuse(client, status, code, type(exc).__name__)
+
+    # Waiting
+
+    def _rest(self, caller: Caller) -> None:
+        caller.deadline = min(time.monotonic() + KEEP_ALIVE_SECONDS, self._idle_until_max)
+        self._idle[caller] = None
+        self._poll(caller, selectors.EVENT_READ, self._receive)
+
+    def _poll(self, caller: Caller, events: int, then: Callable[[Caller], None]) -> None:
+        def happened(_: socket.socket) -> None:
+            if caller in self._idle or caller in self._polled:  # else it was dropped a moment ago
+                then(caller)
+
+        self.poller.register(caller.connection, events, happened)
+
+    def _receive(self, caller: Caller) -> None:
+        is_there = caller.receive()
+        if not is_there:
+            self._drop(caller)
+        elif not caller.is_lingering and not caller.is_idle:
+            self._go_on(caller)
+
+    def _go_on(self, caller: Caller) -> None:
+        """Some of a request is here, perhaps all of it."""
+        self._count(caller, len(caller.collector.received))
+        if caller in self._idle:
+            del self._idle[caller]
+            self._polled[caller] = None
+            caller.deadline = time.monotonic() + REQUEST_SECONDS
+        if caller.collector.is_whole:
+            self._leave(caller)
+            caller.begin_answer(self.cfg)
+            self.enqueue_req(caller)
+        elif caller.collector.is_head_too_large:
+            self._leave(caller)
+            status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+            self._refuse(caller.sock, status, "headers_too_large", "head too large")
+            self._send(caller, is_kept=False)
+        elif self._bytes_collected > COLLECTED_BYTES_MAX:
+            self._drop_first(*self._polled)
+
+    def _drop_first(self, *callers: Caller) -> None:
+        for caller in callers[:1]:
+            self._drop(caller)
+
+    def _send(self, caller: Caller, is_kept: bool) -> None:
+        if not caller.send():
+            self._drop(caller)
+        elif caller.sock.written:
+            self._polled[caller] = None
+            self._poll(caller, selectors.EVENT_WRITE, lambda each: self._send_more(each, is_kept))
+        else:
+            self._sent(caller, is_kept)
+
+    def _send_more(self, caller: Caller, is_kept: bool) -> None:
+        self._leave(caller)
+        self._send(caller, is_kept)
+
+    def _sent(self, caller: Caller, is_kept: bool) -> None:
+        if not is_kept:
+            caller.linger()
+            caller.deadline = time.monotonic() + LINGER_SECONDS
+            self._polled[caller] = None
+            self._poll(caller, selectors.EVENT_READ, self._receive)
+            return
+        caller.begin_request()
+        self._rest(caller)
+        if not caller.is_idle:
+            self._go_on(caller)
+
+    def _leave(self, caller: Caller) -> None:
+        """Poll the connection no longer."""
+        if caller in self._idle or caller in self._polled:
+            self.poller.unregister(caller.connection)
+            self._idle.pop(caller, None)
+            self._polled.pop(caller, None)
+            self._count(caller, 0)
+
+    def _count(self, caller: Caller, size_bytes: int) -> None:
+        self._bytes_collected += size_bytes - caller.bytes_counted
+        caller.bytes_counted = size_bytes
+
+    def _drop(self, caller: Caller) -> None:
+        self._leave(caller)
+        self.nr_conns -= 1
+        caller.close()
+
+    def _refuse(self, outbox: Outbox, status: HTTPStatus, code: str, why: str) -> None:
+        self.log.warning("refused what is no request of HTTP: %s", why)
+        outbox.sendall(_refusal(status, code))
 
 
 class Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types

@@ -89,6 +89,55 @@ def test_what_is_no_request_is_refused_in_the_one_shape_and_not_logged(
     assert b"canary" not in body + api.log.read_bytes()
 
 
+GET = b"GET /openapi.json HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+LOG_IN = b"POST /v1/login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"", GET[:-2], LOG_IN + b"Content-Length: 100\r\n\r\n{", GET * 200],
+    ids=["nothing", "half a head", "half a body", "what it reads no answers to"],
+)
+def test_callers_that_dawdle_hold_up_nobody_else(api: Process, sent: bytes) -> None:
+    dawdling = [socket.create_connection(("127.0.0.1", api.port)) for _ in range(60)]
+    for connection in dawdling:
+        connection.sendall(sent)
+
+    answers = [requests.get(f"{api.url}/healthz", timeout=2).status_code for _ in range(5)]
+
+    for connection in dawdling:
+        connection.close()
+    assert answers == [200] * 5
+
+
+@pytest.mark.parametrize(
+    "framing", [b"Content-Length: 2\r\n\r\n{}", b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"]
+)
+def test_requests_that_come_at_once_are_answered_in_order(api: Process, framing: bytes) -> None:
+    last = GET.replace(b"Host", b"Connection: close\r\nHost")
+
+    answers = spoken_to(api, LOG_IN + framing + GET + last).split(b"HTTP/1.1 ")[1:]
+
+    assert [answer[:3] for answer in answers] == [b"422", b"200", b"200"]
+
+
+def test_a_caller_that_asks_first_is_told_to_go_on(api: Process) -> None:
+    with socket.create_connection(("127.0.0.1", api.port), timeout=5) as connection:
+        connection.sendall(LOG_IN + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+        assert connection.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(b"{}")
+
+        assert connection.recv(65536).startswith(b"HTTP/1.1 422 ")
+
+
+def test_a_caller_that_sends_too_much_gets_to_see_why_it_is_refused(api: Process) -> None:
+    body = b"{" * 3_000_000
+
+    answer = spoken_to(api, LOG_IN + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+
+    assert answer.startswith(b"HTTP/1.1 413 ")
+
+
 def test_settings_that_make_no_sense_are_all_named_and_none_is_repeated(tmp_path: Path) -> None:
     environment = {
         "PATH": os.environ["PATH"],
