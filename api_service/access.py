@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from flask import Flask, current_app, g, request
 
-from api_service.errors import Refused
+from api_service.errors import READING_METHODS, Refused
 from api_service.services import Services, services
 from api_service.sessions import Session
 from metering.accounts import Account
@@ -28,7 +28,6 @@ Need = Literal["anyone", "read", "write"]
 View = TypeVar("View", bound=Callable[..., object])
 
 _HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?")
-_READING_METHODS = {"GET", "HEAD"}
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def _check() -> None:
         _check_page(known, is_cookie_write=False)
         return
     g.visitor = _identified(known)
-    if g.visitor.session is not None and request.method not in _READING_METHODS:
+    if g.visitor.session is not None and request.method not in READING_METHODS:
         _check_page(known, is_cookie_write=True)
         _check_csrf_token(known, g.visitor)
     if g.visitor.account.status == "suspended" and not getattr(view, "even_suspended", False):
@@ -145,7 +144,7 @@ def _by_session(known: Services, session_id: str) -> Visitor:
 
 def _check_page(known: Services, *, is_cookie_write: bool) -> None:
     """Refuse what a page of somebody else makes a browser send. Programs send neither header."""
-    if request.method in _READING_METHODS:
+    if request.method in READING_METHODS:
         return
     origin = request.headers.get("Origin")
     is_ours = origin in known.settings.origins or (origin is None and not is_cookie_write)

@@ -10,7 +10,7 @@ Nothing the caller sent is ever repeated, but for names of fields.
 from dataclasses import dataclass, field
 
 import msgspec
-from flask import Flask, Response, g
+from flask import Flask, Response, g, request
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from werkzeug.exceptions import HTTPException
@@ -32,6 +32,7 @@ from metering.errors import (
 from metering.tags import normalised_tag
 
 RETRY_AFTER_SECONDS = 2
+READING_METHODS = frozenset({"GET", "HEAD"})
 COMPLAINTS_MAX = 50
 PARAM_CHARACTERS_MAX = 200
 
@@ -102,6 +103,7 @@ _STORE_MESSAGES = {
     "store_unavailable": "the database gave no answer in time, and this may or may not have happened; "
     "look before you try again",
 }
+_STORE_UNREAD = "the database gave no answer in time; try again"
 
 # Kind of complaint of the models → what to do about it.
 _WANTED: dict[str, str] = {
@@ -172,6 +174,8 @@ def _of_kind(error: MeteringError, status: int, code: str) -> Refused:
         details = [Complaint(each.param or "", each.message) for each in error.details or (error,)]
         return Refused(status, code, error.message, error.param, details)
     message = _STORE_MESSAGES[code] if isinstance(error, StoreError) else str(error)
+    if code == "store_unavailable" and request.method in READING_METHODS:
+        message = _STORE_UNREAD
     return Refused(status, code, message, retry_after_seconds=RETRY_AFTER_SECONDS if status == 503 else None)
 
 
