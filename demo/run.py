@@ -41,13 +41,14 @@ from metering.settings import DeploymentSettings, SettingsRefused, deployment_se
 EMAIL = "demo@example.com"
 KEY_NAME = "make run"
 KEY_SCOPES: tuple[Scope, ...] = ("proxy", "read", "write", "stats")
+DEFAULT_PORTS = {"PROXY_PORT": 8080, "PORT": 3001, "DEMO_PORT": 8090}
 READY_SECONDS = 30.0
 _POLL_SECONDS = 0.05
 _HOST = "127.0.0.1"
 
 
 class CannotStart(Exception):
-    """Why nothing was started, in one line that says what to do."""
+    """Why nothing was started, in lines that say what to do."""
 
 
 class AskedToStop(Exception):
@@ -78,22 +79,23 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 def plan_from(environment: Mapping[str, str]) -> Plan:
-    """What the environment asks for. Raises: CannotStart."""
+    """What the environment asks for. Raises: CannotStart with everything that is wrong, a line each."""
     upstream = environment.get("UPSTREAM", "") or "demo"
-    if upstream not in {"demo", "real"}:
-        raise CannotStart("UPSTREAM: give demo or real")
-    return Plan(
-        proxy_port=_port(environment, "PROXY_PORT", 8080),
-        api_port=_port(environment, "PORT", 3001),
-        demo_port=_port(environment, "DEMO_PORT", 8090) if upstream == "demo" else None,
-    )
-
-
-def _port(environment: Mapping[str, str], name: str, default: int) -> int:
-    given = environment.get(name) or str(default)
-    if not given.isdecimal() or not 1 <= int(given) <= 65535:
-        raise CannotStart(f"{name}: give a port between 1 and 65535")
-    return int(given)
+    wrong = [] if upstream in {"demo", "real"} else ["UPSTREAM: give demo or real"]
+    ports: dict[str, int] = {}
+    for name, default in DEFAULT_PORTS.items():
+        given = environment.get(name) or str(default)
+        if given.isdecimal() and 1 <= int(given) <= 65535:
+            ports[name] = int(given)
+        elif name != "DEMO_PORT" or upstream != "real":
+            wrong.append(f"{name}: give a port between 1 and 65535")
+    if upstream == "real":
+        ports.pop("DEMO_PORT", None)
+    if len(set(ports.values())) < len(ports):
+        wrong.append(f"{', '.join(DEFAULT_PORTS)}: give three different ports")
+    if wrong:
+        raise CannotStart("\n".join(wrong))
+    return Plan(proxy_port=ports["PROXY_PORT"], api_port=ports["PORT"], demo_port=ports.get("DEMO_PORT"))
 
 
 def refuse_taken_ports(plan: Plan) -> None:
@@ -202,10 +204,11 @@ class Household:
                 child.wait_for_end(STOP_SECONDS)
 
 
-def demo_key() -> str:
+def demo_key(plan: Plan) -> str:
     """A fresh key of this machine's account; those of earlier starts are revoked.
 
-    Also tells the account which models the demo's Azure deployments are, as long as it has named none.
+    With the demo provider it also tells the account which models that one's Azure deployments are, as long
+    as the account has named none.
     Raises: StoreError.
     """
     settings = DeploymentSettings()
@@ -213,7 +216,7 @@ def demo_key() -> str:
     try:
         directory = Directory(store, SystemClock(), deployment_secret(settings))
         account = directory.ensure_local_account()
-        if account.settings.azure == AzureSettings():
+        if plan.demo_port is not None and account.settings.azure == AzureSettings():
             azure = AzureSettings(deployments=dict(AZURE_DEPLOYMENTS))
             settled = msgspec.structs.replace(account.settings, azure=azure)
             directory.change_settings(account.account_id, settled)
@@ -262,6 +265,7 @@ ModelTrack runs. Ctrl-C stops it.
   proxy      {plan.proxy_url}
   API        {plan.api_url}  (described at {plan.api_url}/openapi.json){provider}
   key        {key}
+             (new at each start, which ends the last one; make lasting ones with POST /v1/keys)
   login      {login}
 
 A call through the proxy:
@@ -306,7 +310,7 @@ def start_all(household: Household, plan: Plan) -> None:
     household.wait_until_ready(api, plan.api_port)
     household.wait_until_ready(proxy, plan.proxy_port)
     password = demo_password(plan)
-    print(welcome(plan, demo_key(), password), flush=True)
+    print(welcome(plan, demo_key(plan), password), flush=True)
 
 
 def main() -> None:

@@ -36,6 +36,27 @@ def test_what_makes_no_sense_is_refused_by_name(environment: dict[str, str]) -> 
         plan_from(environment)
 
 
+def test_everything_that_makes_no_sense_is_said_at_once() -> None:
+    with pytest.raises(CannotStart) as refused:
+        plan_from({"UPSTREAM": "fake", "PORT": "x", "DEMO_PORT": "99999"})
+
+    assert [line.partition(":")[0] for line in str(refused.value).splitlines()] == [
+        "UPSTREAM",
+        "PORT",
+        "DEMO_PORT",
+    ]
+
+
+@pytest.mark.parametrize("environment", [{"PORT": "8080"}, {"DEMO_PORT": "3001"}], ids=str)
+def test_two_of_ours_on_one_port_are_refused(environment: dict[str, str]) -> None:
+    with pytest.raises(CannotStart, match="three different ports"):
+        plan_from(environment)
+
+
+def test_the_demo_providers_port_does_not_matter_without_it() -> None:
+    assert plan_from({"UPSTREAM": "real", "DEMO_PORT": "3001"}) == REAL
+
+
 def test_a_newcomer_is_shown_addresses_key_login_and_lines_to_paste() -> None:
     shown = welcome(DEMO, "mt_key", "pass-word")
 
