@@ -55,6 +55,7 @@ from proxy_service.wire import (
 )
 
 ERROR_STATUS: Final = 400
+FAULT_STATUS: Final = 500  # what the listener answers in our place
 
 Opening = Coroutine[Any, Any, Answer]
 T = TypeVar("T")
@@ -282,6 +283,7 @@ class Exchange:
             ending = Ending(
                 status=call.status, is_cut=True, is_gone=is_gone, is_drained=is_drained, may_bill=True
             )
+            call.status = call.status or status_given(ending, FAULT_STATUS)
             self._settle(call, ending, nothing_seen(call.body_bytes, ending))
         if call.refusal:
             steps.tally.refusals[call.refusal] += 1

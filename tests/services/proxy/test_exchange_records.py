@@ -10,6 +10,7 @@ import pytest
 from metering.directory import KeyTerms
 from metering.errors import StoreUnavailable
 from metering.opening import open_store
+from metering.stores import DocumentStore
 from tests.doubles.raw_upstream import (
     RawUpstream,
     ReceivedRequest,
@@ -156,3 +157,15 @@ def test_nothing_that_a_caller_or_a_provider_said_is_logged_or_stored(
     )
     assert CANARY.encode() not in kept
     assert PROVIDER_KEY not in kept
+
+
+def test_a_call_is_recorded_alike_on_either_store(
+    tmp_path: Path, upstream: RawUpstream, store: DocumentStore
+) -> None:
+    with RunningProxy(tmp_path, upstream, store=store, is_hosted=True) as proxy:
+        account = proxy.directory.create_account("One")
+        plain, record = proxy.directory.create_key(account.account_id, KeyTerms())
+        call(proxy.port, messages_call(headers=b"X-ModelTrack-Key: %b\r\n" % plain.encode()))
+        event = proxy.event(account.account_id)
+
+    assert (event.key_id, event.state, event.cost_nanodollars) == (record.key_id, "completed", 4_500_000)

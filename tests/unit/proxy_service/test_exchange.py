@@ -1,0 +1,201 @@
+"""The order of the story, and its promise of one event, with doubles on both sides."""
+
+import asyncio
+import io
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from metering.events import CostEvent
+from metering.price_table import load_price_table
+from metering.pricing import Pricer
+from metering.segments import Segment, SegmentPacker
+from proxy_service.admission import Admittance
+from proxy_service.bodies import BodyRoom
+from proxy_service.books import Books
+from proxy_service.cache import AnswerCache, CacheRules
+from proxy_service.exchange import Exchange, Steps
+from proxy_service.identity import Identity
+from proxy_service.journal import Journal, NoSink
+from proxy_service.logs import CallLog, open_log
+from proxy_service.origins import Origins
+from proxy_service.policy import KeyUses, PolicyMemory
+from proxy_service.recorder import Recorder
+from proxy_service.service_routes import ServiceRoutes
+from proxy_service.settlement import Settlement
+from proxy_service.tally import Tally
+from proxy_service.wire import Answer, Downstream, RequestHead, ResponseHead
+from tests.doubles.at_once import AtOnce
+from tests.doubles.clock import ManualClock
+from tests.doubles.directory import DirectoryDouble
+from tests.doubles.downstream import AnswerDouble, DownstreamDouble
+from tests.services.proxy.calls import message
+from tests.services.proxy.running import make_settings
+
+BODY = b'{"model":"claude-sonnet-4-5"}'
+
+
+class UpstreamDouble:
+    """Opens what a test says: an answer, or something that goes wrong."""
+
+    def __init__(self, opening: Callable[[], Awaitable[Answer]]) -> None:
+        self.calls = 0
+        self._opening = opening
+
+    async def open(self, *_: Any, **__: Any) -> Answer:
+        self.calls += 1
+        return await self._opening()
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+class Stage:
+    """An exchange whose events end up in `events`."""
+
+    def __init__(self, tmp_path: Any, opening: Callable[[], Awaitable[Answer]]) -> None:
+        self.upstream = UpstreamDouble(opening)
+        self.events: list[CostEvent] = []
+        self.log = io.StringIO()
+        self.tally = Tally()
+        self.room = BodyRoom()
+        self._settings = make_settings(tmp_path, 9)
+
+    def play(self, downstream: Downstream) -> None:
+        asyncio.run(self._playing(downstream))
+
+    async def _playing(self, downstream: Downstream) -> None:
+        clock, tally, directory = ManualClock(), self.tally, DirectoryDouble()
+        memory = PolicyMemory(directory, tally, look_up_threads=AtOnce(), poll_thread=AtOnce())
+        uses = KeyUses(directory.note_key_use, clock, AtOnce())
+        identity = Identity(memory, uses, clock, b"secret", tally, is_hosted=False)
+        journal = Journal(NoSink(), tally, lambda _: None)
+        recorder = Recorder(
+            SegmentPacker("0" * 32), self._commit, clock, tally,
+            threads=AtOnce(), on_stored=journal.stored, on_refused=lambda _: None, on_reach=lambda _: None,
+        )  # fmt: skip
+        pricer = Pricer(load_price_table())
+        rules = CacheRules(enabled=True, temperature_zero_only=False)
+        cache = AnswerCache(rules, entries_max=10, bytes_max=10_000, ttl_seconds=60)
+        steps = Steps(
+            identity=identity,
+            room=self.room,
+            admittance=Admittance(pricer),
+            cache=cache,
+            origins=Origins(self._settings),
+            upstream=self.upstream,
+            books=Books(Settlement(pricer), recorder, journal, tally, clock),
+            service_routes=ServiceRoutes(identity, tally, cache, clock, is_hosted=False, month_sums=_no_sums),
+            tally=tally,
+            log=CallLog(open_log("info", self.log), "info", clock, self.log),
+            clock=clock,
+            body_limit_bytes=1024,
+            is_hosted=False,
+        )
+        journal.start()
+        await Exchange(steps).handle(downstream)
+        await recorder.flush(5)
+        await journal.close(5)
+
+    def _commit(self, segment: Segment) -> None:
+        self.events += segment.events
+
+
+async def _no_sums(*_: object) -> dict[str, int]:
+    return {}
+
+
+async def answered() -> Answer:
+    answer = AnswerDouble(ResponseHead(200, b"OK", [], len(message())))
+    answer.send(message())
+    answer.end()
+    return answer
+
+
+async def faulty() -> Answer:
+    raise RuntimeError("a fault of ours, sk-ant-canary")
+
+
+def make_downstream(body: bytes = BODY, target: bytes = b"/v1/messages") -> DownstreamDouble:
+    head = RequestHead(b"POST", target, [(b"x-api-key", b"sk-ant-canary")], content_length=len(body))
+    return DownstreamDouble(head, body)
+
+
+def test_a_call_is_answered_and_recorded_once(tmp_path: Any) -> None:
+    stage, downstream = Stage(tmp_path, answered), make_downstream()
+
+    stage.play(downstream)
+
+    assert (b"".join(downstream.sent), downstream.end_seen) == (message(), "ended")
+    assert [event.state for event in stage.events] == ["completed"]
+    assert stage.room.bytes_taken == 0
+
+
+def test_a_fault_of_ours_costs_its_own_call_only_and_leaves_one_event(tmp_path: Any) -> None:
+    stage, downstream = Stage(tmp_path, faulty), make_downstream()
+
+    stage.play(downstream)
+
+    (event,) = stage.events
+    assert (event.state, event.status_code) == ("upstream_error", 500)
+    assert event.estimate_method == "request_bytes"
+    assert downstream.answered is None  # the listener says 500 for a handle that did not answer
+    assert "RuntimeError" in stage.log.getvalue()
+    assert "canary" not in stage.log.getvalue()
+    assert stage.room.bytes_taken == 0
+
+
+def test_a_fault_after_the_answers_beginning_leaves_one_event(tmp_path: Any) -> None:
+    async def breaking() -> Answer:
+        answer = AnswerDouble(ResponseHead(200, b"OK", []))
+        answer.send(ValueError("a fault of ours"))  # type: ignore[arg-type]  # raised in its place
+        return answer
+
+    stage, downstream = Stage(tmp_path, breaking), make_downstream()
+
+    stage.play(downstream)
+
+    assert [event.state for event in stage.events] == ["upstream_truncated"]
+    assert downstream.end_seen == ""
+
+
+@pytest.mark.parametrize("is_drained", [False, True])
+def test_ended_from_outside_a_call_is_recorded_all_the_same(tmp_path: Any, is_drained: bool) -> None:
+    downstream = make_downstream()
+
+    async def cancelled() -> Answer:
+        downstream.is_gone, downstream.is_drained = True, is_drained
+        raise asyncio.CancelledError
+
+    stage = Stage(tmp_path, cancelled)
+
+    with pytest.raises(asyncio.CancelledError):
+        stage.play(downstream)
+
+    ended = ("drained", "5xx") if is_drained else ("client_closed", "4xx")
+    assert stage.tally.calls == {("anthropic", *ended): 1}
+
+
+def test_a_caller_that_left_before_anything_was_sent_on_costs_nothing(tmp_path: Any) -> None:
+    stage, downstream = Stage(tmp_path, answered), make_downstream()
+    downstream.is_gone = True
+
+    stage.play(downstream)
+
+    assert (stage.upstream.calls, stage.events) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("body", "status"), [(b"[]", 400), (b"x" * 1025, 413)], ids=["no object", "too large"]
+)
+def test_what_is_refused_before_it_is_let_through_is_not_recorded(
+    tmp_path: Any, body: bytes, status: int
+) -> None:
+    stage, downstream = Stage(tmp_path, answered), make_downstream(body)
+
+    stage.play(downstream)
+
+    assert downstream.answered is not None
+    assert (downstream.answered[0], stage.upstream.calls, stage.events) == (status, 0, [])
+    assert stage.room.bytes_taken == 0
