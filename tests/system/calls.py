@@ -81,8 +81,8 @@ def call(
         if sent is not None:
             connection.putheader("Content-Length", str(len(sent)))
         connection.endheaders(sent)
-        answer = connection.getresponse()
-        return Reply(answer.status, answer.getheaders(), answer.read())
+        with connection.getresponse() as answer:
+            return Reply(answer.status, answer.getheaders(), answer.read())
     finally:
         connection.close()
 

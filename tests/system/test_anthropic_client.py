@@ -1,6 +1,7 @@
 """The unmodified `anthropic` client, with only base URL and headers changed."""
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import anthropic
@@ -30,8 +31,9 @@ def _options(deployment: Deployment, tenant: Tenant) -> dict[str, Any]:
 
 
 @pytest.fixture
-def client(deployment: Deployment, tenant: Tenant) -> anthropic.Anthropic:
-    return anthropic.Anthropic(**_options(deployment, tenant))
+def client(deployment: Deployment, tenant: Tenant) -> Iterator[anthropic.Anthropic]:
+    with anthropic.Anthropic(**_options(deployment, tenant)) as client:
+        yield client
 
 
 def _cached(ttl: str) -> list[MessageParam]:
@@ -208,9 +210,8 @@ def test_the_providers_errors_reach_the_client_as_they_are(
 
 def test_a_client_that_retries_is_billed_once_for_the_answer(deployment: Deployment, tenant: Tenant) -> None:
     deployment.script(tenant, {"status": 529}, {"status": 500})
-    client = anthropic.Anthropic(**_options(deployment, tenant) | {"max_retries": 3})
-
-    client.messages.create(model=MODEL, max_tokens=10, messages=HELLO)
+    with anthropic.Anthropic(**_options(deployment, tenant) | {"max_retries": 3}) as client:
+        client.messages.create(model=MODEL, max_tokens=10, messages=HELLO)
 
     events = deployment.events(tenant, 3)
     assert [event["state"] for event in events] == ["upstream_error", "upstream_error", "completed"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import openai
 import pytest
 from langchain_anthropic import ChatAnthropic
 from langchain_core.language_models import BaseChatModel
@@ -70,16 +71,18 @@ def test_a_chat_model_is_billed_whole_and_streamed(
 
 
 def test_embeddings_are_billed(deployment: Deployment, tenant: Tenant) -> None:
-    model = OpenAIEmbeddings(
-        model="text-embedding-3-small",
-        base_url=f"{deployment.proxy.url}/v1",
-        api_key=SecretStr(tenant.provider_key),
-        default_headers=tenant.headers,
-        max_retries=0,
-        check_embedding_ctx_length=False,
-    )
+    with openai.DefaultHttpxClient() as connections:
+        model = OpenAIEmbeddings(
+            model="text-embedding-3-small",
+            base_url=f"{deployment.proxy.url}/v1",
+            api_key=SecretStr(tenant.provider_key),
+            default_headers=tenant.headers,
+            max_retries=0,
+            check_embedding_ctx_length=False,
+            http_client=connections,
+        )
 
-    vectors = model.embed_documents(["one", "two"])
+        vectors = model.embed_documents(["one", "two"])
 
     deployment.assert_billed(tenant, 1)
     assert len(vectors) == 2

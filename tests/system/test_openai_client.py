@@ -1,6 +1,7 @@
 """The unmodified `openai` client, for OpenAI and for Azure, with only base URL and headers changed."""
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import openai
@@ -31,19 +32,21 @@ def _options(deployment: Deployment, tenant: Tenant) -> dict[str, Any]:
 
 
 @pytest.fixture
-def client(deployment: Deployment, tenant: Tenant) -> openai.OpenAI:
-    return openai.OpenAI(**_options(deployment, tenant))
+def client(deployment: Deployment, tenant: Tenant) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(**_options(deployment, tenant)) as client:
+        yield client
 
 
 @pytest.fixture
-def azure(deployment: Deployment, tenant: Tenant) -> openai.AzureOpenAI:
-    return openai.AzureOpenAI(
+def azure(deployment: Deployment, tenant: Tenant) -> Iterator[openai.AzureOpenAI]:
+    with openai.AzureOpenAI(
         api_key=tenant.provider_key,
         azure_endpoint=f"{deployment.proxy.url}/azure",
         api_version="2024-10-21",
         default_headers=tenant.headers,
         max_retries=0,
-    )
+    ) as client:
+        yield client
 
 
 @pytest.mark.parametrize("model", ["gpt-4o", "gpt-4o-mini", "gpt-4.1-nano", "gpt-5-mini", "o3", "gpt-6-sol"])
@@ -222,10 +225,9 @@ def test_azure_deployments_are_priced_as_the_model_behind_them(
 
 def test_azures_version_1_paths_work_with_the_plain_client(deployment: Deployment, tenant: Tenant) -> None:
     options = _options(deployment, tenant) | {"base_url": f"{deployment.proxy.url}/azure/openai/v1/"}
-    client = openai.OpenAI(**options)
-
-    client.chat.completions.create(model="chat-production", messages=HELLO)
-    client.responses.create(model="chat-small", input="Hello")
+    with openai.OpenAI(**options) as client:
+        client.chat.completions.create(model="chat-production", messages=HELLO)
+        client.responses.create(model="chat-small", input="Hello")
 
     deployment.assert_billed(tenant, 2)
 
