@@ -14,6 +14,7 @@ from metering.clock import Clock
 
 LEVELS = ("debug", "info", "warn", "error")
 FRAMES_MAX = 20
+HEALTH_ROUTES = frozenset({"/healthz", "/health", "/readyz"})
 
 
 class RequestLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -38,8 +39,9 @@ class ApiLog:
         self._stream = stream
 
     def answered(self, line: RequestLine) -> None:
-        """A request was answered."""
-        level = "error" if line.status >= 500 else "info"
+        """A request was answered. Health checks, which come every second, are told of at `debug` only."""
+        is_routine = line.route in HEALTH_ROUTES
+        level = "error" if line.status >= 500 else "debug" if is_routine else "info"
         self._write(level, "answered", msgspec.to_builtins(line))
 
     def broken(self, error: BaseException) -> None:
@@ -59,7 +61,7 @@ class ApiLog:
     def _write(self, level: str, event: str, fields: dict[str, object]) -> None:
         if LEVELS.index(level) < self._least:
             return
-        line = {"at": self._clock.now(), "level": level, "event": event, **fields}
+        line = {"timestamp": self._clock.now(), "level": level, "event": event, **fields}
         stream = self._stream or sys.stderr
         stream.write(msgspec.json.encode(line).decode() + "\n")
         stream.flush()

@@ -25,8 +25,8 @@ def main() -> int:
         return EXIT_REFUSED
     clock = SystemClock()
     log = ApiLog(clock, settings.log_level)
-    if not settings.is_https:
-        log.caution("PUBLIC_URL is not https: session cookies travel readable, so keep to this machine")
+    if settings.is_readable_on_the_way:
+        log.caution("PUBLIC_URL is not https: session cookies travel readable")
 
     def load() -> Flask:
         return create_app(settings, open_store(settings.store_url), clock, secret, log=log)

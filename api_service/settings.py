@@ -38,6 +38,13 @@ class ApiSettings(DeploymentSettings):
         return self.base_url.startswith("https://")
 
     @property
+    def is_readable_on_the_way(self) -> bool:
+        """Whether cookies may leave this machine unencrypted."""
+        named = urlsplit(self.base_url).hostname
+        is_local = self.listen_host in LOOPBACK_NAMES and named in LOOPBACK_NAMES
+        return not self.is_https and not is_local
+
+    @property
     def origins(self) -> frozenset[str]:
         """The origins whose pages may write here: our own, by each name of this machine if that is it."""
         parts = urlsplit(self.base_url)

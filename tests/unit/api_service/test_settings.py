@@ -89,3 +89,20 @@ def test_what_makes_no_sense_is_refused_by_name_and_not_repeated(
 
     assert [line.partition(":")[0] for line in refused.value.complaints] == [name]
     assert "changeme" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "is_readable"),
+    [
+        ({}, False),
+        ({"public_url": "http://localhost:3001"}, False),
+        ({"public_url": "https://api.example.com", "api_host": "0.0.0.0"}, False),
+        ({"public_url": "http://api.example.com"}, True),
+        ({"api_host": "0.0.0.0"}, True),
+    ],
+    ids=str,
+)
+def test_cookies_travel_readable_without_https_beyond_this_machine(
+    tmp_path: Path, given: dict[str, str], is_readable: bool
+) -> None:
+    assert settings(tmp_path, **given).is_readable_on_the_way == is_readable
