@@ -38,6 +38,15 @@ from metering.stores import DocumentStore
 
 API_VERSION = "1"
 
+_ABOUT = """\
+What calls to language models cost: accounts, keys, cost events, usage.
+
+Programs send a key: `Authorization: Bearer mt_…`. People log in; their writes carry `X-CSRF-Token`.
+Errors are `{"error": {"code", "message", "param", "retryable", "request_id", "details"}}`.
+Lists answer `data`, `has_more` and `next_page`, which `page` takes. Moments are RFC 3339 in UTC, ids opaque.
+Amounts come twice: in integer nanodollars, and in US dollars as an exact decimal number.
+"""
+
 _SECURITY: dict[str, SecurityScheme | dict[str, Any]] = {
     "key": {"type": "http", "scheme": "bearer", "description": "A key with the scope read or write."},
     "session": {
@@ -68,7 +77,7 @@ def create_app(
     """The application, ready to serve. `secret` is the deployment's own."""
     app = ApiApp(
         __name__,
-        info=Info(title="ModelTrack", version=API_VERSION),
+        info=Info(title="ModelTrack", version=API_VERSION, description=_ABOUT),
         security_schemes=_SECURITY,
         validation_error_model=ErrorView,
         validation_error_callback=_refuse,

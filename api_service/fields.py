@@ -11,6 +11,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     GetCoreSchemaHandler,
     StringConstraints,
     WithJsonSchema,
@@ -102,6 +103,13 @@ class Form:
         if not isinstance(value, str) or not re.fullmatch(self.pattern, value):
             raise ValueError(self.wanted)
         return value
+
+
+def any_of(what: str, most: int) -> Any:
+    """A filter that may be given several times, and then passes any of its values."""
+    return Field(
+        default_factory=list, max_length=most, description=f"Only {what}; several times: any of those."
+    )
 
 
 def decimal_between(least: int, most: int, places: int) -> BeforeValidator:

@@ -290,7 +290,9 @@ def _complaints_of_range(start: datetime, end: datetime, bucket_width: str) -> l
         found.append(InvalidInput("end_time must lie after start_time", "end_time"))
     elif end - start > RANGE_MAX.get(bucket_width, LATEST - EARLIEST):
         days = RANGE_MAX[bucket_width].days
-        found.append(InvalidInput(f"ask for at most {days} days of {bucket_width}", "start_time"))
+        found.append(
+            InvalidInput(f"with bucket_width={bucket_width}, ask for at most {days} days", "start_time")
+        )
     return found
 
 

@@ -10,7 +10,7 @@ from pydantic import Field, create_model
 
 from api_service.access import needs, visitor
 from api_service.answers import answer_fields
-from api_service.fields import FilterTag, Input, Moment, Usd, View
+from api_service.fields import FilterTag, Input, Moment, Usd, View, any_of
 from api_service.routing import routes_of
 from api_service.services import services
 from metering.errors import InvalidInput, NotFound
@@ -27,20 +27,28 @@ events = routes_of("events")
 class EventsQuery(Input):
     """Which events to show; each filter may be given several times, and then any of its values passes."""
 
-    start_time: Moment | None = None
-    end_time: Moment | None = None
-    limit: int = Field(default=EVENTS_A_PAGE, ge=1, le=EVENTS_A_PAGE_MAX)
-    page: str | None = Field(default=None, max_length=CURSOR_CHARACTERS_MAX)
-    provider: list[Provider] = Field(default_factory=list, max_length=FILTER_VALUES_MAX)
-    state: list[State] = Field(default_factory=list, max_length=FILTER_VALUES_MAX)
-    model: list[FilterTag] = Field(default_factory=list, max_length=FILTER_VALUES_MAX)
-    team: list[FilterTag] = Field(default_factory=list, max_length=FILTER_VALUES_MAX)
-    app: list[FilterTag] = Field(default_factory=list, max_length=FILTER_VALUES_MAX)
-    feature: list[FilterTag] = Field(default_factory=list, max_length=FILTER_VALUES_MAX)
-    customer_tier: list[FilterTag] = Field(default_factory=list, max_length=FILTER_VALUES_MAX)
-    deployment: list[FilterTag] = Field(default_factory=list, max_length=FILTER_VALUES_MAX)
-    session_id: list[FilterTag] = Field(default_factory=list, max_length=FILTER_VALUES_MAX)
-    key_id: list[FilterTag] = Field(default_factory=list, max_length=FILTER_VALUES_MAX)
+    start_time: Moment | None = Field(
+        default=None, description="From this moment on (2026-11-21T00:00:00Z or unix seconds)."
+    )
+    end_time: Moment | None = Field(default=None, description="Before this moment; left out: until now.")
+    limit: int = Field(
+        default=EVENTS_A_PAGE, ge=1, le=EVENTS_A_PAGE_MAX, description="Events a page at most."
+    )
+    page: str | None = Field(
+        default=None,
+        max_length=CURSOR_CHARACTERS_MAX,
+        description="`next_page` of the answer before, with the same query.",
+    )
+    provider: list[Provider] = any_of("calls to this provider", FILTER_VALUES_MAX)
+    state: list[State] = any_of("calls that ended in this way", FILTER_VALUES_MAX)
+    model: list[FilterTag] = any_of("calls of this model, as its answer named it", FILTER_VALUES_MAX)
+    team: list[FilterTag] = any_of("this team", FILTER_VALUES_MAX)
+    app: list[FilterTag] = any_of("this app", FILTER_VALUES_MAX)
+    feature: list[FilterTag] = any_of("this feature", FILTER_VALUES_MAX)
+    customer_tier: list[FilterTag] = any_of("this customer tier", FILTER_VALUES_MAX)
+    deployment: list[FilterTag] = any_of("this deployment, as the key pins it", FILTER_VALUES_MAX)
+    session_id: list[FilterTag] = any_of("this session", FILTER_VALUES_MAX)
+    key_id: list[FilterTag] = any_of("calls by the key of this id", FILTER_VALUES_MAX)
 
 
 _FILTERS = tuple(
@@ -51,7 +59,7 @@ _FILTERS = tuple(
 class EventPath(Input):
     """Which call, by the id that its answer carried."""
 
-    request_id: str
+    request_id: str = Field(description="The answer's X-ModelTrack-Request-ID.")
 
 
 _FIELDS: dict[str, Any] = {each.name: (each.type, ...) for each in msgspec.structs.fields(CostEvent)}

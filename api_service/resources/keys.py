@@ -46,7 +46,7 @@ class NewKey(Input):
 class KeyPath(Input):
     """Which key."""
 
-    key_id: str
+    key_id: str = Field(description="The `id` that creating and listing keys show, never the key itself.")
 
 
 class KeyView(View):

@@ -7,7 +7,7 @@ time, each with one result a combination of the values grouped by.
 import base64
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -16,7 +16,7 @@ from pydantic import Field, create_model
 
 from api_service.access import needs, visitor
 from api_service.answers import answer_fields
-from api_service.fields import FilterTag, Input, Moment, Usd, View
+from api_service.fields import FilterTag, Input, Moment, Usd, View, any_of
 from api_service.routing import routes_of
 from api_service.services import services
 from metering.errors import InvalidInput
@@ -43,6 +43,10 @@ Dimension = Literal[
     "prompt_template_id",
 ]
 
+Timezone = Annotated[
+    str, Field(max_length=TIMEZONE_CHARACTERS_MAX, description="An IANA zone, for example Europe/Berlin.")
+]
+
 usage = routes_of("usage")
 
 
@@ -53,28 +57,47 @@ class UsageFields(Input):
     Both moments are widened to whole buckets of the zone.
     """
 
-    start_time: Moment | None = None
-    end_time: Moment | None = None
-    bucket_width: Literal["1h", "1d"] = "1d"
-    timezone: str = Field(default="UTC", max_length=TIMEZONE_CHARACTERS_MAX)
-    group_by: list[Dimension] = Field(default_factory=list, max_length=len(GROUPABLE))
-    limit: int | None = Field(default=None, ge=1, le=max(BUCKETS_A_PAGE_MAX.values()))
-    page: str | None = Field(default=None, max_length=CURSOR_CHARACTERS_MAX)
-    provider: list[Provider] = Field(default_factory=list, max_length=FILTER_VALUES_MAX)
-    model: list[FilterTag] = Field(default_factory=list, max_length=FILTER_VALUES_MAX)
-    team: list[FilterTag] = Field(default_factory=list, max_length=FILTER_VALUES_MAX)
-    app: list[FilterTag] = Field(default_factory=list, max_length=FILTER_VALUES_MAX)
-    feature: list[FilterTag] = Field(default_factory=list, max_length=FILTER_VALUES_MAX)
-    customer_tier: list[FilterTag] = Field(default_factory=list, max_length=FILTER_VALUES_MAX)
-    deployment: list[FilterTag] = Field(default_factory=list, max_length=FILTER_VALUES_MAX)
-    key_id: list[FilterTag] = Field(default_factory=list, max_length=FILTER_VALUES_MAX)
-    prompt_template_id: list[FilterTag] = Field(default_factory=list, max_length=FILTER_VALUES_MAX)
+    start_time: Moment | None = Field(
+        default=None,
+        description="Widened to a whole bucket of the zone (2026-11-21T00:00:00Z or unix seconds)."
+        " Left out: seven days before the end, or one day for hours.",
+    )
+    end_time: Moment | None = Field(
+        default=None, description="Exclusive, widened to a whole bucket of the zone. Left out: now."
+    )
+    bucket_width: Literal["1h", "1d"] = Field(default="1d", description="Hours or days of the zone.")
+    timezone: Timezone = "UTC"
+    group_by: list[Dimension] = Field(
+        default_factory=list,
+        max_length=len(GROUPABLE),
+        description="One result a combination of these; several times: group_by=model&group_by=team.",
+    )
+    limit: int | None = Field(
+        default=None,
+        ge=1,
+        le=max(BUCKETS_A_PAGE_MAX.values()),
+        description="Buckets a page: at most (and by default) 168 hours or 31 days.",
+    )
+    page: str | None = Field(
+        default=None,
+        max_length=CURSOR_CHARACTERS_MAX,
+        description="`next_page` of the answer before, with the same query.",
+    )
+    provider: list[Provider] = any_of("calls to this provider", FILTER_VALUES_MAX)
+    model: list[FilterTag] = any_of("calls of this model, as its answer named it", FILTER_VALUES_MAX)
+    team: list[FilterTag] = any_of("this team", FILTER_VALUES_MAX)
+    app: list[FilterTag] = any_of("this app", FILTER_VALUES_MAX)
+    feature: list[FilterTag] = any_of("this feature", FILTER_VALUES_MAX)
+    customer_tier: list[FilterTag] = any_of("this customer tier", FILTER_VALUES_MAX)
+    deployment: list[FilterTag] = any_of("this deployment, as the key pins it", FILTER_VALUES_MAX)
+    key_id: list[FilterTag] = any_of("calls by the key of this id", FILTER_VALUES_MAX)
+    prompt_template_id: list[FilterTag] = any_of("this prompt template", FILTER_VALUES_MAX)
 
 
 class OverviewFields(Input):
     """In whose days to count."""
 
-    timezone: str = Field(default="UTC", max_length=TIMEZONE_CHARACTERS_MAX)
+    timezone: Timezone = "UTC"
 
 
 _SUM_FIELDS: dict[str, Any] = {

@@ -60,6 +60,18 @@ def test_every_operation_has_a_summary_an_id_and_its_errors(document: dict[str, 
         assert reference.endswith("/ErrorView")
 
 
+def test_every_parameter_says_what_it_does(document: dict[str, Any]) -> None:
+    assert "Authorization: Bearer" in document["info"]["description"]
+    silent = [
+        (path, parameter["name"])
+        for (_, path), operation in operations(document).items()
+        for parameter in operation.get("parameters", [])
+        if not parameter.get("description")
+    ]
+
+    assert silent == []
+
+
 def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
 
