@@ -13,7 +13,7 @@ UV ?= uv
 # Handed on to `make run`: STORE_URL=firestore://demo-modeltrack, UPSTREAM=real, other ports, any setting.
 export
 
-.PHONY: help setup run test check format bench prices lock clean python
+.PHONY: help setup run test check format bench prices lock clean
 
 help: ## List the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -50,13 +50,11 @@ clean: ## Remove what the tools left behind (not .venv, not ./data)
 	@rm -rf .make .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
-python:
+$(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 		|| { echo "Python 3.11 or newer is needed: install it, or say where it is with PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 		|| { echo "Python's venv is missing: install it (Debian: apt-get install python3-venv)" >&2; exit 1; }
-
-$(BIN)/python: | python
 	@$(PYTHON) -m venv .venv
 
 $(STAMPS)/run: requirements/run.txt | $(BIN)/python

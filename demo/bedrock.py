@@ -251,6 +251,13 @@ def _converse_events(
     return events
 
 
+def count_tokens(model_id: str, body: bytes, digest: bytes, behaviour: Behaviour) -> Reply:
+    """`POST /model/{id}/count-tokens`: free. Raises: Refused."""
+    _model(model_id)
+    required(asked(body), "input", dict)
+    return Reply(frames=(as_json({"inputTokens": len(body) // 4 + 5}),))
+
+
 def error(status: int, message: str) -> Reply:
     """An error in Bedrock's shape: its kind stands in a header."""
     kind = _ERROR_TYPES.get(status, "InternalServerException").encode()

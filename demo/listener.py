@@ -114,6 +114,9 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self._transport.close()
+        except httptools.HttpParserCallbackError as error:
+            self._transport.close()
+            raise error.__context__ or error from None  # a fault of ours: the loop prints it
         except httptools.HttpParserError:
             self._transport.write(status_line(400) + b"content-length: 0\r\nconnection: close\r\n\r\n")
             self._transport.close()
@@ -185,7 +188,7 @@ class Connection(asyncio.Protocol):
             self._playing = None
         if not self._transport.is_closing():
             self._delivered(answer, request)
-            if self._waiting and not self._transport.is_closing():
+            while self._waiting and self._playing is None and not self._transport.is_closing():
                 self._begin(self._waiting.popleft())
 
     async def _play_frames(self, answer: Answer) -> None:

@@ -317,6 +317,7 @@ def _bedrock_door(model_id: str, operation: str) -> _Door:
         "invoke-with-response-stream": partial(bedrock.invoke, model_id, is_stream=True),
         "converse": partial(bedrock.converse, model_id, is_stream=False),
         "converse-stream": partial(bedrock.converse, model_id, is_stream=True),
+        "count-tokens": partial(bedrock.count_tokens, model_id),
     }
     return _Door(calls.get(operation, _nowhere), error, b"x-amzn-requestid", compresses=False)
 

@@ -111,6 +111,16 @@ def test_cached_prompts_are_billed_by_what_was_read_and_written(
     assert any(event["cache_write_5m_tokens"] or event["cache_write_1h_tokens"] for event in events)
 
 
+def test_counting_tokens_costs_nothing_and_leaves_no_event(
+    client: BedrockRuntimeClient, deployment: Deployment, tenant: Tenant
+) -> None:
+    counted = client.count_tokens(modelId=SONNET, input={"converse": {"messages": HELLO}})
+    client.converse(modelId=SONNET, messages=HELLO)
+
+    deployment.assert_billed(tenant, 1)
+    assert counted["inputTokens"] > 0
+
+
 def test_the_providers_errors_reach_the_client_as_they_are(
     client: BedrockRuntimeClient, deployment: Deployment, tenant: Tenant
 ) -> None:
