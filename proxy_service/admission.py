@@ -43,8 +43,8 @@ class Admittance:
             raise RequestRefused(
                 403,
                 "model_unpriced",
-                "no price is known for this model, and the account refuses unpriced calls;"
-                " set a price of the account's own for it",
+                "no price is known for this model, and the account refuses unpriced calls: "
+                f"{_cure(provider, model)} (PATCH /v1/account)",
                 "model",
             )
         return _WITHOUT_HOLDS
@@ -61,3 +61,11 @@ class Admittance:
             settings=policy.settings.prices,
             requested_model=model,
         ).unpriced
+
+
+def _cure(provider: Provider, model: str) -> str:
+    if provider == "azure":
+        return "name the deployment's model in azure.deployments"
+    if model.startswith("arn:"):
+        return "name the profile's model in bedrock.inference_profiles"
+    return "set a price of your own in prices.overrides"

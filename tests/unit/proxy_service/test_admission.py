@@ -1,6 +1,7 @@
 import pytest
 
 from metering.accounts import AccountSettings, PriceOverride, PriceSettings, UnitPrices
+from metering.events import Provider
 from metering.price_table import load_price_table
 from metering.pricing import Pricer
 from proxy_service.admission import Admittance
@@ -13,9 +14,9 @@ OWN_PRICE = PriceOverride(
 )
 
 
-def decide(model: str, prices: PriceSettings) -> None:
+def decide(model: str, prices: PriceSettings, provider: Provider = "anthropic") -> None:
     policy = make_policy(settings=AccountSettings(prices=prices))
-    assert ADMITTANCE.decide(policy, "anthropic", model, AT).holds == ()
+    assert ADMITTANCE.decide(policy, provider, model, AT).holds == ()
 
 
 def test_a_call_without_a_known_price_passes_unless_the_account_refuses_such() -> None:
@@ -30,3 +31,21 @@ def test_a_call_without_a_known_price_passes_unless_the_account_refuses_such() -
 
 def test_a_price_of_the_accounts_own_is_a_price() -> None:
     decide("zz-new", PriceSettings(unpriced="refuse", overrides=(OWN_PRICE,)))
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "setting"),
+    [
+        ("openai", "zz-new", "prices.overrides"),
+        ("azure", "my-deployment", "azure.deployments"),
+        (
+            "bedrock",
+            "arn:aws:bedrock:us-east-1:1:application-inference-profile/a",
+            "bedrock.inference_profiles",
+        ),
+        ("bedrock", "zz.new", "prices.overrides"),
+    ],
+)
+def test_a_refusal_names_the_setting_that_would_help(provider: Provider, model: str, setting: str) -> None:
+    with pytest.raises(RequestRefused, match=f"{setting}.*PATCH /v1/account"):
+        decide(model, PriceSettings(unpriced="refuse"), provider)
