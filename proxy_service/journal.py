@@ -13,6 +13,7 @@ counted.
 """
 
 import asyncio
+import contextlib
 import os
 import select
 import threading
@@ -66,6 +67,7 @@ class Journal:
         self._sink = sink
         self._tally = tally
         self._report = report
+        self._is_refused = False  # the last batch was; the thread's own
         self._batch: list[Entry] = []
         self._tickets: Tickets = []
         self._waiting_bytes = 0
@@ -126,7 +128,9 @@ class Journal:
             self._sink.write(batch)
         except OSError as error:
             lost = len(batch)
-            self._report(error)
+            if not self._is_refused:  # said once, not four thousand times a second
+                self._report(error)
+        self._is_refused = lost > 0
         size = sum([len(entry.line) for entry in batch])
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._written, tickets, timer, size, lost)
@@ -139,8 +143,13 @@ class Journal:
         _turn(tickets, not lost)
 
     def _work(self) -> None:
+        """The thread: what a disk refuses, be it to say so in the log, ends one order and not the thread."""
         while (order := self._orders.get()) is not None:
-            order()
+            try:
+                order()
+            except OSError as error:
+                with contextlib.suppress(OSError):
+                    self._report(error)
 
 
 Tickets = list["asyncio.Future[bool]"]

@@ -15,7 +15,6 @@ import msgspec
 
 from metering.accounts import Caller, Policy
 from metering.clock import Clock
-from metering.errors import StoreError
 from metering.keys import LAST_USE_RESOLUTION_SECONDS, KeyRecord
 from proxy_service.tally import Tally
 
@@ -103,13 +102,14 @@ class PolicyMemory:
     async def follow_changes(self) -> None:
         """Read what changed, each half second, for as long as the process lives.
 
-        The store being silent: what is known holds, and the next read tells what was missed.
+        The store being silent: what is known holds, and the next read tells what was missed. Whatever else
+        goes wrong with one read, the next is made: a revoked key must not live on for a fault of ours.
         """
         while True:
             try:
                 loop = asyncio.get_running_loop()
                 self.take(await loop.run_in_executor(self._poll_thread, self._directory.changes))
-            except StoreError:
+            except Exception:  # noqa: BLE001 - see above; it is counted
                 self._tally.changes_unread += 1
             await asyncio.sleep(CHANGES_POLL_SECONDS)
 

@@ -115,13 +115,37 @@ def test_what_a_disk_refuses_is_counted_and_said_and_the_next_batch_goes_on() ->
     sink.fails = True
 
     async def scenario(journal: Journal) -> tuple[bool, bool]:
-        lost = await journal.append_and_tell(settled("a", "s-1"))
+        lost = [await journal.append_and_tell(settled(call, "s-1")) for call in ("a", "b")]
         sink.fails = False
-        return lost, await journal.append_and_tell(settled("b", "s-1"))
+        return any(lost), await journal.append_and_tell(settled("c", "s-1"))
 
     told, tally, reported = with_journal(sink, scenario)
 
-    assert (told, tally.journal_lines_lost, len(reported)) == ((False, True), 1, 1)
+    assert (told, tally.journal_lines_lost, len(reported)) == ((False, True), 2, 1)
+
+
+def test_a_file_that_cannot_be_removed_and_a_log_that_cannot_be_written_stop_nothing() -> None:
+    class Stubborn(SlowSink):
+        def stored(self, segment: str) -> None:
+            raise PermissionError("it stays")
+
+    def report(error: OSError) -> None:
+        raise BrokenPipeError("nobody reads the log")
+
+    async def run() -> tuple[bool, bool]:
+        sink = Stubborn()
+        journal = Journal(sink, Tally(), report)
+        journal.start()
+        journal.stored("segment")
+        before = await journal.append_and_tell(settled("a", "1"))
+        sink.fails = True
+        refused = await journal.append_and_tell(settled("b", "1"))
+        sink.fails = False
+        after = await journal.append_and_tell(settled("c", "1"))
+        await journal.close(5)
+        return before and not refused, after
+
+    assert asyncio.run(run()) == (True, True)
 
 
 def test_waiting_lines_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from metering.errors import StoreUnavailable
 from metering.keys import KeyRecord
-from proxy_service.policy import LOOK_UPS_MAX, KeyUses, Memory, PolicyMemory, TooManyLookUps
+from proxy_service.policy import LOOK_UPS_MAX, KeyUses, KnownKey, Memory, PolicyMemory, TooManyLookUps
 from proxy_service.tally import Tally
 from tests.builders import ACCOUNT_ID, make_key_record, make_policy
 from tests.doubles.at_once import AtOnce
@@ -188,22 +188,45 @@ def test_look_ups_at_once_are_bounded(directory: DirectoryDouble) -> None:
     asyncio.run(scenario())
 
 
-def test_a_poll_that_fails_is_counted_and_the_next_one_tells_what_was_missed(
-    directory: DirectoryDouble, record: KeyRecord
+def is_new(known: KnownKey | None) -> bool:
+    return known is not None and known.caller.team == "new"
+
+
+class Failing(Executor):
+    """Fails in as many ways as a test says, then works."""
+
+    def __init__(self, *failures: Exception) -> None:
+        self._failures = list(failures)
+
+    def submit(self, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        if self._failures:
+            failed: Future[Any] = Future()
+            failed.set_exception(self._failures.pop(0))
+            return failed
+        return AtOnce().submit(work, *args, **kwargs)
+
+
+def test_whatever_goes_wrong_with_one_poll_the_next_one_tells_what_was_missed(
+    directory: DirectoryDouble, record: KeyRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("proxy_service.policy.CHANGES_POLL_SECONDS", 0)
     tally = Tally()
 
     async def scenario() -> None:
-        memory = PolicyMemory(directory, tally, look_up_threads=AtOnce(), poll_thread=AtOnce())
-        directory.is_down = True
+        poll = Failing(StoreUnavailable(), ValueError("a fault of ours"))
+        memory = PolicyMemory(directory, tally, look_up_threads=AtOnce(), poll_thread=poll)
+        memory.take(directory.changes())
+        await memory.key(record.key_hash)
+        directory.put(make_key_record(key_hash=record.key_hash, team="new"))
+
         following = asyncio.ensure_future(memory.follow_changes())
-        while not tally.changes_unread:  # noqa: ASYNC110 - turns of the loop, not time
+        while not is_new(await memory.key(record.key_hash)):  # noqa: ASYNC110 - turns of the loop
             await asyncio.sleep(0)
         following.cancel()
 
     asyncio.run(scenario())
 
-    assert tally.changes_unread == 1
+    assert tally.changes_unread == 2
 
 
 def test_a_key_use_is_noted_once_a_minute() -> None:
