@@ -13,6 +13,7 @@ from metering.store_urls import DEFAULT_DATABASE
 from metering.stores import DocumentStore
 from tests.emulator import undeclared_indexes
 
+CASE_NAME_CHARACTERS_MAX = 30
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -59,3 +60,8 @@ def store(request: pytest.FixtureRequest) -> DocumentStore:
     """An empty store; the test runs once on each kind."""
     found: DocumentStore = request.getfixturevalue(f"{request.param}_store")
     return found
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name cases of long texts by their parameter: made-up keys would be named otherwise on each worker."""
+    return argname if isinstance(val, str | bytes) and len(val) > CASE_NAME_CHARACTERS_MAX else None
