@@ -22,6 +22,10 @@ LAST_CHUNK = b"0\r\n\r\n"
 ANSWER_OVERHEAD_BYTES_MAX = 64 * 1024  # of an answer, read in a row without a byte of body in it
 CHUNK_LINE_BYTES_MAX = 4 * 1024  # one chunk's size with its extensions
 TRAILER_BYTES_MAX = 16 * 1024
+CHUNK_OVERHEAD_BYTES_MAX = (
+    64 * 1024
+)  # of a request's sizes and ends of lines, beside `BODY_A_BYTE_OF_OVERHEAD`
+BODY_A_BYTE_OF_OVERHEAD = 16  # millions of chunks of a byte each cost seconds to read, and serve nobody
 LENGTH_DIGITS_MAX = 18
 
 # These belong to one connection. The proxy's two ends write their own and let no other pass.
@@ -339,11 +343,12 @@ class _ConnectionHeaders:
 class _Chunks:
     """One chunked body. Sizes and ends of lines are taken strictly; extensions and trailers are dropped."""
 
-    __slots__ = ("_left", "_needs_line_end", "_trailer_bytes", "is_complete")
+    __slots__ = ("_left", "_needs_line_end", "_overhead_bytes", "_trailer_bytes", "is_complete")
 
     def __init__(self) -> None:
         self._left = 0
         self._needs_line_end = False
+        self._overhead_bytes = 0
         self._trailer_bytes = -1  # none begun
         self.is_complete = False
 
@@ -388,6 +393,9 @@ class _Chunks:
         if not found or len(line) > CHUNK_LINE_BYTES_MAX:
             raise Refused(400, "a chunk of the request is malformed")
         self._left = int(found[1], 16)
+        self._overhead_bytes += len(line) + 2 - self._left // BODY_A_BYTE_OF_OVERHEAD
+        if self._overhead_bytes > CHUNK_OVERHEAD_BYTES_MAX:
+            raise Refused(400, "the request's chunks are too small")
         if self._left:
             self._needs_line_end = True
         else:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from proxy_service.http1 import (
     ANSWER_OVERHEAD_BYTES_MAX,
     CHUNK_LINE_BYTES_MAX,
+    CHUNK_OVERHEAD_BYTES_MAX,
     TRAILER_BYTES_MAX,
     HeadLimits,
     Refused,
@@ -311,6 +312,24 @@ MALFORMED_CHUNKS = {
 @pytest.mark.parametrize("chunks", MALFORMED_CHUNKS.values(), ids=MALFORMED_CHUNKS.keys())
 def test_a_malformed_chunk_is_refused(chunks: bytes) -> None:
     assert refusal(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks) == 400
+
+
+CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def test_chunks_of_a_byte_each_are_read_up_to_a_number() -> None:
+    most = CHUNK_OVERHEAD_BYTES_MAX // 5 - 1  # and the empty one behind them
+
+    ((_, body),) = read_all(RequestReader(), CHUNKED + in_chunks(b"x" * most, 1))
+
+    assert len(body) == most
+    assert refusal(CHUNKED + in_chunks(b"x" * (most + 1), 1)) == 400
+
+
+def test_chunks_of_some_size_are_read_however_many_there_are() -> None:
+    body = b"x" * 4 * 1024 * 1024
+
+    assert read_all(RequestReader(), CHUNKED + in_chunks(body, 100))[0][1] == body
 
 
 KEEP_ALIVE = {
