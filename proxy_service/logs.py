@@ -7,6 +7,7 @@ Lines about calls are handed to a thread in batches, so that whoever reads them 
 """
 
 import asyncio
+import contextlib
 import logging
 import sys
 import threading
@@ -150,8 +151,9 @@ class LineBuffer:
 
     def _work(self) -> None:
         while (batch := self._batches.get()) is not None:
-            self._stream.write("\n".join([*batch, ""]))
-            self._stream.flush()
+            with contextlib.suppress(OSError):  # nobody reads it any more, and there is nobody left to tell
+                self._stream.write("\n".join([*batch, ""]))
+                self._stream.flush()
             self._lines_waiting -= len(batch)  # off by some for a moment, which a bound of this kind bears
 
 

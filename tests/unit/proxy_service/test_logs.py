@@ -1,5 +1,6 @@
 import asyncio
 import io
+import threading
 
 import msgspec
 import pytest
@@ -90,3 +91,25 @@ def test_waiting_lines_are_bounded() -> None:
     asyncio.run(running())
 
     assert len(stream.getvalue().splitlines()) == LINES_WAITING_MAX
+
+
+def test_a_log_that_nobody_reads_for_a_while_stops_nothing() -> None:
+    failed = threading.Event()
+
+    class Unread(io.StringIO):
+        def flush(self) -> None:
+            if not failed.is_set():
+                failed.set()
+                raise BrokenPipeError
+
+    stream = Unread()
+
+    async def running() -> None:
+        lines = LineBuffer(stream)
+        lines.add("first")
+        await asyncio.to_thread(failed.wait, 5)
+        lines.add("second")
+        lines.close(5)
+
+    asyncio.run(running())
+    assert stream.getvalue() == "first\nsecond\n"
