@@ -38,6 +38,7 @@ def open_log(level: str, stream: TextIO | None = None) -> Logger:
         structlog.PrintLogger(stream or sys.stderr),
         processors=[
             structlog.processors.add_log_level,
+            _with_our_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.JSONRenderer(serializer=_json),
         ],
@@ -158,6 +159,14 @@ class LineBuffer:
 
 
 _ENCODER: Final = msgspec.json.Encoder()
+
+
+def _with_our_level(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    if event["level"] == "warning":
+        event["level"] = "warn"  # as LOG_LEVEL spells it
+    return event
 
 
 def _json(event: dict[str, Any], **_options: object) -> str:

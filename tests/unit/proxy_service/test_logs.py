@@ -71,6 +71,14 @@ def test_a_fault_tells_its_kind_and_place_and_never_its_text() -> None:
     assert "test_logs.py:" in line["at"]
 
 
+def test_a_warning_is_named_as_in_the_setting_and_by_the_api() -> None:
+    stream = io.StringIO()
+
+    open_log("warn", stream).warning("x")
+
+    assert msgspec.json.decode(stream.getvalue())["level"] == "warn"
+
+
 def test_what_is_no_plain_value_is_logged_as_its_kind() -> None:
     stream = io.StringIO()
 
