@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 
 from metering.usage import EstimateMethod, Reading, Usage
-from proxy_service.decoding import Sink, Undecodable, open_decoder
+from proxy_service.decoding import Sink, TooMuchDecoded, Undecodable, open_decoder
 from proxy_service.eventstream import EventStreamBroken, Message, MessageBuffer
 from proxy_service.sse import FrameBuffer, data_of, frames_of
 
@@ -88,7 +88,7 @@ class Framing(Protocol):
     is_unreadable: bool
 
     def feed(self, data: bytes) -> None:
-        """The next bytes, decoded."""
+        """The next bytes, decoded. Raises: TooMuchDecoded where there is no use in more."""
 
     def finish(self) -> int:
         """No more bytes will come; the bytes of text that were delivered."""
@@ -312,7 +312,7 @@ class EventStreamFraming:
 
 
 class BodyFraming:
-    """One JSON body, held once."""
+    """One JSON body, held once. One that is too large is not even decoded to its end."""
 
     def __init__(self, reader: AnswerReader, body_bytes_max: int = ANSWER_BYTES_MAX) -> None:
         self.is_unreadable = False
@@ -327,7 +327,8 @@ class BodyFraming:
         if self._received_bytes > self._body_bytes_max:
             self._body = b""
             self.is_unreadable = True
-        elif not self._body:
+            raise TooMuchDecoded
+        if not self._body:
             self._body = data
         else:
             if isinstance(self._body, bytes):
@@ -337,7 +338,7 @@ class BodyFraming:
     def finish(self) -> int:
         """No more bytes will come."""
         if self.is_unreadable:
-            return self._received_bytes
+            return 0  # what came over the wire tells more than what it can be blown up to
         try:
             self._reader.read_body(self._body)
         except msgspec.DecodeError:

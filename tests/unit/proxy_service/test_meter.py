@@ -311,6 +311,15 @@ def _pieces(total: int, tail: bytes) -> Iterator[bytes]:
 TAIL = b'"}],"usage":{"input_tokens":5,"output_tokens":6}}'
 
 
+def test_a_bomb_is_estimated_by_what_came_and_not_by_what_it_swells_to() -> None:
+    bomb = gzip.compress(b" " * (2 * ANSWER_BYTES_MAX))
+
+    reading = read([bomb], headers=[*JSON, (b"content-encoding", b"gzip")])
+
+    assert reading.usage == Usage(input_tokens=REQUEST_TOKENS, output_tokens=-(-len(bomb) // 4))
+    assert (reading.estimate_method, reading.is_complete) == ("missing_usage", True)
+
+
 @pytest.mark.parametrize(("size", "is_read"), [(ANSWER_BYTES_MAX, True), (ANSWER_BYTES_MAX + 1, False)])
 def test_a_body_is_read_up_to_the_limit(size: int, is_read: bool) -> None:
     reading = read(_pieces(size, TAIL), headers=JSON)
