@@ -10,6 +10,7 @@ time to connect, to the first byte and between bytes. Connections in use are bou
 """
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import cast
@@ -156,7 +157,7 @@ class UpstreamClient:
 
     async def _connect(self, origin: Origin) -> "_Connection":
         if self._is_closed:
-            raise UpstreamUnreachable("the proxy is shutting down")
+            raise UpstreamUnreachable("this proxy is shutting down")
         is_tls = origin.scheme == "https"
         connection = _Connection(self, origin)
         try:
@@ -171,15 +172,15 @@ class UpstreamClient:
                 )
         except TimeoutError as error:
             connection.abort()
-            raise UpstreamUnreachable(f"no connection to {origin.host} in time") from error
+            raise UpstreamUnreachable(f"no connection in time ({origin.host})") from error
         except (OSError, UnicodeError) as error:  # UnicodeError: a host that is no name at all
-            raise UpstreamUnreachable(f"no connection to {origin.host}: {type(error).__name__}") from error
+            raise UpstreamUnreachable(f"{_why(error)} ({origin.host})") from error
         except asyncio.CancelledError:
             connection.abort()  # the loop may have made it, or still be about to
             raise
         if self._is_closed or not connection.is_whole:
             connection.abort()
-            raise UpstreamUnreachable(f"{origin.host} closed the connection at once")
+            raise UpstreamUnreachable(f"the connection was closed at once ({origin.host})")
         return connection
 
     def joined(self, connection: "_Connection") -> None:
@@ -580,3 +581,16 @@ class UpstreamAnswer:
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+
+def _why(error: OSError | UnicodeError) -> str:
+    """Why there is no connection, for whoever has to mend it; the words are ours alone."""
+    if isinstance(error, socket.gaierror | UnicodeError):
+        return "its name does not resolve"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return "its certificate is not trusted"
+    if isinstance(error, ssl.SSLError):
+        return "TLS failed"
+    if isinstance(error, ConnectionRefusedError):
+        return "the connection was refused"
+    return "no connection"

@@ -54,7 +54,7 @@ def refusal(error: WireError, body_limit_bytes: int) -> RequestRefused:
     if isinstance(error, BodyUnreadable):
         return RequestRefused(400, "body_unreadable", "the body's framing is malformed")
     if isinstance(error, UpstreamUnreachable):
-        return RequestRefused(502, "upstream_unreachable", "the provider cannot be reached")
+        return RequestRefused(502, "upstream_unreachable", f"the provider cannot be reached: {error}")
     if isinstance(error, UpstreamTimedOut):
         return RequestRefused(504, "upstream_timed_out", "the provider did not answer in time")
     return RequestRefused(502, "upstream_cut", "the provider closed the connection without an answer")

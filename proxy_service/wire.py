@@ -66,7 +66,10 @@ class BodyUnreadable(WireError):
 
 
 class UpstreamUnreachable(WireError):
-    """No connection, or it failed before any byte of the request may have reached the upstream."""
+    """No connection, or it failed before any byte of the request may have reached the upstream.
+
+    Its text says why, in our own words, and may be shown to the caller.
+    """
 
 
 class UpstreamTimedOut(WireError):

@@ -105,7 +105,9 @@ class PassThrough:
         if isinstance(error, CallerGone):
             return
         try:
-            downstream.answer(status, b"Refused", [], type(error).__name__.encode())
+            downstream.answer(
+                status, b"Refused", [(b"X-Why", str(error).encode())], type(error).__name__.encode()
+            )
         except RuntimeError:
             downstream.cut()
 

@@ -266,6 +266,7 @@ def test_a_provider_that_cannot_be_reached_is_a_502_and_an_event_of_no_cost(tmp_
             event = proxy.event()
 
     assert (got.status, b"upstream_unreachable" in got.body) == (502, True)
+    assert b"the provider cannot be reached: the connection was refused" in got.body
     assert (event.state, event.status_code, event.cost_nanodollars) == ("upstream_error", 502, 0)
 
 

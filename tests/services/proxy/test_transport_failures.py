@@ -127,6 +127,7 @@ def test_an_upstream_that_is_not_there_is_told_apart_from_one_that_failed() -> N
         told = call(gateway.port, POST)
 
     assert (told.status, told.body) == (502, b"UpstreamUnreachable")
+    assert told.header(b"x-why") == b"the connection was refused (127.0.0.1)"
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "a" * 70 + ".invalid"])
@@ -135,6 +136,7 @@ def test_a_name_that_does_not_resolve_is_an_upstream_that_is_not_there(host: str
         told = call(gateway.port, GET)
 
     assert told.body == b"UpstreamUnreachable"
+    assert told.header(b"x-why") == b"its name does not resolve (%b)" % host.encode()
 
 
 def test_an_upstream_that_accepts_nobody_is_given_up_in_time() -> None:

@@ -74,6 +74,7 @@ def test_an_upstream_that_nobody_vouches_for_never_sees_the_request(authority: A
         told = call(gateway.port, GET)
 
     assert (told.body, upstream.requests) == (b"UpstreamUnreachable", [])
+    assert told.header(b"x-why") == b"its certificate is not trusted (localhost)"
 
 
 def test_an_upstream_with_another_name_never_sees_the_request(authority: Authority) -> None:
