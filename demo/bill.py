@@ -99,8 +99,11 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @lru_cache(maxsize=4096)
-def price_of(item: str, tokens: Tokens) -> int:
-    """What the call costs, in nanodollars: summed exactly, rounded half to even once."""
+def price_of(item: str, tokens: Tokens, *, is_batch: bool = False) -> int:
+    """What the call costs, in nanodollars: summed exactly, rounded half to even once.
+
+    In a batch, tokens cost half; searches cost what they always do.
+    """
     price = PRICE_SHEET[item]
     if price.long_context is not None and tokens.prompt_tokens > (price.long_context_above or 0):
         price = price.long_context
@@ -111,6 +114,8 @@ def price_of(item: str, tokens: Tokens) -> int:
         + tokens.cache_write_5m_tokens * price.cache_write_5m
         + tokens.cache_write_1h_tokens * price.cache_write_1h
     )
+    if is_batch:
+        per_million /= 2
     dollars = (
         per_million / _TOKENS_PER_PRICE + tokens.server_tool_calls * price.web_search / _SEARCHES_PER_PRICE
     )
@@ -125,6 +130,7 @@ class Sale(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     tokens: Tokens
     is_streaming: bool = False
+    is_batch: bool = False
 
 
 class BilledCall(msgspec.Struct):
@@ -163,7 +169,9 @@ class Bill:
 
     def charge(self, sale: Sale, *, request_id: str, customer: str) -> BilledCall:
         """Bill a call at the moment its answer begins; the row comes back for its end to be noted."""
-        call = BilledCall(request_id, customer, sale, price_of(sale.item, sale.tokens))
+        call = BilledCall(
+            request_id, customer, sale, price_of(sale.item, sale.tokens, is_batch=sale.is_batch)
+        )
         self._calls.append(call)
         self._count += 1
         self._nanodollars += call.nanodollars

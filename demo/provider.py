@@ -2,8 +2,9 @@
 
     python -m demo.provider [--port 8090] [--tls CERTIFICATE KEY]
 
-It speaks Anthropic Messages, OpenAI (Chat Completions, Responses, Embeddings), Azure OpenAI and Bedrock's
-runtime, misbehaves on demand (`demo.behaviour`), and keeps a bill of its own (`demo.bill`):
+It speaks Anthropic Messages and batches of them, OpenAI (Chat Completions, Responses, Embeddings), Azure
+OpenAI and Bedrock's runtime, misbehaves on demand (`demo.behaviour`), and keeps a bill of its own
+(`demo.bill`):
 
     GET    /demo/bill?customer=…      what was charged, to all or to the caller with that credential's digest
     GET    /demo/bill/total           the sums alone
@@ -34,6 +35,7 @@ import msgspec
 import uvloop
 
 from demo import anthropic, bedrock
+from demo.batches import Batches
 from demo.behaviour import NORMAL, Behaviour, Scripts, from_headers
 from demo.bill import Bill
 from demo.encodings import chosen, encoded
@@ -83,12 +85,16 @@ def _shown(name: bytes, value: bytes) -> str:
 
 
 class _Door(msgspec.Struct, frozen=True):
-    """How one provider's API is spoken: its answer, its errors, the name of its request id."""
+    """How one provider's API is spoken: its answer, its errors, the name of its request id.
+
+    `is_repeatable`: the answer follows from the request alone.
+    """
 
     call: Callable[[bytes, bytes, Behaviour], Reply]
     error: Callable[..., Reply]
     id_header: bytes
     compresses: bool = True
+    is_repeatable: bool = True
 
 
 class Provider:
@@ -96,6 +102,7 @@ class Provider:
 
     def __init__(self) -> None:
         self._bill = Bill()
+        self._batches = Batches(self._bill)
         self._scripts = Scripts()
         self._received: deque[Received] = deque(maxlen=RECEIVED_MAX)
         self._replies: dict[tuple[object, ...], Reply] = {}
@@ -112,6 +119,9 @@ class Provider:
         bare = msgspec.structs.replace(request, body=b"")
         self._received.append(Received(customer, bare, digest.hex()))
         door = _door(request, path)
+        call = self._batches.call(request, customer)
+        if call is not None:
+            door = msgspec.structs.replace(door, call=call, is_repeatable=False)
         request_id = "req_demo" + next(self._ids)
         behaviour = NORMAL
         try:
@@ -147,7 +157,7 @@ class Provider:
             request.body,
         )
         known = self._replies.get(key)
-        if known is not None:
+        if known is not None and door.is_repeatable:
             return known
         reply = _called(door, request.body, digest, behaviour)
         frames = reply.frames
@@ -159,7 +169,8 @@ class Provider:
             frames=encoded(frames, encoding),
             headers=reply.headers + (((b"content-encoding", encoding.encode()),) if encoding else ()),
         )
-        self._remember(key, request, reply)
+        if door.is_repeatable:
+            self._remember(key, request, reply)
         return reply
 
     def _remember(self, key: tuple[object, ...], request: Request, reply: Reply) -> None:
