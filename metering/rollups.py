@@ -27,6 +27,7 @@ CELLS = "cells"  # a shard's field of `{cell id: cell}`
 VALUES = "of"  # a stored cell's kind and values, as a list; its sums stand beside it
 QUARTER = timedelta(minutes=15)
 OTHER = "other"
+BATCH_TIER = "batch"
 
 Kind = Literal["main", "key", "template", "latency"]
 DIMENSIONS: dict[str, tuple[str, ...]] = {
@@ -127,8 +128,11 @@ def is_error(event: CostEvent) -> bool:
 
 
 def histogram_counters(event: CostEvent) -> tuple[str, ...]:
-    """The histogram counters the event adds one to; none unless its provider answered it whole."""
-    if event.state != "completed" or event.cache_hit or is_error(event):
+    """The histogram counters the event adds one to; none unless its provider answered it whole.
+
+    Nobody waits for an item of a batch: it has no latency.
+    """
+    if event.state != "completed" or event.cache_hit or event.service_tier == BATCH_TIER or is_error(event):
         return ()
     latency = _LATENCY_COUNTERS[bisect_left(HISTOGRAM_ENDS_MS, event.latency_ms)]
     if event.ttft_ms is None:

@@ -4,8 +4,6 @@ Opening writes the journal's `admitted` line. Settling makes the one cost event,
 writes the `settled` line, whose ticket the answer's last byte waits for.
 """
 
-import asyncio
-
 from metering.clock import Clock
 from metering.events import State
 from metering.ids import new_instance_name
@@ -14,13 +12,12 @@ from metering.journal import admitted_line, settled_line
 from metering.segments import EVENTS_MAX
 from metering.usage import Reading
 from proxy_service.call import Call
-from proxy_service.journal import Entry, Journal
+from proxy_service.journal import Entry, Journal, Ticket
 from proxy_service.recorder import Recorder
 from proxy_service.settlement import Outcome, Settlement
 from proxy_service.tally import Tally
 
 MILLISECONDS = 1000
-Ticket = asyncio.Future[bool]
 
 
 class Books:

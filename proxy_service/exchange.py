@@ -17,13 +17,15 @@ import msgspec
 from metering.clock import Clock
 from metering.usage import Reading
 from proxy_service.admission import Admittance
+from proxy_service.batch_items import BatchItems
 from proxy_service.bodies import BodyRoom
-from proxy_service.books import Books, Ticket
+from proxy_service.books import Books
 from proxy_service.cache import AnswerCache, CacheKey, Kept
 from proxy_service.call import NOTHING_PREPARED, Call, Errand
 from proxy_service.delivery import Delivery, is_small
 from proxy_service.headers import read_answer, read_inbound
 from proxy_service.identity import Identity, credentials, refuse_misplaced_key, split_ingress
+from proxy_service.journal import Ticket
 from proxy_service.lifeline import Lifeline, ReadingOn
 from proxy_service.logs import CallLog
 from proxy_service.origins import Origins
@@ -74,6 +76,7 @@ class Steps:
     origins: Origins
     upstream: Upstream
     books: Books
+    batch_items: BatchItems
     service_routes: ServiceRoutes
     tally: Tally
     log: CallLog
@@ -190,9 +193,11 @@ class Exchange:
                 content_length=head.content_length,
             )  # fmt: skip
             answer = await self._answer_to(call, lifeline, opening)
-            delivery = Delivery(call.downstream, lifeline, answer, None, None, steps.clock.monotonic)
-            await delivery.pass_on(self._headers(call, answer.head), copies=False)
-            await steps.books.written(self._settle(call, _ending(lifeline, delivery), _WHOLE))
+            with steps.batch_items.fetched(call, errand, answer.head) as items:
+                delivery = Delivery(call.downstream, lifeline, answer, items, None, steps.clock.monotonic)
+                await delivery.pass_on(self._headers(call, answer.head), copies=False)
+            ticket = self._settle(call, _ending(lifeline, delivery), _WHOLE)
+            await steps.books.written(ticket if items is None else items.ticket)
             delivery.release([])
         finally:
             lifeline.close()

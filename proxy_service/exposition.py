@@ -87,6 +87,9 @@ _PLAIN_COUNTERS: Final = {
     "commits_repeated": "Commits repeated because their outcome was unknown.",
     "events_stored": "Cost events in the store.",
     "events_left_to_journal": "Cost events that only the journal holds.",
+    "batch_items_read": "Items of batches that were read, each time they were fetched.",
+    "batch_lines_unread": "Lines of batch results that could not be read.",
+    "batch_fetches_unread": "Fetches of batch results that could not be read, or not to their end.",
 }
 
 

@@ -23,6 +23,7 @@ from metering.stats import Statistics
 from metering.stores import DocumentStore
 from proxy_service.admission import Admittance
 from proxy_service.app import Listener, Server, serve
+from proxy_service.batch_items import BatchItems
 from proxy_service.bodies import BodyRoom
 from proxy_service.books import Books
 from proxy_service.cache import AnswerCache, CacheRules
@@ -148,6 +149,7 @@ class Instance:
     def _steps(self, upstream: UpstreamClient) -> Steps:
         settings, clock, tally = self._settings, self._clock, self.tally
         pricer = Pricer(load_price_table())
+        settlement = Settlement(pricer)
         identity = Identity(
             self._memory,
             KeyUses(self._directory.note_key_use, clock, self._note_thread),
@@ -171,7 +173,8 @@ class Instance:
             cache=cache,
             origins=Origins(settings),
             upstream=upstream,
-            books=Books(Settlement(pricer), self._recorder, self._journal, tally, clock),
+            books=Books(settlement, self._recorder, self._journal, tally, clock),
+            batch_items=BatchItems(settlement, self._recorder, self._journal, tally, clock),
             service_routes=ServiceRoutes(
                 identity, tally, cache, clock, is_hosted=settings.is_hosted, month_sums=self._month_sums
             ),

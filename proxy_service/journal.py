@@ -37,8 +37,8 @@ FILES: Final = "cost_events*.jsonl"
 class Entry(msgspec.Struct, frozen=True):
     """One line, and what keeps it needed: a call still open, then its segment not yet stored.
 
-    `segment` "" marks an `admitted` line. `is_held` false: the event is in no memory of ours, so recovery
-    alone can store it and the line stays.
+    `segment` is the name by which `stored` speaks of its segment, and "" marks an `admitted` line. `is_held`
+    false: the event is in no memory of ours, so recovery alone can store it and the line stays.
     """
 
     line: bytes
@@ -152,7 +152,8 @@ class Journal:
                     self._report(error)
 
 
-Tickets = list["asyncio.Future[bool]"]
+Ticket = asyncio.Future[bool]
+Tickets = list[Ticket]
 
 
 def _turn(tickets: Tickets, is_out: bool) -> None:

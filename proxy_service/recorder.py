@@ -13,6 +13,8 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Final
 
+import msgspec
+
 from metering.clock import Clock
 from metering.errors import StoreUnavailable
 from metering.events import CostEvent
@@ -21,6 +23,7 @@ from proxy_service.tally import Tally
 
 COMMITS_AT_ONCE: Final = 4
 EVENTS_WAITING_MAX: Final = 20_000  # handed over by the packer and not yet stored
+EVENTS_WHOLE_MAX: Final = 40_000  # in segments that came whole and are not yet stored
 PAUSE_SECONDS_MIN: Final = 0.1
 PAUSE_SECONDS_MAX: Final = 5.0
 LOOK_SECONDS_MAX: Final = 0.25  # between two looks at what is due, while anything is held
@@ -53,18 +56,19 @@ class Recorder:
         self._on_refused = on_refused
         self._on_reach = on_reach
         self._is_reached = True
-        self._waiting: dict[str, deque[Segment]] = {}
+        self._waiting: dict[str, deque[_Waiting]] = {}
         self._ready: deque[str] = deque()  # accounts with a segment to store that none is being stored for
         self._pauses: dict[str, float] = {}
         self._pausing: dict[str, asyncio.TimerHandle] = {}
         self._events_waiting = 0
+        self._events_whole = 0
         self._workers: set[asyncio.Task[None]] = set()
         self._look: asyncio.TimerHandle | None = None
 
     @property
     def events_unstored(self) -> int:
         """How many events are in memory and not yet in the store."""
-        return self._packer.events_held + self._events_waiting
+        return self._packer.events_held + self._events_waiting + self._events_whole
 
     def add(self, event: CostEvent) -> tuple[str, bool]:
         """Take an event: the name of its segment, and whether it is held here or left to the journal."""
@@ -76,6 +80,19 @@ class Recorder:
         if self._look is None:
             self._look_later()
         return name, is_held
+
+    def add_segment(self, segment: Segment, journal_name: str) -> None:
+        """Take a segment that comes whole, of lines the journal knows under that name.
+
+        Such segments have room of their own, so that they never take that of calls; one that finds none is
+        left to the journal, and counted.
+        """
+        count = len(segment.events)
+        if self._events_whole + count > EVENTS_WHOLE_MAX:
+            self._tally.events_left_to_journal += count
+            return
+        self._events_whole += count
+        self._queue(_Waiting(segment, journal_name, is_whole=True))
 
     async def flush(self, seconds: float) -> None:
         """Store everything now, for at most so long; what is not stored by then is left to the journal."""
@@ -91,7 +108,7 @@ class Recorder:
             await asyncio.wait(running, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         for worker in self._workers:
             worker.cancel()
-        self._tally.events_left_to_journal += self._events_waiting
+        self._tally.events_left_to_journal += self._events_waiting + self._events_whole
 
     def _look_later(self) -> None:
         now = self._clock.monotonic()
@@ -110,12 +127,16 @@ class Recorder:
     def _take(self, segments: list[Segment]) -> None:
         for segment in segments:
             self._events_waiting += len(segment.events)
-            queue = self._waiting.get(segment.account_id)
-            if queue is None:
-                self._waiting[segment.account_id] = deque((segment,))
-                self._make_ready(segment.account_id)
-            else:
-                queue.append(segment)
+            self._queue(_Waiting(segment, segment.name, is_whole=False))
+
+    def _queue(self, waiting: "_Waiting") -> None:
+        account_id = waiting.segment.account_id
+        queue = self._waiting.get(account_id)
+        if queue is None:
+            self._waiting[account_id] = deque((waiting,))
+            self._make_ready(account_id)
+        else:
+            queue.append(waiting)
 
     def _make_ready(self, account_id: str) -> None:
         self._pausing.pop(account_id, None)
@@ -130,7 +151,8 @@ class Recorder:
             await self._store_next(self._ready.popleft())
 
     async def _store_next(self, account_id: str) -> None:
-        segment = self._waiting[account_id][0]
+        waiting = self._waiting[account_id][0]
+        segment = waiting.segment
         loop = asyncio.get_running_loop()
         try:
             await loop.run_in_executor(self._threads, self._commit, segment)
@@ -147,17 +169,20 @@ class Recorder:
         else:
             self._note_reach(is_reached=True)
             self._tally.events_stored += len(segment.events)
-            self._on_stored(segment.name)
-        self._done_with(account_id, segment)
+            self._on_stored(waiting.journal_name)
+        self._done_with(account_id, waiting)
 
     def _note_reach(self, *, is_reached: bool) -> None:
         if is_reached != self._is_reached:
             self._is_reached = is_reached
             self._on_reach(is_reached)
 
-    def _done_with(self, account_id: str, segment: Segment) -> None:
+    def _done_with(self, account_id: str, waiting: "_Waiting") -> None:
         self._pauses.pop(account_id, None)
-        self._events_waiting -= len(segment.events)
+        if waiting.is_whole:
+            self._events_whole -= len(waiting.segment.events)
+        else:
+            self._events_waiting -= len(waiting.segment.events)
         queue = self._waiting[account_id]
         queue.popleft()
         if queue:
@@ -169,3 +194,9 @@ class Recorder:
         pause = self._pauses.get(account_id, PAUSE_SECONDS_MIN)
         self._pauses[account_id] = min(2 * pause, PAUSE_SECONDS_MAX)
         return pause * random.uniform(0.5, 1.0)  # noqa: S311 - so that instances do not come back in step
+
+
+class _Waiting(msgspec.Struct, frozen=True):
+    segment: Segment
+    journal_name: str
+    is_whole: bool

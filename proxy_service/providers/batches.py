@@ -18,7 +18,7 @@ from proxy_service.providers.fields import ABSENT, Raw, opened, parsed
 
 RESULTS_BYTES_MAX = 1024 * 1024 * 1024  # decoded; the provider's own limit of a batch is 256 MB of requests
 
-_RESULTS_PATH = re.compile(rb"/v1/messages/batches/([A-Za-z0-9_-]{1,128})/results")
+_RESULTS_PATH = re.compile(rb"/v1/messages/batches/([A-Za-z0-9_-]{1,128})/results/?")
 
 
 class BatchItem(msgspec.Struct, frozen=True):
@@ -110,4 +110,4 @@ def _reading(message: bytes) -> Reading:
     meter = Meter(reader, BodyFraming(reader), status=200, content_encoding=None, request_body_bytes=0)
     meter.feed(message)
     reading = meter.finish()
-    return msgspec.structs.replace(reading, service_tier=reading.service_tier or "batch")
+    return msgspec.structs.replace(reading, service_tier="batch")  # it is billed so, whatever it says

@@ -12,6 +12,7 @@ from metering.price_table import load_price_table
 from metering.pricing import Pricer
 from metering.segments import Segment, SegmentPacker
 from proxy_service.admission import Admittance
+from proxy_service.batch_items import BatchItems
 from proxy_service.bodies import BodyRoom
 from proxy_service.books import Books
 from proxy_service.cache import AnswerCache, CacheRules
@@ -76,6 +77,7 @@ class Stage:
             threads=AtOnce(), on_stored=journal.stored, on_refused=lambda _: None, on_reach=lambda _: None,
         )  # fmt: skip
         pricer = Pricer(load_price_table())
+        settlement = Settlement(pricer)
         rules = CacheRules(enabled=True, temperature_zero_only=False)
         cache = AnswerCache(rules, entries_max=10, bytes_max=10_000, ttl_seconds=60)
         steps = Steps(
@@ -85,7 +87,8 @@ class Stage:
             cache=cache,
             origins=Origins(self._settings),
             upstream=self.upstream,
-            books=Books(Settlement(pricer), recorder, journal, tally, clock),
+            books=Books(settlement, recorder, journal, tally, clock),
+            batch_items=BatchItems(settlement, recorder, journal, tally, clock),
             service_routes=ServiceRoutes(identity, tally, cache, clock, is_hosted=False, month_sums=_no_sums),
             tally=tally,
             log=CallLog(open_log("info", self.log), "info", clock, self.log),

@@ -24,7 +24,10 @@ def _line(custom_id: str, kind: str = "succeeded", output_tokens: int = 7, **usa
 
 
 LINES = (
-    _line("one", service_tier="batch") + _line("two", "errored") + _line("three") + _line("four", "expired")
+    _line("one", service_tier="standard")
+    + _line("two", "errored")
+    + _line("three")
+    + _line("four", "expired")
 )
 
 
@@ -88,6 +91,7 @@ def test_a_line_is_read_up_to_the_limit(room: int, skipped: int) -> None:
     [
         (b"/v1/messages/batches/msgbatch_01/results", "msgbatch_01"),
         (b"/v1/messages/batches/msgbatch_01/results?beta=true", "msgbatch_01"),
+        (b"/v1/messages/batches/msgbatch_01/results/", "msgbatch_01"),
         (b"/v1/messages/batches/msgbatch_01", None),
         (b"/v1/messages/batches/a/b/results", None),
     ],
