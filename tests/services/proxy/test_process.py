@@ -12,7 +12,16 @@ from pathlib import Path
 import pytest
 
 from metering.journal import Admitted, Settled, parse_line
-from tests.doubles.raw_upstream import RawUpstream, answering, call, dialled, rest_of, until
+from tests.doubles.raw_upstream import (
+    RawUpstream,
+    ReceivedRequest,
+    Wire,
+    answering,
+    call,
+    dialled,
+    rest_of,
+    until,
+)
 from tests.services.proxy.calls import STARTED, STREAM_HEAD, answer, chunk, message, messages_call
 
 ROOT = Path(__file__).parents[3]
@@ -98,9 +107,8 @@ def test_told_to_stop_it_ends_in_order_and_stores_what_it_has(tmp_path: Path, up
 
 
 def test_a_second_signal_ends_it_at_once(tmp_path: Path, upstream: RawUpstream) -> None:
-    def hanging(wire: object, request: object) -> None:
-        del wire, request
-        until(lambda: False)
+    def hanging(wire: Wire, _: ReceivedRequest) -> None:
+        rest_of(wire)
 
     upstream.script = hanging
     with started(tmp_path, upstream.port) as (process, port), dialled(port, messages_call(streaming=True)):
