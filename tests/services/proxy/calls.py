@@ -79,3 +79,20 @@ ENDING = event("message_delta", delta={"stop_reason": "end_turn"}, usage={"outpu
 STOPPED = event("message_stop")
 WHOLE_STREAM = (STARTED, TEXT, ENDING, STOPPED)
 END = b"0\r\n\r\n"
+
+
+BATCH_RESULTS = b"/v1/messages/batches/msgbatch_1/results"
+
+
+def batch_line(custom_id: str, kind: str = "succeeded", **usage: Any) -> bytes:
+    """One line of a batch's results; an item that succeeded used 1000 tokens in and 100 out."""
+    said = {"usage": MESSAGES_USAGE | {"output_tokens": 100, "service_tier": "batch"} | usage}
+    result: dict[str, Any] = {"type": kind}
+    if kind == "succeeded":
+        result["message"] = msgspec.Raw(message(**said))
+    return msgspec.json.encode({"custom_id": custom_id, "result": result}) + b"\n"
+
+
+def batch_lines(count: int) -> bytes:
+    """The results of so many items that succeeded."""
+    return b"".join(batch_line(f"customer {number}") for number in range(count))

@@ -30,27 +30,12 @@ from tests.builders import make_caller, make_event
 from tests.doubles.at_once import AtOnce
 from tests.doubles.clock import ManualClock
 from tests.doubles.downstream import DownstreamDouble
+from tests.services.proxy.calls import BATCH_RESULTS, batch_line, batch_lines
 from tests.unit.proxy_service.answers import cut_at
 from tests.unit.proxy_service.errands import make_errand, make_route
 
 PRICER = Pricer(load_price_table())
-TARGET = b"/v1/messages/batches/msgbatch_1/results"
-
-
-def line(custom_id: str, kind: str = "succeeded", **usage: Any) -> bytes:
-    """One line of results; one that succeeded used 1000 tokens in and 100 out."""
-    message = {
-        "type": "message",
-        "model": "claude-sonnet-4-5-20250929",
-        "content": [{"type": "text", "text": "an answer"}],
-        "usage": {"input_tokens": 1000, "output_tokens": 100, "service_tier": "batch", **usage},
-    }
-    result = {"type": kind, "message": message} if kind == "succeeded" else {"type": kind}
-    return msgspec.json.encode({"custom_id": custom_id, "result": result}) + b"\n"
-
-
-def lines(count: int) -> bytes:
-    return b"".join(line(f"customer {number}") for number in range(count))
+TARGET = BATCH_RESULTS
 
 
 class KeepingSink(NoSink):
@@ -132,7 +117,7 @@ class Desk:
 def test_an_item_that_succeeded_is_an_event_at_batch_prices() -> None:
     desk = Desk()
 
-    desk.fetch([line("one") + line("two", "errored") + line("three", "expired")])
+    desk.fetch([batch_line("one") + batch_line("two", "errored") + batch_line("three", "expired")])
 
     (event,) = desk.events
     assert event.usage == Usage(input_tokens=1000, output_tokens=100)
@@ -148,8 +133,8 @@ def test_names_follow_from_the_items_whatever_the_split_the_order_and_the_instan
 ) -> None:
     first, again = Desk(), Desk()
 
-    first.fetch([b"".join(line(each) for each in sorted(order))])
-    again.fetch(cut_at(b"".join(line(each) for each in order), places))
+    first.fetch([b"".join(batch_line(each) for each in sorted(order))])
+    again.fetch(cut_at(b"".join(batch_line(each) for each in order), places))
 
     named = [
         {event.request_id: segment.name for segment in desk.segments for event in segment.events}
@@ -163,8 +148,8 @@ def test_another_batchs_item_of_the_same_name_is_another_item() -> None:
     desk = Desk()
     other = make_route(kind="free", target=TARGET.replace(b"_1", b"_2"))
 
-    desk.fetch([line("one")])
-    desk.fetch([line("one")], errand=make_errand(route=other))
+    desk.fetch([batch_line("one")])
+    desk.fetch([batch_line("one")], errand=make_errand(route=other))
 
     assert len({event.request_id for event in desk.events}) == len({each.name for each in desk.segments}) == 2
 
@@ -172,7 +157,7 @@ def test_another_batchs_item_of_the_same_name_is_another_item() -> None:
 def test_the_callers_word_for_an_item_is_in_no_line_and_no_event() -> None:
     desk = Desk()
 
-    desk.fetch([line("canary of a customer")])
+    desk.fetch([batch_line("canary of a customer")])
 
     assert b"canary" not in msgspec.json.encode([desk.events, [entry.line for entry in desk.sink.entries]])
 
@@ -186,7 +171,7 @@ def test_items_belong_to_the_key_and_the_tags_of_the_fetch() -> None:
     pinned = make_caller(team="pinned")
     who = msgspec.structs.replace(errand.who, caller=pinned)
 
-    desk.fetch([line("one")], errand=msgspec.structs.replace(errand, who=who))
+    desk.fetch([batch_line("one")], errand=msgspec.structs.replace(errand, who=who))
 
     (event,) = desk.events
     assert (event.key_id, event.team, event.feature) == (pinned.key_id, "pinned", "nightly")
@@ -195,7 +180,7 @@ def test_items_belong_to_the_key_and_the_tags_of_the_fetch() -> None:
 def test_each_item_has_its_line_until_its_own_segment_is_stored() -> None:
     desk = Desk()
 
-    desk.fetch([lines(40)], [lines(40)])
+    desk.fetch([batch_lines(40)], [batch_lines(40)])
 
     assert len(desk.journalled) == 80
     assert {each.segment for each in desk.journalled} == {segment.name for segment in desk.segments}
@@ -211,9 +196,9 @@ def test_a_key_that_nobody_could_look_up_leaves_its_items_to_recovery_under_the_
         route=make_route(kind="free", target=TARGET),
     )  # fmt: skip
 
-    desk.fetch([line("one")], errand=unseen)
+    desk.fetch([batch_line("one")], errand=unseen)
     assert (desk.segments, [entry.is_held for entry in desk.sink.entries]) == ([], [False])
-    desk.fetch([line("one")])
+    desk.fetch([batch_line("one")])
 
     left, (segment,) = desk.journalled[0], desk.segments
     assert (left.key_hash, left.event.account_id) == ("a" * 64, "")
@@ -223,7 +208,7 @@ def test_a_key_that_nobody_could_look_up_leaves_its_items_to_recovery_under_the_
 def test_a_fetch_that_breaks_off_records_the_items_it_showed() -> None:
     desk = Desk()
 
-    desk.fetch([lines(3)[:-10]])
+    desk.fetch([batch_lines(3)[:-10]])
 
     assert (len(desk.events), desk.tally.batch_lines_unread) == (2, 1)
 
@@ -231,7 +216,7 @@ def test_a_fetch_that_breaks_off_records_the_items_it_showed() -> None:
 def test_the_store_being_down_delays_items_and_nothing_else() -> None:
     desk = Desk(StoreUnavailable(), StoreUnavailable())
 
-    desk.fetch([lines(5)])
+    desk.fetch([batch_lines(5)])
 
     assert (len(desk.events), desk.tally.commits_repeated) == (5, 2)
 
@@ -242,7 +227,7 @@ def test_more_than_may_be_held_is_handed_over_while_results_still_come(
     monkeypatch.setattr(batch_items, "ITEMS_HELD_MAX", 10)
     desk = Desk()
 
-    desk.fetch([line(str(number)) for number in range(25)])
+    desk.fetch([batch_line(str(number)) for number in range(25)])
 
     assert len(desk.events) == len({event.request_id for event in desk.events}) == 25
     assert sorted(entry.segment for entry in desk.sink.entries)[0].endswith("/0")
@@ -257,7 +242,7 @@ def test_what_finds_no_room_is_left_to_the_journal(
     monkeypatch.setattr(batch_items, "PORTIONS", 1)
     desk = Desk()
 
-    desk.fetch([lines(3)])
+    desk.fetch([batch_lines(3)])
 
     assert (len(desk.events), desk.tally.events_left_to_journal) == (3 - left, left)
     assert len(desk.sink.names_stored) == (0 if left else 1)
@@ -266,7 +251,7 @@ def test_what_finds_no_room_is_left_to_the_journal(
 def test_compressed_results_are_read_from_a_copy() -> None:
     desk = Desk()
 
-    desk.fetch(cut_at(gzip.compress(lines(20)), range(0, 400, 7)), encoding=b"gzip")
+    desk.fetch(cut_at(gzip.compress(batch_lines(20)), range(0, 400, 7)), encoding=b"gzip")
 
     assert len(desk.events) == 20
 
@@ -275,7 +260,7 @@ def test_compressed_results_are_read_from_a_copy() -> None:
 def test_results_that_cannot_be_read_harm_nothing_and_are_counted(encoding: bytes) -> None:
     desk = Desk()
 
-    desk.fetch([lines(2), lines(2)], encoding=encoding)
+    desk.fetch([batch_lines(2), batch_lines(2)], encoding=encoding)
 
     assert (desk.events, desk.tally.batch_fetches_unread) == ([], 1)
 
@@ -292,7 +277,7 @@ def test_results_that_cannot_be_read_harm_nothing_and_are_counted(encoding: byte
 def test_nothing_else_is_heard(target: bytes, options: dict[str, Any]) -> None:
     errand = make_errand(route=make_route(kind="free", target=target))
 
-    assert not Desk().fetch([lines(1)], errand=errand, **options)
+    assert not Desk().fetch([batch_lines(1)], errand=errand, **options)
 
 
 def test_no_latency_is_counted_for_an_item() -> None:
