@@ -30,6 +30,7 @@ from proxy_service.cache import AnswerCache, CacheRules
 from proxy_service.exchange import Exchange, Steps
 from proxy_service.identity import Identity
 from proxy_service.journal import Journal, open_sink
+from proxy_service.left_journals import left_journals
 from proxy_service.logs import CallLog
 from proxy_service.origins import Origins
 from proxy_service.policy import KeyUses, PolicyMemory
@@ -66,7 +67,7 @@ class Instance:
         self._settings = settings
         self._clock = clock
         self._log = log
-        name = new_instance_name()
+        self._name = name = new_instance_name()
         self._commit_threads = ThreadPoolExecutor(COMMITS_AT_ONCE, "commit")
         self._look_up_threads = ThreadPoolExecutor(LOOK_UP_THREADS, "look-up")
         self._poll_thread = ThreadPoolExecutor(1, "changes")
@@ -122,6 +123,7 @@ class Instance:
             on_fault=lambda error: self._log.fault("connection failed", error),
         )
         self._keep_running(self._memory.follow_changes())
+        self._keep_running(self._tell_of_left_journals())
         if not settings.is_hosted:
             self._keep_running(self._make_local_account())
         return self._server.addresses
@@ -189,6 +191,18 @@ class Instance:
         loop = asyncio.get_running_loop()
         overview = await loop.run_in_executor(self._note_thread, self._statistics.overview, account_id, now)
         return overview.month
+
+    async def _tell_of_left_journals(self) -> None:
+        """Say what earlier processes left, counted while calls are served already."""
+        loop = asyncio.get_running_loop()
+        journal = self._settings.journal_sink
+        try:
+            left = await loop.run_in_executor(self._note_thread, left_journals, journal, self._name)
+        except OSError as error:
+            self._log.fault("journals of earlier processes not read", error)
+        else:
+            if left.files:
+                self._log.journals_left(left)
 
     async def _make_local_account(self) -> None:
         """The machine's own account, made while calls are served already; without a store, made later."""

@@ -19,6 +19,8 @@ import structlog
 
 from metering.clock import Clock
 from proxy_service.call import Call
+from proxy_service.journal import FILES_BYTES_MAX
+from proxy_service.left_journals import LeftJournals
 
 LEVELS: Final = {
     "debug": logging.DEBUG,
@@ -110,6 +112,17 @@ class CallLog:
             self._log.info("store answers again", events_unstored=events_unstored)
         else:
             self._log.warning("store gives no answer; calls go on", events_unstored=events_unstored)
+
+    def journals_left(self, left: LeftJournals) -> None:
+        """Earlier processes left journals behind."""
+        self._log.warning(
+            "journals of earlier processes are left: events in them may not be in the statistics yet;"
+            " keep the files, a later version recovers them",
+            files=left.files,
+            lines=left.lines,
+            size_bytes=left.size_bytes,
+            size_bytes_max=FILES_BYTES_MAX,
+        )
 
     def close(self, timeout_seconds: float) -> None:
         """Write what is left, at most so long."""
