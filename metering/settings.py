@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from metering.store_urls import STORE_URL_WANTED, store_address
@@ -20,6 +21,24 @@ SECRET_DISTINCT_CHARACTERS_MIN = 8  # "changeme" repeated is long, and no secret
 SECRET_FILE = "secret"  # noqa: S105 - the name of a file
 LOCAL_DATA = Path(__file__).resolve().parents[1] / "data"  # `../data` as seen from a service's folder
 FILE_CONFIGURATION = ("budgets.json", "routing.json", "namespace_map.json")
+
+# Kind of complaint of the models → what to give instead.
+_WANTED = {
+    "literal_error": "give {expected}",
+    "bool_type": "give true or false",
+    "bool_parsing": "give true or false",
+    "int_type": "give a whole number",
+    "int_parsing": "give a whole number",
+    "int_parsing_size": "give a whole number",
+    "int_from_float": "give a whole number",
+    "float_type": "give a number",
+    "float_parsing": "give a number",
+    "finite_number": "give a number",
+    "greater_than": "give a number greater than {gt:.0f}",
+    "greater_than_equal": "give a number of at least {ge:.0f}",
+    "less_than_equal": "give a number of at most {le:.0f}",
+}
+_NOT_READ = "give a value as docs/settings.md says"
 
 
 class SettingsRefused(Exception):  # not a ValueError, which pydantic would take for one of its own
@@ -99,13 +118,19 @@ class DeploymentSettings(BaseSettings):
         try:
             settings: Self = read(given)
         except ValidationError as error:
-            wrong = {str(each["loc"][0]): each["msg"] for each in error.errors(include_input=False)}
+            wrong = {str(each["loc"][0]): _wanted(each) for each in error.errors(include_input=False)}
             lines = [f"{name.upper()}: {message}" for name, message in wrong.items()]
             settings = read({name: value for name, value in given.items() if name not in wrong})
         lines += settings.complaints()
         if lines:
             raise SettingsRefused(lines)
         return settings
+
+
+def _wanted(error: ErrorDetails) -> str:
+    if error["type"] == "value_error":  # one of ours, which says what to give
+        return error["msg"].removeprefix("Value error, ")
+    return _WANTED.get(error["type"], _NOT_READ).format(**error.get("ctx", {}))
 
 
 def _sqlite_url(path: Path | str) -> str:

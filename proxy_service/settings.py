@@ -1,5 +1,6 @@
 """What the proxy is told by its environment. Names and defaults: docs/settings.md."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -32,6 +33,12 @@ def _base_url_or_none(url: str) -> str:
     return url and _base_url(url)
 
 
+def _region(text: str) -> str:
+    if re.fullmatch(REGION_PATTERN, text):
+        return text
+    raise ValueError("give an AWS region, for example us-east-1")
+
+
 def _journal(text: str) -> str:
     if text in {"", "stdout", "off"} or (text.startswith("file:") and len(text) > len("file:")):
         return text
@@ -57,7 +64,7 @@ class ProxySettings(DeploymentSettings):
     anthropic_base_url: BaseUrl = "https://api.anthropic.com"
     openai_base_url: BaseUrl = "https://api.openai.com"
     bedrock_endpoint_url: OptionalBaseUrl = ""
-    bedrock_region: Annotated[str, Field(pattern=f"^{REGION_PATTERN}$")] = "us-east-1"
+    bedrock_region: Annotated[str, AfterValidator(_region)] = "us-east-1"
     azure_openai_endpoint: OptionalBaseUrl = ""
     upstream_ca_file: Path | None = None
     upstream_connect_timeout_seconds: Seconds = 10

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from api_service.settings import ApiSettings
-from metering.settings import DeploymentSettings
+from metering.settings import DeploymentSettings, SettingsRefused
 from proxy_service.settings import ProxySettings
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "settings.md"
@@ -44,3 +44,22 @@ def test_every_plain_default_is_the_documented_one(title: str, settings: type[De
             assert rows[name] == f"`{str(default).lower()}`"
         elif isinstance(default, int | float) or (isinstance(default, str) and default):
             assert rows[name].startswith(f"`{default:g}`" if isinstance(default, float) else f"`{default}`")
+
+
+@pytest.mark.parametrize("settings", SECTIONS.values(), ids=list(SECTIONS))
+@pytest.mark.parametrize("nonsense", ["canary", "-1", "1.5", "1e400", "9" * 5000])
+def test_nonsense_is_answered_with_what_to_give_and_never_repeated(
+    settings: type[DeploymentSettings], nonsense: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, field in settings.model_fields.items():
+        if field.annotation not in {str, Path, Path | None}:
+            monkeypatch.setenv(name.upper(), nonsense)
+
+    with pytest.raises(SettingsRefused) as refused:
+        settings()
+
+    assert refused.value.complaints
+    for line in refused.value.complaints:
+        assert re.match(r"[A-Z_]+: (give|at least|required|hosted)", line)
+        assert "hould be" not in line
+        assert nonsense not in line
