@@ -49,16 +49,18 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """What a meter learnt from one answer.
 
-    `usage` is None where nothing at all could be read or estimated. `model` and `service_tier` are the
-    provider's own words in the answer, None where it said nothing. `is_complete` is true when the end that
-    the protocol promises was seen (a whole JSON body, `message_stop`, `[DONE]`, the last event-stream
-    frame); `is_error` when the answer, whatever its status, carried the provider's error object.
+    `usage` is None where nothing at all could be read or estimated. `model`, `service_tier` and `region`
+    (where it ran) are the provider's own words in the answer, None where it said nothing. `is_complete` is
+    true when the end that the protocol promises was seen (a whole JSON body, `message_stop`, `[DONE]`, the
+    last event-stream frame); `is_error` when the answer, whatever its status, carried the provider's error
+    object.
     """
 
     usage: Usage | None = None
     estimate_method: EstimateMethod = "none"
     model: str | None = None
     service_tier: str | None = None
+    region: str | None = None
     is_complete: bool = False
     is_error: bool = False
 

@@ -104,6 +104,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
     model: str | None
     service_tier: str | None
+    region: str | None
     usage: Usage
 
     @property
@@ -218,6 +219,7 @@ class AnswerCache:
                 body=body,
                 model=reading.model,
                 service_tier=reading.service_tier,
+                region=reading.region,
                 usage=reading.usage,
             )
             self.keep(key, kept, now)

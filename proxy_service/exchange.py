@@ -193,7 +193,7 @@ class Exchange:
                 content_length=head.content_length,
             )  # fmt: skip
             answer = await self._answer_to(call, lifeline, opening)
-            with steps.batch_items.fetched(call, errand, answer.head) as items:
+            async with steps.batch_items.fetched(call, errand, answer.head) as items:
                 delivery = Delivery(call.downstream, lifeline, answer, items, None, steps.clock.monotonic)
                 await delivery.pass_on(self._headers(call, answer.head), copies=False)
             ticket = self._settle(call, _ending(lifeline, delivery), _WHOLE)
@@ -218,7 +218,11 @@ class Exchange:
         """Answer from memory: nothing goes upstream, and the event says what that saved."""
         call.cache, call.status = b"HIT", kept.status
         reading = Reading(
-            usage=kept.usage, model=kept.model, service_tier=kept.service_tier, is_complete=True
+            usage=kept.usage,
+            model=kept.model,
+            service_tier=kept.service_tier,
+            region=kept.region,
+            is_complete=True,
         )
         ticket = self._steps.books.settle(call, "cache_hit", reading)
         headers = [*kept.headers, *answer_headers(call, self._steps.clock.monotonic())]

@@ -48,6 +48,7 @@ class Figures(msgspec.Struct):
     has_audio: bool = False
     model: str | None = None
     service_tier: str | None = None
+    region: str | None = None
     is_complete: bool = False
     is_error: bool = False
 
@@ -174,6 +175,7 @@ def _reading(
         estimate_method=method,
         model=figures.model,
         service_tier=figures.service_tier,
+        region=figures.region,
         is_complete=figures.is_complete or is_unreadable,
         is_error=is_error,
     )

@@ -137,6 +137,7 @@ class Settlement:
             model=model,
             at=admitted.timestamp,
             service_tier=reading.service_tier or admitted.service_tier,
+            region=reading.region or "",
             settings=admitted.policy.settings.prices,
             requested_model=admitted.requested_model,
         )
@@ -170,7 +171,7 @@ def _event(admitted: Admitted, outcome: Outcome, model: str, cost: Cost) -> Cost
         reasoning_tokens=billed.reasoning_tokens,
         server_tool_calls=billed.server_tool_calls,
         service_tier=reading.service_tier or admitted.service_tier,
-        region=admitted.region,
+        region=reading.region or admitted.region,
         cost_nanodollars=cost.nanodollars,
         price_version=cost.price_version,
         unpriced=cost.unpriced,

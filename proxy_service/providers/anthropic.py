@@ -43,6 +43,7 @@ class _Usage(msgspec.Struct):
     iterations: Raw = ABSENT
     service_tier: Raw = ABSENT
     speed: Raw = ABSENT
+    inference_geo: Raw = ABSENT
 
 
 class _Iteration(_Usage):
@@ -61,6 +62,8 @@ class _ServerToolUse(msgspec.Struct):
 class _OutputDetails(msgspec.Struct):
     thinking_tokens: Raw = ABSENT
 
+
+_NO_PLACE = "not_available"  # said of models that cannot choose where they run
 
 _EVENT = msgspec.json.Decoder(_Event)
 _MESSAGE = msgspec.json.Decoder(_Message)
@@ -156,6 +159,8 @@ class MessagesReader:
             figures.reasoning_tokens = _later(figures.reasoning_tokens, details.thinking_tokens)
         is_fast = word(usage.speed) == "fast"
         figures.service_tier = "fast" if is_fast else word(usage.service_tier) or figures.service_tier
+        place = word(usage.inference_geo)
+        figures.region = figures.region if place in {None, _NO_PLACE} else place
         self._read_cache_writes(usage)
         iterations = opened(usage.iterations, _ITERATIONS)
         if iterations is not None:

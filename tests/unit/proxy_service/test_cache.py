@@ -50,6 +50,7 @@ def kept(body: bytes = WHOLE, headers: Headers | None = None) -> Kept:
         body=body,
         model="m",
         service_tier=None,
+        region=None,
         usage=make_reading().usage or pytest.fail("a reading without usage"),
     )
 

@@ -1,3 +1,4 @@
+import msgspec
 import pytest
 
 from metering.accounts import AccountSettings, AzureSettings, Tags
@@ -38,6 +39,14 @@ def test_a_completed_call_costs_what_it_used() -> None:
     assert (event.model, event.requested_model) == ("claude-sonnet-4-5-20250929", "claude-sonnet-4-5")
     assert event.usage == make_reading().usage
     assert event.price_version
+
+
+def test_where_the_answer_says_it_ran_is_priced_and_recorded() -> None:
+    reading = msgspec.structs.replace(make_reading(), region="us")
+
+    event = SETTLEMENT.settle(make_admitted(region="eu-west-1"), outcome(reading=reading))
+
+    assert (event.region, event.cost_nanodollars) == ("us", COST_NANODOLLARS * 110 // 100)
 
 
 def test_what_a_key_pins_wins_over_the_callers_tags() -> None:
