@@ -30,6 +30,7 @@ from proxy_service.http1 import (
     chunk,
     response_head,
 )
+from proxy_service.pace import NEVER, BodyPace
 from proxy_service.sockets import watch_for_dead_peers
 from proxy_service.wire import (
     BodyTooLarge,
@@ -46,7 +47,6 @@ BACKLOG_CONNECTIONS = 1024
 TICK_SECONDS = 0.25
 TLS_HANDSHAKE_SECONDS = 10.0
 SETTLING_SECONDS_MAX = 1.0  # what calls cut by a shutdown have for their records
-NEVER = float("inf")
 
 Handle = Callable[[Downstream], Coroutine[Any, Any, None]]
 
@@ -66,7 +66,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     head: HeadLimits = HeadLimits()
     head_seconds: float = 10.0  # from a head's first byte to its last
     body_seconds: float = 30.0  # without a byte of body while one is wanted
-    body_bytes_per_second_min: int = 1024  # on the whole, once `body_seconds` have passed
+    body_bytes_per_second_min: int = 1024  # at most `body_seconds` behind this rate at any time
+    whole_body_seconds: float = 900.0  # for a body that is read whole, however steadily it comes
     idle_seconds: float = 620.0  # between requests; longer than front ends keep theirs
     linger_seconds: float = 2.0  # reading away what a caller still sends, so that it gets to see its answer
     stalled_seconds: float = 120.0  # until a peer that acknowledges nothing counts as gone
@@ -213,13 +214,13 @@ class _Connection(asyncio.Protocol):
     """One caller's connection: idle, reading a head, serving a request, or lingering until it closes."""
 
     __slots__ = (
-        "_body_began_at",
-        "_body_bytes",
+        "_body_bytes_new",
         "_held",
         "_is_head_begun",
         "_is_reading",
         "_is_tls",
         "_loop",
+        "_pace",
         "_peer_address",
         "_reader",
         "_request",
@@ -243,8 +244,8 @@ class _Connection(asyncio.Protocol):
         self._held: list[bytes] = []
         self._is_reading = True
         self._is_head_begun = False
-        self._body_began_at = 0.0
-        self._body_bytes = 0
+        self._pace: BodyPace | None = None  # of the body that is wanted
+        self._body_bytes_new = 0
         self.deadline = NEVER
         self.is_closing = False
         self.is_write_paused = False
@@ -335,7 +336,7 @@ class _Connection(asyncio.Protocol):
                     self.deadline = NEVER
                     return self._serving().body_ended()
                 if type(event) is bytes:
-                    self._body_bytes += len(event)
+                    self._body_bytes_new += len(event)
                     self._serving().body_came(event)
                 else:
                     self._begin(cast(RequestHead, event))
@@ -355,22 +356,31 @@ class _Connection(asyncio.Protocol):
 
     def expect_body(self) -> None:
         """The caller's time for its body begins to run, anew after a pause of ours."""
-        self._body_began_at = self._loop.time()
-        self._body_bytes = 0
-        self.deadline = self._body_began_at + self._server.limits.body_seconds
+        limits = self._server.limits
+        self._pace = BodyPace(
+            self._loop.time(),
+            silent_seconds=limits.body_seconds,
+            bytes_per_second_min=limits.body_bytes_per_second_min,
+            whole_until=self._serving().whole_until,
+        )
+        self._body_bytes_new = 0
+        self.deadline = self._pace.deadline
+
+    def whole_until(self) -> float:
+        """When a body that is read whole from now on must be here."""
+        return self._loop.time() + self._server.limits.whole_body_seconds
 
     def _await_data(self) -> None:
-        limits = self._server.limits
         if self._request is not None:
-            if self._is_reading and self._request.is_body_wanted:
-                earned = self._body_bytes / limits.body_bytes_per_second_min
-                due = min(self._loop.time(), self._body_began_at + earned)
-                self.deadline = due + limits.body_seconds
+            if self._is_reading and self._request.is_body_wanted and self._pace is not None:
+                self._pace.came(self._body_bytes_new, self._loop.time())
+                self._body_bytes_new = 0
+                self.deadline = self._pace.deadline
         elif self._reader.is_between_requests:
             self._rest()
         elif not self._is_head_begun:
             self._is_head_begun = True
-            self.deadline = self._loop.time() + limits.head_seconds
+            self.deadline = self._loop.time() + self._server.limits.head_seconds
 
     def _rest(self) -> None:
         self.deadline = self._loop.time() + self._server.limits.idle_seconds
@@ -395,7 +405,7 @@ class _Connection(asyncio.Protocol):
     def _finish(self, request: "_CallerRequest") -> None:
         """The handle is done. What it left undone is made visible to the caller."""
         request.finish()
-        self._request = None
+        self._request = self._pace = None
         self._task = None
         self._server.request_ended()
         if self.is_closing:
@@ -554,6 +564,7 @@ class _CallerRequest:
         "is_started",
         "is_tls",
         "peer_address",
+        "whole_until",
     )
 
     def __init__(
@@ -572,6 +583,7 @@ class _CallerRequest:
         self.is_started = False
         self.is_body_complete = False
         self.is_body_wanted = False
+        self.whole_until = NEVER  # not being read whole
         self.is_keep_alive = reader.is_keep_alive
         self._expects_continue = reader.expects_continue
         self._connection = connection
@@ -617,6 +629,7 @@ class _CallerRequest:
             raise BodyTooLarge
         if not self.is_body_complete:
             self._whole_bytes_max = limit_bytes
+            self.whole_until = min(self.whole_until, self._connection.whole_until())
             with self._wanting_body():
                 while not self.is_body_complete:
                     await self._more()

@@ -5,7 +5,16 @@ import contextlib
 import pytest
 
 from proxy_service.app import Limits
-from tests.doubles.raw_upstream import RawUpstream, Wire, call, dialled, rest_of, take_answer, until
+from tests.doubles.raw_upstream import (
+    PATIENCE_SECONDS,
+    RawUpstream,
+    Wire,
+    call,
+    dialled,
+    rest_of,
+    take_answer,
+    until,
+)
 from tests.services.proxy.pass_through import Gateway
 from tests.unit.proxy_service.test_http1 import MALFORMED_CHUNKS, MALFORMED_HEADS, REFUSED_HEADS
 
@@ -151,10 +160,47 @@ def test_a_body_that_only_trickles_is_refused_in_time() -> None:
     assert (answer.status, upstream.requests) == (408, [])
 
 
-def trickle(wire: Wire) -> None:
-    """Send a byte now and then until an answer comes."""
+@pytest.mark.parametrize("reads_whole", [False, True], ids=["pumped", "read whole"])
+def test_a_body_that_began_fast_may_not_trickle_to_its_end(reads_whole: bool) -> None:
+    limits = Limits(body_seconds=0.3, body_bytes_per_second_min=1000)
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 120000\r\n\r\n"
+
+    with (
+        RawUpstream() as upstream,
+        Gateway(upstream.port, limits=limits, reads_whole=reads_whole) as gateway,
+        dialled(gateway.port, head + b"x" * 100_000) as wire,
+    ):
+        trickle(wire, times=200)
+        is_refused_while_it_trickles = bool(wire.buffer)
+        answer = take_answer(wire)
+
+    assert (answer.status, is_refused_while_it_trickles) == (408, True)
+
+
+@pytest.mark.parametrize(("seconds", "size", "status"), [(0.3, 500, 408), (60.0, 5, 200)])
+def test_a_body_that_is_read_whole_has_so_long_however_steadily_it_comes(
+    seconds: float, size: int, status: int
+) -> None:
+    limits = Limits(body_bytes_per_second_min=1, whole_body_seconds=seconds)
+
+    with (
+        RawUpstream() as upstream,
+        Gateway(upstream.port, limits=limits, reads_whole=True) as gateway,
+        dialled(gateway.port, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size) as wire,
+    ):
+        trickle(wire, times=size)
+        answer = take_answer(wire)
+
+    assert answer.status == status
+
+
+def trickle(wire: Wire, times: int = 1000) -> None:
+    """Send a byte now and then until an answer comes, so many at most."""
     wire.connection.settimeout(0.02)
-    while not wire.buffer:
+    for _ in range(times):
+        if wire.buffer:
+            break
         wire.send(b"x")
         with contextlib.suppress(TimeoutError):
             wire.receive()
+    wire.connection.settimeout(PATIENCE_SECONDS)
