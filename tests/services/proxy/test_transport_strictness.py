@@ -163,13 +163,15 @@ def test_a_body_that_only_trickles_is_refused_in_time() -> None:
 @pytest.mark.parametrize("reads_whole", [False, True], ids=["pumped", "read whole"])
 def test_a_body_that_began_fast_may_not_trickle_to_its_end(reads_whole: bool) -> None:
     limits = Limits(body_seconds=0.3, body_bytes_per_second_min=1000)
-    head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 120000\r\n\r\n"
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 60000\r\n\r\n"
 
     with (
         RawUpstream() as upstream,
         Gateway(upstream.port, limits=limits, reads_whole=reads_whole) as gateway,
-        dialled(gateway.port, head + b"x" * 100_000) as wire,
+        dialled(gateway.port, head) as wire,
     ):
+        assert take_answer(wire).status == 100
+        wire.send(b"x" * 50_000)
         trickle(wire, times=200)
         is_refused_while_it_trickles = bool(wire.buffer)
         answer = take_answer(wire)
