@@ -10,14 +10,19 @@ fetch by any instance names them alike, and the ledger's chain rule drops what i
 no promised order. The account is in neither name, since it is not known yet where the store could not say
 whose key it is; segments lie below their account anyway.
 
+**Turns.** Reading an item takes longer than passing it on, so a piece is read in slices, and other calls get
+their turn between them. What comes faster than that is read at once, beyond `BACKLOG_BYTES_MAX`.
+
 **When something fails.** A fetch that breaks off records the items it showed; the next one adds the others.
 Each item has its `settled` line, so a kill before the commit loses nothing that recovery, or just another
 fetch, would not record. The store being down delays commits; what finds no room is left to the journal. What
 cannot be read passes all the same, and is counted.
 """
 
+import asyncio
+from collections import deque
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Final
 
 import msgspec
@@ -38,6 +43,8 @@ from proxy_service.tally import Tally
 from proxy_service.wire import ResponseHead, header
 
 PORTIONS: Final = 16  # of a batch's items: a segment each, whose chain the largest batch does not fill
+SLICE_BYTES: Final = 4 * 1024
+BACKLOG_BYTES_MAX: Final = 256 * 1024  # of one fetch, passed on and not yet read
 ITEMS_HELD_MAX: Final = 900 * PORTIONS  # of all fetches: handed over by then, each portion fits one commit
 
 
@@ -56,7 +63,7 @@ class BatchItems:
 
     def fetched(
         self, call: Call, errand: Errand, head: ResponseHead
-    ) -> "AbstractContextManager[Fetch | None]":
+    ) -> "AbstractAsyncContextManager[Fetch | None]":
         """What is to hear the answer's bytes, while it is entered; None where they are no batch's results."""
         is_answer = errand.route.provider == "anthropic" and OK <= head.status < ERROR
         batch_id = batch_of_results(errand.route.target) if is_answer and call.head.method == b"GET" else None
@@ -130,18 +137,50 @@ class Fetch:
         self._portions: dict[int, list[CostEvent]] = {}
         self._hand_overs = 0
         self._has_failed = False
+        self._backlog: deque[bytes] = deque()
+        self._backlog_bytes = 0
+        self._turn: asyncio.Handle | None = None
 
-    def __enter__(self) -> "Fetch":
+    async def __aenter__(self) -> "Fetch":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """No more bytes will come, or nobody is left to want them."""
+        try:
+            while self._backlog:  # noqa: ASYNC110 - each turn reads a slice, and lets others have theirs
+                await asyncio.sleep(0)
+        finally:
+            self._read_down_to(0)
+            self._finish()
+
+    def _finish(self) -> None:
         self._hear(self._results.finish)
         self.hand_over()
         self._items.over(self, has_failed=self._has_failed, skipped_lines=self._results.skipped_lines)
 
     def feed(self, data: bytes) -> None:
         """The next bytes of the answer, as they came off the wire. Never raises."""
+        if self._has_failed:
+            return
+        self._backlog += [data[at : at + SLICE_BYTES] for at in range(0, len(data), SLICE_BYTES)]
+        self._backlog_bytes += len(data)
+        self._read_down_to(BACKLOG_BYTES_MAX)
+        if self._turn is None:
+            self._turn = asyncio.get_running_loop().call_soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        self._turn = None
+        if self._backlog:
+            self._read_slice()
+            self._turn = asyncio.get_running_loop().call_soon(self._take_turn)
+
+    def _read_down_to(self, size_bytes: int) -> None:
+        while self._backlog_bytes > size_bytes:
+            self._read_slice()
+
+    def _read_slice(self) -> None:
+        data = self._backlog.popleft()
+        self._backlog_bytes -= len(data)
         if not self._has_failed:
             self._hear(lambda: self._results.feed(data))
 

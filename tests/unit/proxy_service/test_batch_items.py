@@ -60,6 +60,7 @@ class Desk:
         self.tally = Tally()
         self.sink = KeepingSink()
         self.segments: list[Segment] = []
+        self.read_at_once: list[int] = []  # items, by the time each piece had been passed on
         self._failures = list(failures)
 
     @property
@@ -97,11 +98,12 @@ class Desk:
             call = Call(DownstreamDouble(RequestHead(method, errand.route.target, [])), self.clock)
             call.unseen_key_hash = errand.who.unseen_key_hash
             headers = [(b"content-encoding", encoding)] if encoding else []
-            with items.fetched(call, errand, ResponseHead(status, b"", headers)) as fetch:
+            async with items.fetched(call, errand, ResponseHead(status, b"", headers)) as fetch:
                 is_heard = fetch is not None
                 if fetch is not None:
                     for piece in pieces:
                         fetch.feed(piece)
+                        self.read_at_once.append(self.tally.batch_items_read)
             if fetch is not None and fetch.ticket is not None:
                 await fetch.ticket
         await keeper.flush(5)
@@ -278,6 +280,19 @@ def test_nothing_else_is_heard(target: bytes, options: dict[str, Any]) -> None:
     errand = make_errand(route=make_route(kind="free", target=target))
 
     assert not Desk().fetch([batch_lines(1)], errand=errand, **options)
+
+
+def test_others_get_their_turn_while_a_piece_is_read_unless_too_much_is_unread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk, piece = Desk(), batch_lines(200)
+    monkeypatch.setattr(batch_items, "BACKLOG_BYTES_MAX", len(piece))
+
+    desk.fetch([piece, piece])
+
+    assert desk.read_at_once[0] == 0
+    assert 190 <= desk.read_at_once[1] <= 210
+    assert desk.tally.batch_items_read == 400
 
 
 def test_no_latency_is_counted_for_an_item() -> None:
