@@ -23,7 +23,7 @@ from proxy_service.tally import Tally
 
 COMMITS_AT_ONCE: Final = 4
 EVENTS_WAITING_MAX: Final = 20_000  # handed over by the packer and not yet stored
-EVENTS_WHOLE_MAX: Final = 40_000  # in segments that came whole and are not yet stored
+EVENTS_WHOLE_MAX: Final = 100_000  # in segments that came whole and are not yet stored: the largest batch
 PAUSE_SECONDS_MIN: Final = 0.1
 PAUSE_SECONDS_MAX: Final = 5.0
 LOOK_SECONDS_MAX: Final = 0.25  # between two looks at what is due, while anything is held
