@@ -70,7 +70,8 @@ class SegmentPacker:
 
     Holds at most `events_held_max` events, open and sealed together. At that bound `add` still names a
     segment, but the event stays with the journal alone (recovery stores it under that name) and is counted
-    in `events_left_to_journal`. Accounts are bounded by it too: an open segment holds an event.
+    in `events_left_to_journal`. It never is the name of a segment held here: that one's chain might outgrow
+    `metering.ledger.LINKS_MAX`. Accounts are bounded by it too: an open segment holds an event.
     """
 
     def __init__(self, instance: str, *, events_held_max: int = EVENTS_HELD_MAX) -> None:
@@ -92,7 +93,7 @@ class SegmentPacker:
         segment = self._open.get(key)
         if self.events_held >= self._events_held_max:
             self.events_left_to_journal += 1
-            return segment.name if segment else self._name_of_event_left_to_journal()
+            return self._name_of_event_left_to_journal()
         if segment is None or not segment.load.takes(event):
             if segment is not None:
                 self._seal(key)

@@ -1,5 +1,6 @@
 """Packing events into segments: every limit from both sides, ages, bounds, names."""
 
+from collections import Counter
 from datetime import timedelta
 
 import pytest
@@ -169,13 +170,21 @@ def test_at_its_bound_the_packer_names_a_segment_and_leaves_the_event_to_the_jou
     names = [packer.add(make_event(), 0.0) for _ in range(3)]
     other = packer.add(make_event(account_id=make_id("acct")), 0.0)
 
-    assert names[2] == names[0]
-    assert other != names[0]
+    assert names[0] == names[1] != names[2] == other
     assert packer.events_left_to_journal == 2
     assert _sizes(packer.drain()) == [2]
 
     packer.add(make_event(), 0.0)
     assert _sizes(packer.drain()) == [1]
+
+
+def test_no_segment_of_events_left_to_the_journal_outgrows_a_chain() -> None:
+    packer = SegmentPacker(INSTANCE, events_held_max=1)
+    packer.add(make_event(), 0.0)
+
+    names = Counter(packer.add(make_event(), 0.0) for _ in range(2 * EVENTS_MAX + 1))
+
+    assert list(names.values()) == [EVENTS_MAX, EVENTS_MAX, 1]
 
 
 def test_events_survive_being_stored() -> None:
