@@ -257,6 +257,8 @@ class FileSink:
             file.append(data)
         except OSError:
             file.close()  # its last line may be torn: nothing is to follow it
+            if not file.size_bytes:  # a disk that stays full would else collect an empty file a batch
+                self._remove(file)
             raise
         return file
 
@@ -294,8 +296,11 @@ class FileSink:
 
     def _remove_unneeded(self) -> None:
         for file in [each for each in self._files if each.is_closed and not each.is_needed]:
-            file.path.unlink(missing_ok=True)
-            self._files.remove(file)
+            self._remove(file)
+
+    def _remove(self, file: "_File") -> None:
+        file.path.unlink(missing_ok=True)
+        self._files.remove(file)
 
 
 class _File:

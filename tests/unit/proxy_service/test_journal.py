@@ -242,6 +242,24 @@ def test_a_torn_line_is_followed_by_none(tmp_path: Path, monkeypatch: pytest.Mon
     assert lines_in(tmp_path) == [b"admitted b", b"admitted a", b"settl"]
 
 
+def test_a_disk_that_stays_full_leaves_no_pile_of_empty_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int, data: bytes) -> int:
+        raise OSError("no space")
+
+    sink = FileSink(tmp_path, INSTANCE)
+    sink.write([admitted("a")])
+    with monkeypatch.context() as patch:
+        patch.setattr("proxy_service.journal.os.write", refuse)
+        for _ in range(20):
+            with pytest.raises(OSError, match="no space"):
+                sink.write([admitted("b")])
+
+    assert lines_in(tmp_path) == [b"admitted a"]
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_files_are_their_owners_only(tmp_path: Path) -> None:
     sink = FileSink(tmp_path / "made", INSTANCE)
     sink.write([admitted("a")])
