@@ -122,7 +122,9 @@ class Recorder:
     def _look_now(self) -> None:
         if self._events_waiting < EVENTS_WAITING_MAX:
             self._take(self._packer.due(self._clock.monotonic()))
-        self._look_later()
+            self._look_later()
+        else:  # what is due stays due: looking for it at once would keep the loop busy
+            self._look = asyncio.get_running_loop().call_later(LOOK_SECONDS_MAX, self._look_now)
 
     def _take(self, segments: list[Segment]) -> None:
         for segment in segments:

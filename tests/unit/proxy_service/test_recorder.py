@@ -14,11 +14,21 @@ from tests.doubles.clock import ManualClock
 INSTANCE = "0" * 32
 
 
+class WatchedClock(ManualClock):
+    """Counts how often it is asked."""
+
+    readings = 0
+
+    def monotonic(self) -> float:
+        self.readings += 1
+        return super().monotonic()
+
+
 class Desk:
     """A recorder whose commits meet what a test says; `stored` names what the store took."""
 
     def __init__(self, *failures: Exception, events_held_max: int = 1000) -> None:
-        self.clock = ManualClock()
+        self.clock = WatchedClock()
         self.tally = Tally()
         self.attempts: list[Segment] = []
         self.stored: list[str] = []
@@ -170,3 +180,22 @@ def test_an_account_whose_commits_fail_holds_up_no_other() -> None:
     first_rounds = [segment.account_id for segment in desk.attempts[: COMMITS_AT_ONCE + 3]]
     assert len(set(first_rounds)) == COMMITS_AT_ONCE + 3
     assert len(desk.stored) == COMMITS_AT_ONCE + 3
+
+
+def test_while_there_is_room_for_no_more_the_loop_is_not_kept_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy_service.recorder.EVENTS_WAITING_MAX", 1)
+    desk = Desk(*[StoreUnavailable() for _ in range(1000)])
+
+    async def scenario() -> int:
+        desk.recorder.add(make_event(account_id="acct_1"))
+        desk.clock.advance(1)
+        while not desk.attempts:  # noqa: ASYNC110 - turns of the loop until its timer has fired
+            await asyncio.sleep(0.01)
+        desk.recorder.add(make_event(account_id="acct_2"))
+        desk.clock.advance(10)
+        before = desk.clock.readings
+        while desk.tally.commits_repeated < 5:  # noqa: ASYNC110 - longer than `LOOK_SECONDS_MAX`
+            await asyncio.sleep(0.01)
+        return desk.clock.readings - before
+
+    assert asyncio.run(scenario()) < 20
