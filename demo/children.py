@@ -2,6 +2,7 @@
 
 import ctypes
 import http.client
+import json
 import signal
 import subprocess
 import sys
@@ -10,21 +11,22 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
 STOP_SECONDS = 12.0  # the services drain within 10
-_LAST_LINES = 5
+_LAST_LINES = 20
+_ROUTINE_LEVELS = frozenset({"debug", "info", "warn"})  # what a service says while it works
 _PR_SET_PDEATHSIG = 1
 
 
 class ChildDied(Exception):
-    """A child ended by itself: which, how, and what it said last."""
+    """A child ended by itself: which, how, and what it complained of last."""
 
     def __init__(self, child: "Child") -> None:
         how = f"exit status {child.status}" if (child.status or 0) >= 0 else f"signal {-(child.status or 0)}"
         said = "".join(f"\n  {line}" for line in child.last_words())
-        super().__init__(f"{child.name} stopped by itself ({how}){said and ':'}{said}")
+        super().__init__(f"{child.name} stopped by itself ({how}){said and ', having said:'}{said}")
 
 
 class Child:
-    """One started process. Its lines are printed behind its name, the last of them kept for its obituary."""
+    """One started process. Its lines are printed behind its name, its complaints kept for its obituary."""
 
     def __init__(
         self,
@@ -35,7 +37,7 @@ class Child:
         on_end: Callable[[], None],
     ) -> None:
         self.name = name
-        self._last_lines: deque[str] = deque(maxlen=_LAST_LINES)
+        self._complaints: deque[str] = deque(maxlen=_LAST_LINES)
         self._on_end = on_end
         # A session of its own: Ctrl-C reaches us alone, and we end the children in order.
         self._process = subprocess.Popen(
@@ -43,31 +45,47 @@ class Child:
             env=dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.PIPE,
             text=True,
             errors="replace",
             start_new_session=True,
             preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - one call, no locks
         )
-        self._reader = threading.Thread(target=self._read, name=f"{name} output", daemon=True)
-        self._reader.start()
+        self._readers = [
+            threading.Thread(target=read, name=f"{name} output", daemon=True)
+            for read in (self._read_output, self._read_errors)
+        ]
+        for reader in self._readers:
+            reader.start()
 
     @property
     def status(self) -> int | None:
         """The exit status, negative for a signal; None while it runs."""
         return self._process.poll()
 
-    def _read(self) -> None:
+    def _read_output(self) -> None:
         for line in self._process.stdout or ():
-            self._last_lines.append(line.rstrip())
-            print(f"{self.name:>8} | {line.rstrip()}", flush=True)
+            self._show(line)
+
+    def _read_errors(self) -> None:
+        for line in self._process.stderr or ():
+            if not is_routine(line):
+                self._complaints.append(line.rstrip())
+            self._show(line)
         self._process.wait()
         self._on_end()
 
+    def _show(self, line: str) -> None:
+        print(f"{self.name:>8} | {line.rstrip()}", flush=True)
+
     def last_words(self) -> list[str]:
-        """Its last lines, of a child that has ended all of them."""
-        self._reader.join(1)
-        return list(self._last_lines)
+        """What it complained of last, of a child that has ended."""
+        self._join_readers()
+        return list(self._complaints)
+
+    def _join_readers(self) -> None:
+        for reader in self._readers:
+            reader.join(1)
 
     def ask_to_stop(self) -> None:
         """Tell it to end, if it has not."""
@@ -86,12 +104,21 @@ class Child:
         except subprocess.TimeoutExpired:
             self.kill()
             self._process.wait()
-        self._reader.join(1)
+        self._join_readers()
 
 
 def _end_with_parent() -> None:
     """In the new process: get SIGTERM should the parent be killed without a chance to tell."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def is_routine(line: str) -> bool:
+    """Whether a line on standard error is of a service's log and tells of no error."""
+    try:
+        said = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(said, dict) and said.get("level") in _ROUTINE_LEVELS
 
 
 def answers(port: int, path: str) -> bool:

@@ -6,7 +6,8 @@ Starts the demo provider (127.0.0.1:8090), the proxy (:8080) and the API (:3001)
 there is none yet, and prints its key and lines to paste. Settings come from the environment and reach both
 services: STORE_URL, DATA_DIR, LOG_LEVEL and the others of docs/settings.md; besides
 
-    UPSTREAM=real                          talk to the real providers instead of the demo one
+    UPSTREAM=real                          talk to the real providers instead of the demo one; their calls
+                                           are kept apart, in ./data/real, unless DATA_DIR says otherwise
     PROXY_PORT, PORT, DEMO_PORT            other ports for the proxy, the API and the demo provider
     STORE_URL=firestore://demo-modeltrack  use the Firestore emulator, started unless it runs
 """
@@ -21,27 +22,32 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
+from pathlib import Path
 
 import msgspec
 
+from api_service.settings import ApiSettings
 from demo.catalogue import AZURE_DEPLOYMENTS
 from demo.children import STOP_SECONDS, Child, ChildDied, answers
 from demo.emulator import EmulatorMissing, running_emulator
 from metering.accounts import LOCAL_ACCOUNT_ID, AzureSettings
-from metering.clock import SystemClock
+from metering.clock import Clock, SystemClock
 from metering.directory import Directory, KeyTerms
 from metering.errors import StoreError
 from metering.keys import Scope
 from metering.opening import open_store
-from metering.settings import DeploymentSettings, SettingsRefused, deployment_secret
+from metering.settings import LOCAL_DATA, DeploymentSettings, SettingsRefused, deployment_secret
+from proxy_service.settings import ProxySettings
 
 EMAIL = "demo@example.com"
 KEY_NAME = "make run"
 KEY_SCOPES: tuple[Scope, ...] = ("proxy", "read", "write", "stats")
+REAL_DATA = LOCAL_DATA / "real"
 DEFAULT_PORTS = {"PROXY_PORT": 8080, "PORT": 3001, "DEMO_PORT": 8090}
+DEMO_KEYS_KEPT = 20
 READY_SECONDS = 30.0
 _POLL_SECONDS = 0.05
 _HOST = "127.0.0.1"
@@ -61,6 +67,7 @@ class Plan(msgspec.Struct, frozen=True):
     proxy_port: int
     api_port: int
     demo_port: int | None  # None: the real providers
+    data_dir: Path
 
     @property
     def proxy_url(self) -> str:
@@ -78,8 +85,11 @@ class Plan(msgspec.Struct, frozen=True):
         return f"http://{_HOST}:{self.demo_port}"
 
 
-def plan_from(environment: Mapping[str, str]) -> Plan:
-    """What the environment asks for. Raises: CannotStart with everything that is wrong, a line each."""
+def plan_from(environment: Mapping[str, str], complaints: Sequence[str] = ()) -> Plan:
+    """What the environment asks for.
+
+    Raises: CannotStart with everything that is wrong, a line each, the services' own `complaints` included.
+    """
     upstream = environment.get("UPSTREAM", "") or "demo"
     wrong = [] if upstream in {"demo", "real"} else ["UPSTREAM: give demo or real"]
     ports: dict[str, int] = {}
@@ -93,9 +103,27 @@ def plan_from(environment: Mapping[str, str]) -> Plan:
         ports.pop("DEMO_PORT", None)
     if len(set(ports.values())) < len(ports):
         wrong.append(f"{', '.join(DEFAULT_PORTS)}: give three different ports")
+    named = {line.partition(":")[0] for line in wrong}
+    wrong += [line for line in complaints if line.partition(":")[0] not in named]
     if wrong:
         raise CannotStart("\n".join(wrong))
-    return Plan(proxy_port=ports["PROXY_PORT"], api_port=ports["PORT"], demo_port=ports.get("DEMO_PORT"))
+    return Plan(
+        proxy_port=ports["PROXY_PORT"],
+        api_port=ports["PORT"],
+        demo_port=ports.get("DEMO_PORT"),
+        data_dir=Path(environment.get("DATA_DIR") or (REAL_DATA if upstream == "real" else LOCAL_DATA)),
+    )
+
+
+def complaints_of_services() -> list[str]:
+    """What the two services would refuse to start with, each thing once."""
+    found: dict[str, None] = {}
+    for read in (ProxySettings, ApiSettings):
+        try:
+            read()
+        except SettingsRefused as refused:
+            found |= dict.fromkeys(refused.complaints)
+    return list(found)
 
 
 def refuse_taken_ports(plan: Plan) -> None:
@@ -122,6 +150,7 @@ def environment_of_services(plan: Plan, environment: Mapping[str, str]) -> dict[
     told = dict(environment) | {
         "PROXY_PORT": str(plan.proxy_port),
         "PORT": str(plan.api_port),
+        "DATA_DIR": str(plan.data_dir),
         "PROXY_PUBLIC_URL": environment.get("PROXY_PUBLIC_URL") or plan.proxy_url,
         "PYTHONUNBUFFERED": "1",
     }
@@ -204,25 +233,31 @@ class Household:
                 child.wait_for_end(STOP_SECONDS)
 
 
-def demo_key(plan: Plan) -> str:
-    """A fresh key of this machine's account; those of earlier starts are revoked.
+def demo_key(plan: Plan, clock: Clock) -> str:
+    """A fresh key of this machine's account.
 
+    Those of earlier starts stay, since an app may use one by now; `DEMO_KEYS_KEPT` of them, the last used.
     With the demo provider it also tells the account which models that one's Azure deployments are, as long
     as the account has named none.
     Raises: StoreError.
     """
-    settings = DeploymentSettings()
+    settings = DeploymentSettings(data_dir=plan.data_dir)
     store = open_store(settings.store_url)
     try:
-        directory = Directory(store, SystemClock(), deployment_secret(settings))
+        directory = Directory(store, clock, deployment_secret(settings))
         account = directory.ensure_local_account()
         if plan.demo_port is not None and account.settings.azure == AzureSettings():
             azure = AzureSettings(deployments=dict(AZURE_DEPLOYMENTS))
             settled = msgspec.structs.replace(account.settings, azure=azure)
             directory.change_settings(account.account_id, settled)
-        for record in directory.keys_of(LOCAL_ACCOUNT_ID):
-            if record.name == KEY_NAME and record.revoked_at is None:
-                directory.revoke_key(LOCAL_ACCOUNT_ID, record.key_id)
+        live = [
+            each
+            for each in directory.keys_of(LOCAL_ACCOUNT_ID)
+            if each.name == KEY_NAME and each.is_live(clock.now())
+        ]
+        live.sort(key=lambda each: each.last_used_at or each.created_at, reverse=True)
+        for record in live[DEMO_KEYS_KEPT - 1 :]:
+            directory.revoke_key(LOCAL_ACCOUNT_ID, record.key_id)
         return directory.create_key(LOCAL_ACCOUNT_ID, KeyTerms(name=KEY_NAME, scopes=KEY_SCOPES))[0]
     finally:
         store.close()
@@ -251,10 +286,28 @@ def demo_password(plan: Plan) -> str | None:
     raise CannotStart(f"the API refused to sign up the demo account (status {answer.status})")
 
 
+def shown(folder: Path) -> str:
+    """The folder as somebody would type it here."""
+    folder = folder.absolute()
+    return f"./{folder.relative_to(Path.cwd())}" if folder.is_relative_to(Path.cwd()) else str(folder)
+
+
+def _kept_apart(plan: Plan) -> str:
+    if plan.data_dir == REAL_DATA:
+        return f"  (real calls; the demo's are in {shown(LOCAL_DATA)})"
+    if plan.data_dir == LOCAL_DATA and plan.demo_port is not None:
+        return f"  (demo calls; UPSTREAM=real keeps its own in {shown(REAL_DATA)})"
+    return ""
+
+
 def welcome(plan: Plan, key: str, password: str | None) -> str:
     """What a newcomer needs: addresses, a key, a login, two lines to paste."""
     provider_key = "any-demo-key" if plan.demo_port is not None else "$ANTHROPIC_API_KEY"
     login = f"{EMAIL} / {password}" if password else f"{EMAIL}, password as shown at the first start"
+    if password:
+        hint = "keep the password: it is not shown again"
+    else:
+        hint = "lost it? the key does all but log in; `make run DATA_DIR=./data/new` has a new one"
     body = '{"model":"claude-sonnet-4-6","max_tokens":200,"messages":[{"role":"user","content":"Hello"}]}'
     provider = ""
     if plan.demo_port is not None:
@@ -264,9 +317,11 @@ ModelTrack runs. Ctrl-C stops it.
 
   proxy      {plan.proxy_url}
   API        {plan.api_url}  (described at {plan.api_url}/openapi.json){provider}
+  data       {shown(plan.data_dir)}{_kept_apart(plan)}
   key        {key}
-             (new at each start, which ends the last one; make lasting ones with POST /v1/keys)
+             (new at each start; earlier ones go on working, the {DEMO_KEYS_KEPT} last used of them)
   login      {login}
+             ({hint})
 
 A call through the proxy:
 
@@ -310,15 +365,16 @@ def start_all(household: Household, plan: Plan) -> None:
     household.wait_until_ready(api, plan.api_port)
     household.wait_until_ready(proxy, plan.proxy_port)
     password = demo_password(plan)
-    print(welcome(plan, demo_key(plan), password), flush=True)
+    print(welcome(plan, demo_key(plan, SystemClock()), password), flush=True)
 
 
 def main() -> None:
     """Run until asked to stop; the exit status is 1 when something failed."""
     household = Household()
     try:
-        plan = plan_from(os.environ)
+        plan = plan_from(os.environ, complaints_of_services())
         refuse_taken_ports(plan)
+        deployment_secret(DeploymentSettings(data_dir=plan.data_dir))  # made here, or refused here once
         with emulator_if_asked_for():
             try:
                 start_all(household, plan)

@@ -1,11 +1,32 @@
 """What `make run` starts, as far as it can be told without starting it."""
 
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
 import pytest
 
-from demo.run import CannotStart, Plan, environment_of_services, plan_from, welcome
+from demo.children import is_routine
+from demo.run import (
+    DEMO_KEYS_KEPT,
+    REAL_DATA,
+    CannotStart,
+    Plan,
+    complaints_of_services,
+    demo_key,
+    environment_of_services,
+    plan_from,
+    welcome,
+)
+from metering.accounts import LOCAL_ACCOUNT_ID
+from metering.directory import Directory
+from metering.keys import is_well_formed_key
+from metering.opening import open_store
+from metering.settings import LOCAL_DATA, DeploymentSettings, deployment_secret
+from tests.doubles.clock import ManualClock
 
-DEMO = Plan(proxy_port=8080, api_port=3001, demo_port=8090)
-REAL = Plan(proxy_port=8080, api_port=3001, demo_port=None)
+DEMO = Plan(proxy_port=8080, api_port=3001, demo_port=8090, data_dir=LOCAL_DATA)
+REAL = Plan(proxy_port=8080, api_port=3001, demo_port=None, data_dir=REAL_DATA)
 
 
 def test_nothing_said_means_the_published_ports_and_the_demo_provider() -> None:
@@ -68,3 +89,72 @@ def test_a_newcomer_is_shown_addresses_key_login_and_lines_to_paste() -> None:
 
 def test_a_password_is_shown_at_the_first_start_only() -> None:
     assert "as shown at the first start" in welcome(REAL, "mt_key", None)
+
+
+def test_real_calls_are_kept_apart_from_the_demos_unless_told_otherwise() -> None:
+    assert plan_from({"UPSTREAM": "real", "DATA_DIR": ""}).data_dir == LOCAL_DATA / "real"
+    assert plan_from({"UPSTREAM": "real", "DATA_DIR": "mine"}).data_dir == Path("mine")
+    assert environment_of_services(REAL, {})["DATA_DIR"] == str(LOCAL_DATA / "real")
+    for plan in (DEMO, REAL):
+        assert "data/real" in welcome(plan, "mt_key", None)
+
+
+def test_a_folder_of_ones_own_is_named_and_nothing_claimed_of_others() -> None:
+    shown = welcome(msgspec.structs.replace(DEMO, data_dir=Path("/srv/mine")), "mt_key", None)
+
+    assert "/srv/mine\n" in shown
+    assert "data/real" not in shown
+
+
+def test_whoever_lost_the_password_is_told_what_to_do() -> None:
+    assert "lost it?" in welcome(DEMO, "mt_key", None)
+    assert "not shown again" in welcome(DEMO, "mt_key", "pass-word")
+
+
+def test_what_both_services_refuse_is_said_once_beside_what_make_run_refuses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LOG_LEVEL", "loud")
+    monkeypatch.setenv("PORT", "x")
+    monkeypatch.setenv("CACHE_MAX_ENTRIES", "0")
+
+    with pytest.raises(CannotStart) as refused:
+        plan_from({"PORT": "x"}, complaints_of_services())
+
+    named = [line.partition(":")[0] for line in str(refused.value).splitlines()]
+    assert named == ["PORT", "LOG_LEVEL", "CACHE_MAX_ENTRIES"]
+
+
+def test_a_key_in_use_survives_any_number_of_starts_and_unused_ones_do_not_pile_up(tmp_path: Path) -> None:
+    plan, clock = msgspec.structs.replace(DEMO, data_dir=tmp_path), ManualClock()
+    settings = DeploymentSettings(data_dir=tmp_path)
+    store = open_store(settings.store_url)
+    directory = Directory(store, clock, deployment_secret(settings))
+    used = directory.key_by_plain(demo_key(plan, clock))
+    assert used
+    for _ in range(2 * DEMO_KEYS_KEPT):
+        clock.advance(timedelta(hours=1).total_seconds())
+        directory.note_key_use(used.key_hash, clock.now())
+        latest = demo_key(plan, clock)
+
+    live = [each for each in directory.keys_of(LOCAL_ACCOUNT_ID) if each.is_live(clock.now())]
+    hashes = {each.key_hash for each in live}
+    store.close()
+
+    assert is_well_formed_key(latest)
+    assert len(live) == DEMO_KEYS_KEPT
+    assert used.key_hash in hashes
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ('{"level":"info","event":"call"}', True),
+        ('{"level":"warn","event":"store gives no answer"}', True),
+        ('{"level":"error","event":"not started"}', False),
+        ("Traceback (most recent call last):", False),
+        ("[1]", False),
+    ],
+)
+def test_only_errors_are_taken_for_the_cause_of_an_end(line: str, expected: bool) -> None:
+    assert is_routine(line) is expected
