@@ -9,6 +9,7 @@
 | neither, self-hosted | the machine's own account |
 | an account key where the provider's belongs | 401: it would else be handed to the provider |
 
+A key not yet known is looked up as far as its caller's address may have that done (`lookups`), else 503.
 While the store is silent, what is known holds. A well-formed key this instance has not seen is then served
 too, at most so many calls a second, recorded by its hash for recovery to attribute; anything else is 401.
 Refusals have fixed words: nothing of a credential is ever repeated.
@@ -24,7 +25,8 @@ from metering.clock import Clock
 from metering.errors import StoreUnavailable
 from metering.keys import KEY_PREFIX, Scope, is_well_formed_ingress_id, is_well_formed_key, key_hash
 from proxy_service.headers import KEY_HEADER, Inbound
-from proxy_service.policy import KeyUses, KnownKey, PolicyMemory, TooManyLookUps
+from proxy_service.lookups import RateCap, TooManyLookUps
+from proxy_service.policy import KeyUses, KnownKey, PolicyMemory
 from proxy_service.refusals import RequestRefused
 from proxy_service.tally import Tally
 from proxy_service.wire import Headers
@@ -122,8 +124,9 @@ class Identity:
         if not given.key and not given.ingress_id:
             return await self._keyless()
         hashes = [key_hash(plain, self._secret) for plain in (given.key, given.ingress_id) if plain]
+        now = self._clock.monotonic()
         try:
-            keys = [await self._memory.key(hashed) for hashed in hashes]
+            keys = [await self._memory.key(hashed, given.address, now) for hashed in hashes]
         except StoreUnavailable:
             # Fail open: the caller's own provider key decides what it may do there.
             return self._unseen(hashes[0])
@@ -179,25 +182,6 @@ class Identity:
         if not self._unseen_calls.take(self._clock.monotonic()):
             raise _busy()
         self._tally.unseen_keys_served += 1
-
-
-class RateCap:
-    """At most so many a second, after a burst of so many."""
-
-    def __init__(self, per_second: float, burst: float) -> None:
-        self._per_second = per_second
-        self._burst = burst
-        self._left = burst
-        self._at = 0.0
-
-    def take(self, now: float) -> bool:
-        """Take one, if one is left."""
-        self._left = min(self._burst, self._left + (now - self._at) * self._per_second)
-        self._at = now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
 
 
 _LOCAL_CALLER = Caller(account_id=LOCAL_ACCOUNT_ID)

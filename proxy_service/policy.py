@@ -5,24 +5,25 @@ a revoked key, a suspended account or a new setting acts within a second. A gap 
 """
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from datetime import datetime
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from metering.accounts import Caller, Policy
 from metering.clock import Clock
 from metering.keys import LAST_USE_RESOLUTION_SECONDS, KeyRecord
+from proxy_service.lookups import LOOK_UPS_MAX, LookUpRoom, RateCap, TooManyLookUps
+from proxy_service.memory import Memory
 from proxy_service.tally import Tally
 
 KEYS_MAX = 20_000
 UNKNOWN_KEYS_MAX = 10_000  # a memory of their own: a flood of made-up keys pushes out no real one
 POLICIES_MAX = 10_000
 USES_WAITING_MAX = 256
-LOOK_UPS_MAX = 256  # running at once; one more is told to come back
+POLICY_LOOK_UPS_MAX = LOOK_UPS_MAX  # a bound of their own: a flood of keys delays no known one
 CHANGES_POLL_SECONDS = 0.5
 
 T = TypeVar("T")
@@ -52,10 +53,6 @@ class KeyDirectory(Protocol):
         """What changed lately."""
 
 
-class TooManyLookUps(Exception):
-    """More unseen keys at once than are looked up."""
-
-
 class KnownKey(msgspec.Struct, frozen=True):
     """A key's record, and the caller it stands for."""
 
@@ -79,25 +76,37 @@ class PolicyMemory:
         self._keys: Memory[KnownKey] = Memory(KEYS_MAX)
         self._unknown: Memory[bool] = Memory(UNKNOWN_KEYS_MAX)
         self._policies: Memory[Policy] = Memory(POLICIES_MAX)
-        self._running: dict[str, asyncio.Future[Any]] = {}
+        self._room = LookUpRoom()
+        self._keys_asked: dict[str, asyncio.Task[KnownKey | None]] = {}
+        self._policies_asked: dict[str, asyncio.Task[Policy | None]] = {}
         self._generation = 0
         self._version: int | None = None
 
-    async def key(self, hashed: str) -> KnownKey | None:
-        """The key with that hash, None where there is none. Raises: StoreUnavailable, TooManyLookUps."""
+    async def key(self, hashed: str, address: str, now: float) -> KnownKey | None:
+        """The key with that hash, None where there is none; `address` is who asks, see `lookups`.
+
+        Raises: StoreUnavailable, TooManyLookUps.
+        """
         known = self._keys.get(hashed)
         if known is not None:
             return known
         if self._unknown.get(hashed):
             return None
-        return await self._look_up(f"key {hashed}", lambda: self._fetched_key(hashed))
+        if hashed not in self._keys_asked:
+            allowance = self._room.take(address, len(self._keys_asked), now)
+            _ask(self._keys_asked, hashed, self._fetched_key(hashed, allowance))
+        return await asyncio.shield(self._keys_asked[hashed])
 
     async def policy(self, account_id: str) -> Policy | None:
         """The account's policy, None where there is none. Raises: StoreUnavailable, TooManyLookUps."""
         known = self._policies.get(account_id)
         if known is not None:
             return known
-        return await self._look_up(f"policy {account_id}", lambda: self._fetched_policy(account_id))
+        if account_id not in self._policies_asked:
+            if len(self._policies_asked) >= POLICY_LOOK_UPS_MAX:
+                raise TooManyLookUps
+            _ask(self._policies_asked, account_id, self._fetched_policy(account_id))
+        return await asyncio.shield(self._policies_asked[account_id])
 
     async def follow_changes(self) -> None:
         """Read what changed, each half second, for as long as the process lives.
@@ -127,10 +136,12 @@ class PolicyMemory:
             else:
                 memory.forget(changed)
 
-    async def _fetched_key(self, hashed: str) -> KnownKey | None:
+    async def _fetched_key(self, hashed: str, allowance: RateCap) -> KnownKey | None:
         generation = self._generation
         record = await self._in_thread(lambda: self._directory.key_by_hash(hashed))
         known = None if record is None else KnownKey(record, _caller(record))
+        if known is not None:
+            allowance.give_back()
         # What changed while we asked may be newer than the answer: then it serves this call and is not kept.
         if generation == self._generation:
             if known is None:
@@ -145,23 +156,6 @@ class PolicyMemory:
         if policy is not None and generation == self._generation:
             self._policies.put(account_id, policy)
         return policy
-
-    async def _look_up(self, what: str, fetch: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """One look-up for all who wait for the same thing."""
-        running = self._running.get(what)
-        if running is None:
-            if len(self._running) >= LOOK_UPS_MAX:
-                raise TooManyLookUps
-            running = asyncio.ensure_future(fetch())
-            self._running[what] = running
-            running.add_done_callback(lambda done: self._has_run(what, done))
-        found: T = await asyncio.shield(running)
-        return found
-
-    def _has_run(self, what: str, done: asyncio.Future[Any]) -> None:
-        del self._running[what]
-        if not done.cancelled():
-            done.exception()  # whoever waited has it; if nobody waits any more, it is of no interest
 
     async def _in_thread(self, read: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._look_up_threads, read)
@@ -200,37 +194,16 @@ class KeyUses:
             done.exception()  # see the class
 
 
-class Memory(Generic[T]):
-    """The most recently used things, at most so many."""
+def _ask(asked: dict[str, asyncio.Task[T]], name: str, look_up: Coroutine[Any, Any, T]) -> None:
+    """Begin one look-up for all who will wait for the same thing."""
 
-    def __init__(self, entries_max: int) -> None:
-        self._entries_max = entries_max
-        self._entries: OrderedDict[str, T] = OrderedDict()
+    def has_ended(done: asyncio.Task[T]) -> None:
+        del asked[name]
+        if not done.cancelled():
+            done.exception()  # whoever waited has it; if nobody waits any more, it is of no interest
 
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def get(self, name: str) -> T | None:
-        """The thing of that name, which is now the most recently used; None where it is not kept."""
-        found = self._entries.get(name)
-        if found is not None:
-            self._entries.move_to_end(name)
-        return found
-
-    def put(self, name: str, thing: T) -> None:
-        """Keep it; the least recently used makes room."""
-        self._entries[name] = thing
-        if len(self._entries) > self._entries_max:
-            self._entries.popitem(last=False)
-
-    def forget(self, names: tuple[str, ...]) -> None:
-        """Keep none of these."""
-        for name in names:
-            self._entries.pop(name, None)
-
-    def clear(self) -> None:
-        """Keep nothing."""
-        self._entries.clear()
+    asked[name] = asyncio.create_task(look_up)
+    asked[name].add_done_callback(has_ended)
 
 
 def _caller(record: KeyRecord) -> Caller:

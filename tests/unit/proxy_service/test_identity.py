@@ -11,11 +11,11 @@ from proxy_service.identity import (
     Credentials,
     Identified,
     Identity,
-    RateCap,
     credentials,
     refuse_misplaced_key,
     split_ingress,
 )
+from proxy_service.lookups import IN_VAIN_BURST
 from proxy_service.policy import KeyUses, PolicyMemory
 from proxy_service.refusals import RequestRefused
 from proxy_service.tally import Tally
@@ -150,6 +150,17 @@ def test_an_ingress_address_lets_in_its_own_networks(address: str, is_let_in: bo
         assert desk.refusal(given) == (403, "wrong_address")
 
 
+def test_a_flood_of_made_up_keys_keeps_no_key_of_another_address_out() -> None:
+    desk = Desk(make_key_record(PLAIN))
+    flood = [Credentials(key=new_key(), address="203.0.113.7") for _ in range(int(IN_VAIN_BURST) + 1)]
+
+    refusals = [desk.refusal(given) for given in flood]
+
+    assert set(refusals[:-1]) == {(401, "invalid_modeltrack_key")}
+    assert refusals[-1] == (503, "key_not_verified")
+    assert desk.identify(Credentials(key=PLAIN, address="198.51.100.1")).caller.account_id == ACCOUNT_ID
+
+
 def test_while_the_store_is_silent_a_known_key_goes_on() -> None:
     desk = Desk(make_key_record(PLAIN))
     desk.identify(Credentials(key=PLAIN))
@@ -233,14 +244,6 @@ def test_two_keys_are_refused() -> None:
 )
 def test_the_ingress_id_is_taken_off_the_path(target: bytes, split: tuple[str | None, bytes]) -> None:
     assert split_ingress(target) == split
-
-
-def test_a_rate_cap_fills_up_again() -> None:
-    cap = RateCap(per_second=2, burst=2)
-
-    taken = [cap.take(at) for at in (100.0, 100.0, 100.0, 100.5, 100.5, 200.0, 200.0, 200.0)]
-
-    assert taken == [True, True, False, True, False, True, True, False]
 
 
 @pytest.mark.parametrize(

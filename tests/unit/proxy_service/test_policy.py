@@ -7,12 +7,16 @@ import pytest
 
 from metering.errors import StoreUnavailable
 from metering.keys import KeyRecord
-from proxy_service.policy import LOOK_UPS_MAX, KeyUses, KnownKey, Memory, PolicyMemory, TooManyLookUps
+from proxy_service.lookups import IN_VAIN_BURST, LOOK_UPS_MAX, TooManyLookUps
+from proxy_service.memory import Memory
+from proxy_service.policy import KeyUses, KnownKey, PolicyMemory
 from proxy_service.tally import Tally
 from tests.builders import ACCOUNT_ID, make_key_record, make_policy
 from tests.doubles.at_once import AtOnce
 from tests.doubles.clock import ManualClock
 from tests.doubles.directory import DirectoryDouble
+
+ASKER, FLOODER = ("198.51.100.77", 1000.0), ("203.0.113.7", 1000.0)
 
 
 class Later(Executor):
@@ -54,10 +58,10 @@ def test_what_is_known_is_asked_for_once(directory: DirectoryDouble, record: Key
     async def scenario() -> None:
         memory = memory_over(directory)
         for _ in range(3):
-            known = await memory.key(record.key_hash)
+            known = await memory.key(record.key_hash, *ASKER)
             assert known is not None
             assert (known.record, known.caller.team) == (record, "search")
-            assert await memory.key("0" * 64) is None
+            assert await memory.key("0" * 64, *ASKER) is None
             assert await memory.policy(ACCOUNT_ID) == make_policy()
 
     asyncio.run(scenario())
@@ -71,14 +75,14 @@ def test_what_changed_is_asked_for_anew_and_the_rest_is_not(
     async def scenario() -> None:
         memory = memory_over(directory)
         memory.take(directory.changes())
-        await memory.key(record.key_hash)
+        await memory.key(record.key_hash, *ASKER)
         await memory.policy(ACCOUNT_ID)
         directory.put(make_policy(status="suspended"))
         memory.take(directory.changes())
         directory.look_ups.clear()
 
         policy = await memory.policy(ACCOUNT_ID)
-        await memory.key(record.key_hash)
+        await memory.key(record.key_hash, *ASKER)
 
         assert policy is not None
         assert policy.status == "suspended"
@@ -94,10 +98,10 @@ def test_a_key_that_was_unknown_is_found_once_it_exists(directory: DirectoryDoub
     async def scenario() -> None:
         memory = memory_over(directory)
         memory.take(directory.changes())
-        assert await memory.key(record.key_hash) is None
+        assert await memory.key(record.key_hash, *ASKER) is None
         directory.put(record)
         memory.take(directory.changes())
-        assert await memory.key(record.key_hash) is not None
+        assert await memory.key(record.key_hash, *ASKER) is not None
 
     asyncio.run(scenario())
 
@@ -106,13 +110,13 @@ def test_a_gap_in_what_changed_forgets_everything(directory: DirectoryDouble, re
     async def scenario() -> None:
         memory = memory_over(directory)
         memory.take(directory.changes())
-        await memory.key(record.key_hash)
+        await memory.key(record.key_hash, *ASKER)
         directory.put(make_policy(), make_policy())
         directory.forgotten = len(directory.changed) - 1
         memory.take(directory.changes())
         directory.look_ups.clear()
 
-        await memory.key(record.key_hash)
+        await memory.key(record.key_hash, *ASKER)
 
     asyncio.run(scenario())
 
@@ -126,7 +130,7 @@ def test_an_answer_overtaken_by_a_change_is_used_and_not_kept(
         threads = Later()
         memory = memory_over(directory, threads)
         memory.take(directory.changes())
-        asking = asyncio.ensure_future(memory.key(record.key_hash))
+        asking = asyncio.ensure_future(memory.key(record.key_hash, *ASKER))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         threads.run()  # the old record is on its way
@@ -134,7 +138,7 @@ def test_an_answer_overtaken_by_a_change_is_used_and_not_kept(
         memory.take(directory.changes())
         assert await asking is not None
 
-        again = asyncio.ensure_future(memory.key(record.key_hash))
+        again = asyncio.ensure_future(memory.key(record.key_hash, *ASKER))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         threads.run()
@@ -151,7 +155,7 @@ def test_those_who_ask_for_the_same_thing_share_one_look_up(
     async def scenario() -> None:
         threads = Later()
         memory = memory_over(directory, threads)
-        asking = [asyncio.ensure_future(memory.key(record.key_hash)) for _ in range(5)]
+        asking = [asyncio.ensure_future(memory.key(record.key_hash, *ASKER)) for _ in range(5)]
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         threads.run()
@@ -165,12 +169,12 @@ def test_those_who_ask_for_the_same_thing_share_one_look_up(
 def test_a_silent_store_leaves_what_is_known_in_force(directory: DirectoryDouble, record: KeyRecord) -> None:
     async def scenario() -> None:
         memory = memory_over(directory)
-        await memory.key(record.key_hash)
+        await memory.key(record.key_hash, *ASKER)
         directory.is_down = True
 
-        assert await memory.key(record.key_hash) is not None
+        assert await memory.key(record.key_hash, *ASKER) is not None
         with pytest.raises(StoreUnavailable):
-            await memory.key("0" * 64)
+            await memory.key("0" * 64, *ASKER)
 
     asyncio.run(scenario())
 
@@ -178,12 +182,63 @@ def test_a_silent_store_leaves_what_is_known_in_force(directory: DirectoryDouble
 def test_look_ups_at_once_are_bounded(directory: DirectoryDouble) -> None:
     async def scenario() -> None:
         memory = memory_over(directory, Later())
-        asking = [asyncio.ensure_future(memory.key(f"{number:064x}")) for number in range(LOOK_UPS_MAX)]
+        asking = [
+            asyncio.ensure_future(memory.key(f"{number:064x}", f"198.51.100.{number}", 1000.0))
+            for number in range(LOOK_UPS_MAX)
+        ]
         await asyncio.sleep(0)
         with pytest.raises(TooManyLookUps):
-            await memory.key("f" * 64)
+            await memory.key("f" * 64, *ASKER)
         for each in asking:
             each.cancel()
+
+    asyncio.run(scenario())
+
+
+def test_a_flood_of_unknown_keys_keeps_no_key_of_another_address_and_no_policy_waiting(
+    directory: DirectoryDouble, record: KeyRecord
+) -> None:
+    async def scenario() -> None:
+        memory = memory_over(directory)
+        for number in range(int(IN_VAIN_BURST)):
+            assert await memory.key(f"{number:064x}", *FLOODER) is None
+        with pytest.raises(TooManyLookUps):
+            await memory.key("f" * 64, *FLOODER)
+
+        assert await memory.key(record.key_hash, *ASKER) is not None
+        assert await memory.policy(ACCOUNT_ID) == make_policy()
+        assert await memory.key(record.key_hash, *FLOODER) is not None  # known now
+
+    asyncio.run(scenario())
+
+
+def test_policies_are_looked_up_while_there_is_no_room_for_more_keys(directory: DirectoryDouble) -> None:
+    async def scenario() -> None:
+        threads = Later()
+        memory = memory_over(directory, threads)
+        asking = [
+            asyncio.ensure_future(memory.key(f"{number:064x}", f"198.51.100.{number}", 1000.0))
+            for number in range(LOOK_UPS_MAX)
+        ]
+        policy = asyncio.ensure_future(memory.policy(ACCOUNT_ID))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        threads.run()
+
+        assert await policy == make_policy()
+        assert await asyncio.gather(*asking) == [None] * LOOK_UPS_MAX
+
+    asyncio.run(scenario())
+
+
+def test_a_key_that_is_found_is_no_look_up_in_vain(directory: DirectoryDouble) -> None:
+    records = [make_key_record() for _ in range(int(2 * IN_VAIN_BURST))]
+    directory.put(*records)
+
+    async def scenario() -> None:
+        memory = memory_over(directory)
+        for each in records:
+            assert await memory.key(each.key_hash, *ASKER) is not None
 
     asyncio.run(scenario())
 
@@ -216,11 +271,11 @@ def test_whatever_goes_wrong_with_one_poll_the_next_one_tells_what_was_missed(
         poll = Failing(StoreUnavailable(), ValueError("a fault of ours"))
         memory = PolicyMemory(directory, tally, look_up_threads=AtOnce(), poll_thread=poll)
         memory.take(directory.changes())
-        await memory.key(record.key_hash)
+        await memory.key(record.key_hash, *ASKER)
         directory.put(make_key_record(key_hash=record.key_hash, team="new"))
 
         following = asyncio.ensure_future(memory.follow_changes())
-        while not is_new(await memory.key(record.key_hash)):  # noqa: ASYNC110 - turns of the loop
+        while not is_new(await memory.key(record.key_hash, *ASKER)):  # noqa: ASYNC110 - turns of the loop
             await asyncio.sleep(0)
         following.cancel()
 
