@@ -35,10 +35,16 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MessageBuffer:
-    """Cuts bytes into messages; any split of the bytes gives the same messages."""
+    """Cuts bytes into messages; any split of the bytes gives the same messages.
 
-    def __init__(self) -> None:
+    A message longer than `held_bytes_max` is stepped over, and none of it is held; `has_skipped` then.
+    """
+
+    def __init__(self, held_bytes_max: int = MESSAGE_BYTES_MAX) -> None:
         self.rest = bytearray()
+        self.has_skipped = False
+        self._held_bytes_max = held_bytes_max
+        self._left_to_skip = 0
 
     def feed(self, data: bytes) -> Iterator[Message]:
         """The messages that are whole with these bytes; iterate to the end.
@@ -46,15 +52,27 @@ class MessageBuffer:
         Raises: EventStreamBroken, behind the messages that came before the damage.
         """
         self.rest += data
-        start = 0
+        start = self._skip(0)
         try:
             while (end := self._end_of_message(start)) is not None:
-                yield _message(bytes(memoryview(self.rest)[start:end]))
-                start = end
+                if end - start > self._held_bytes_max:
+                    self.has_skipped = True
+                    self._left_to_skip = end - start
+                    start = self._skip(start)
+                else:
+                    yield _message(bytes(memoryview(self.rest)[start:end]))
+                    start = end
         finally:
             del self.rest[:start]
 
+    def _skip(self, start: int) -> int:
+        """Where the bytes go on that are not stepped over."""
+        skipped = min(self._left_to_skip, len(self.rest) - start)
+        self._left_to_skip -= skipped
+        return start + skipped
+
     def _end_of_message(self, start: int) -> int | None:
+        """Where the message ends, if that is here or it is to be stepped over."""
         if len(self.rest) - start < _PRELUDE.size:
             return None
         total, headers_length, checksum = _PRELUDE.unpack_from(self.rest, start)
@@ -64,7 +82,8 @@ class MessageBuffer:
             raise EventStreamBroken("message length")
         if headers_length > _HEADERS_BYTES_MAX:
             raise EventStreamBroken("headers length")
-        return start + total if len(self.rest) - start >= total else None
+        is_known = len(self.rest) - start >= total or total > self._held_bytes_max
+        return start + total if is_known else None
 
 
 def _message(raw: bytes) -> Message:

@@ -15,9 +15,11 @@ import msgspec
 from metering.usage import EstimateMethod, Reading, Usage
 from proxy_service.decoding import Sink, TooMuchDecoded, Undecodable, open_decoder
 from proxy_service.eventstream import EventStreamBroken, Message, MessageBuffer
-from proxy_service.sse import FrameBuffer, data_of, frames_of
+from proxy_service.sse import FRAME_END_BEGUN_BYTES_MAX, FrameBuffer, data_of, frames_of
 
-ANSWER_BYTES_MAX = 32 * 1024 * 1024  # one JSON body, or one event: a Responses stream ends by repeating all
+ANSWER_BYTES_MAX = 32 * 1024 * 1024  # one JSON body
+EVENT_BYTES_MAX = 1024 * 1024  # one event of a stream: those with figures have a few KiB
+LAST_EVENT_BYTES_MAX = 8 * 1024 * 1024  # of a stream that ends by repeating all it said, with the figures
 STREAM_BYTES_MAX = 256 * 1024 * 1024  # decoded copy of a compressed stream; what follows is not read
 BYTES_PER_TOKEN = 4
 
@@ -86,7 +88,9 @@ class AnswerReader(Protocol):
 class Framing(Protocol):
     """One way of cutting an answer. `is_unreadable`: a part was too large, or damaged, and went unread."""
 
-    is_unreadable: bool
+    @property
+    def is_unreadable(self) -> bool:
+        """See the class."""
 
     def feed(self, data: bytes) -> None:
         """The next bytes, decoded. Raises: TooMuchDecoded where there is no use in more."""
@@ -138,7 +142,7 @@ class Meter:
             text_bytes = self._framing.finish()
         except Exception as error:  # noqa: BLE001  # as in `feed`
             self._stop(type(error).__name__)
-        if self.failure:
+        if self.failure or (self._framing.is_unreadable and not text_bytes):
             text_bytes = max(text_bytes, self._received_bytes)
         return _reading(
             self._reader.figures,
@@ -215,7 +219,7 @@ def _method(figures: Figures, *, text_bytes: int, is_unreadable: bool) -> Estima
 class SseFraming:
     """Server-sent events. Frames that cannot matter are only searched for the length of their text."""
 
-    def __init__(self, reader: AnswerReader, frame_bytes_max: int = ANSWER_BYTES_MAX) -> None:
+    def __init__(self, reader: AnswerReader, frame_bytes_max: int = EVENT_BYTES_MAX) -> None:
         self.is_unreadable = False
         self._reader = reader
         self._text_keys = reader.event_text_keys
@@ -235,7 +239,7 @@ class SseFraming:
             if not self._reader.figures.output_is_final:
                 self._text_bytes += text_bytes(whole, self._text_keys)
         if len(self._buffer.rest) > self._frame_bytes_max:
-            self._buffer.rest.clear()
+            del self._buffer.rest[:-FRAME_END_BEGUN_BYTES_MAX]
             self._is_skipping = self.is_unreadable = True
 
     def finish(self) -> int:
@@ -292,21 +296,27 @@ def _end_of_frame(whole: bytes, start: int) -> int:
 class EventStreamFraming:
     """AWS's event stream. Damage ends the reading; what came before it counts."""
 
-    def __init__(self, reader: AnswerReader) -> None:
-        self.is_unreadable = False
+    def __init__(self, reader: AnswerReader, message_bytes_max: int = EVENT_BYTES_MAX) -> None:
         self._reader = reader
-        self._buffer = MessageBuffer()
+        self._buffer = MessageBuffer(message_bytes_max)
+        self._is_broken = False
         self._text_bytes = 0
+
+    @property
+    def is_unreadable(self) -> bool:
+        """Whether a message was too long, or anything damaged."""
+        return self._is_broken or self._buffer.has_skipped
 
     def feed(self, data: bytes) -> None:
         """The next bytes, decoded."""
-        if self.is_unreadable:
+        if self._is_broken:
             return
         try:
             for message in self._buffer.feed(data):
                 self._text_bytes += self._reader.read_message(message)
         except EventStreamBroken:
-            self.is_unreadable = True
+            self._is_broken = True
+            self._buffer.rest.clear()
 
     def finish(self) -> int:
         """No more bytes will come."""

@@ -8,12 +8,14 @@ import re
 
 _FRAME_END = re.compile(rb"\n\n|\n\r\n|\r\r")
 _FRAME_END_BYTES_MAX = 3
+FRAME_END_BEGUN_BYTES_MAX = _FRAME_END_BYTES_MAX - 1  # what may be here of an end that is not whole
 
 
 class FrameBuffer:
     """Cuts bytes at the ends of frames.
 
-    `rest` holds the frame that has not ended yet; whoever feeds bounds it, by `clear`.
+    `rest` holds the frame that has not ended yet; whoever feeds bounds it, but
+    for its last `FRAME_END_BEGUN_BYTES_MAX` bytes.
     """
 
     def __init__(self) -> None:
@@ -24,7 +26,7 @@ class FrameBuffer:
         rest = self.rest
         if not rest and data.endswith(b"\n\n"):
             return data
-        searched = max(0, len(rest) - _FRAME_END_BYTES_MAX + 1)
+        searched = max(0, len(rest) - FRAME_END_BEGUN_BYTES_MAX)
         rest += data
         end = _last_end(rest, searched)
         if not end:

@@ -9,12 +9,11 @@ import re
 
 import msgspec
 
-from proxy_service.sse import FrameBuffer, data_of, frames_of
+from proxy_service.sse import FRAME_END_BEGUN_BYTES_MAX, FrameBuffer, data_of, frames_of
 
 FRAME_BYTES_MAX = 64 * 1024  # a usage frame has less than 1 KiB; what is longer is none
 
 _NO_CHOICES = re.compile(rb'"choices"[ \t]*:[ \t]*\[[ \t]*\]')
-_FRAME_END_BEGUN_BYTES_MAX = 2
 
 
 class _Chunk(msgspec.Struct):
@@ -47,7 +46,7 @@ class Withholder:
             self._is_in_long_frame = True
             passed += self._released()
         if self._is_in_long_frame:
-            keep = max(0, len(rest) - _FRAME_END_BEGUN_BYTES_MAX)
+            keep = max(0, len(rest) - FRAME_END_BEGUN_BYTES_MAX)
             passed += bytes(rest[:keep])
             del rest[:keep]
         return passed

@@ -2,7 +2,16 @@
 
 from collections.abc import Callable
 
-from proxy_service.meter import AnswerReader, BodyFraming, EventStreamFraming, Framing, Meter, SseFraming
+from proxy_service.meter import (
+    EVENT_BYTES_MAX,
+    LAST_EVENT_BYTES_MAX,
+    AnswerReader,
+    BodyFraming,
+    EventStreamFraming,
+    Framing,
+    Meter,
+    SseFraming,
+)
 from proxy_service.providers.anthropic import MessagesReader
 from proxy_service.providers.base import Ask, Operation, Route
 from proxy_service.providers.bedrock import ConverseReader, InvokeReader
@@ -45,5 +54,6 @@ def _framing(reader: AnswerReader, route: Route, ask: Ask, head: ResponseHead) -
     if said is None and ask.streaming and head.status < 400:
         kind = _EVENT_STREAM if route.provider == "bedrock" else _SSE
     if kind == _SSE:
-        return SseFraming(reader)
+        repeats_all = route.operation == "responses"
+        return SseFraming(reader, LAST_EVENT_BYTES_MAX if repeats_all else EVENT_BYTES_MAX)
     return EventStreamFraming(reader) if kind == _EVENT_STREAM else BodyFraming(reader)

@@ -93,6 +93,26 @@ def test_messages_before_the_damage_are_given() -> None:
         next(messages)
 
 
+@given(st.lists(st.integers(min_value=0), max_size=6))
+def test_a_message_that_is_too_long_is_stepped_over_whatever_the_split(places: list[int]) -> None:
+    one, two, long = demo.event("one", b"1"), demo.event("two", b"2"), demo.event("one", b"x" * 200)
+    buffer = MessageBuffer(held_bytes_max=len(one))
+
+    read = [each for piece in cut_at(one + long + two + long, places) for each in buffer.feed(piece)]
+
+    assert [each.payload for each in read] == [b"1", b"2"]
+    assert buffer.has_skipped
+    assert not buffer.rest
+
+
+def test_a_message_that_is_too_long_is_never_held() -> None:
+    buffer = MessageBuffer(held_bytes_max=100)
+
+    for piece in cut_at(demo.event("one", b"x" * 1000), range(0, 1000, 10)):
+        assert list(buffer.feed(piece)) == []
+        assert len(buffer.rest) < 20
+
+
 @pytest.mark.parametrize(
     ("total", "headers"),
     [(15, 0), (MESSAGE_BYTES_MAX + 1, 0), (400_000, 128 * 1024 + 1), (20, 8)],

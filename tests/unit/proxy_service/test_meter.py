@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from demo import eventstream
 from metering.usage import TOKENS_MAX, Reading, Usage
-from proxy_service.meter import ANSWER_BYTES_MAX, Meter, SseFraming, text_bytes
+from proxy_service.meter import (
+    ANSWER_BYTES_MAX,
+    EVENT_BYTES_MAX,
+    LAST_EVENT_BYTES_MAX,
+    EventStreamFraming,
+    Meter,
+    SseFraming,
+    text_bytes,
+)
+from proxy_service.providers.bedrock import ConverseReader
 from proxy_service.providers.openai import ChatReader, ResponsesReader
 from tests.unit.proxy_service.answers import REQUEST_BYTES, cut_at, read
 
@@ -368,6 +377,69 @@ def test_a_flood_without_frames_costs_little_memory() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 4_000_000
+
+
+def test_a_frame_that_never_ends_is_not_held_and_estimated_by_what_came() -> None:
+    size, piece = 40 * EVENT_BYTES_MAX, b"x" * 65_536
+    tracemalloc.start()
+
+    reading = read(piece for _ in range(size // len(piece)))
+
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert reading.usage == Usage(input_tokens=REQUEST_TOKENS, output_tokens=size // 4)
+    assert reading.estimate_method == "missing_usage"
+    assert peak < 4 * EVENT_BYTES_MAX
+
+
+def _padded(head: bytes, tail: bytes, size: int) -> bytes:
+    """A frame of exactly that size."""
+    return head + b"x" * (size - len(head) - len(tail)) + tail
+
+
+@pytest.mark.parametrize(
+    ("path", "head", "tail", "limit"),
+    [
+        (
+            CHAT,
+            b'data: {"model":"',
+            b'","choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}\n\n',
+            EVENT_BYTES_MAX,
+        ),
+        (
+            b"/v1/responses",
+            b'event: response.completed\ndata: {"type":"response.completed","response":{"instructions":"',
+            b'","usage":{"input_tokens":3,"output_tokens":4}}}\n\n',
+            LAST_EVENT_BYTES_MAX,
+        ),
+    ],
+    ids=["chat", "responses"],
+)
+@pytest.mark.parametrize("excess", [0, 1])
+def test_a_usage_frame_is_read_up_to_its_limit(
+    path: bytes, head: bytes, tail: bytes, limit: int, excess: int
+) -> None:
+    frame = _padded(head, tail, limit + excess)
+
+    reading = read([frame[at : at + 65_536] for at in range(0, len(frame), 65_536)], path=path)
+
+    assert (reading.usage == Usage(input_tokens=3, output_tokens=4)) is not bool(excess)
+    assert (reading.estimate_method == "none") is not bool(excess)
+
+
+@pytest.mark.parametrize("excess", [0, 1])
+def test_an_overlong_message_is_stepped_over_and_the_rest_is_read(excess: int) -> None:
+    empty = len(eventstream.event("contentBlockDelta", b""))
+    metadata = eventstream.event("metadata", b'{"usage":{"inputTokens":5,"outputTokens":6}}')
+    long = eventstream.event("contentBlockDelta", b" " * (EVENT_BYTES_MAX - empty + excess))
+    reader = ConverseReader()
+    framing = EventStreamFraming(reader)
+
+    for piece in cut_at(long + metadata, [3, 100_000, len(long) - 1, len(long) + 1]):
+        framing.feed(piece)
+
+    assert (reader.figures.input_tokens, reader.figures.output_tokens) == (5, 6)
+    assert framing.is_unreadable is bool(excess)
 
 
 def test_a_compressed_bomb_is_not_read_to_its_end() -> None:
