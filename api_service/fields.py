@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time, tzinfo
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any
 
@@ -13,6 +13,7 @@ from pydantic import (
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
+    PlainValidator,
     StringConstraints,
     WithJsonSchema,
 )
@@ -28,11 +29,15 @@ EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)")
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _UNIX_SECONDS = re.compile(r"\d{1,12}")
 _MOMENT_WANTED = (
     "give a moment as RFC 3339 with its zone (2026-11-21T09:30:00Z; in a query, + is written %2B) "
     "or as unix seconds, from the year 2000 to 2099"
 )
+
+
+_MOMENT_OR_DAY_WANTED = _MOMENT_WANTED.replace("give a moment", "give a day (2026-11-21) or a moment", 1)
 
 
 class Input(BaseModel):
@@ -52,6 +57,26 @@ def _moment(value: Any) -> datetime:
     if moment is None or not EARLIEST <= moment < LATEST:
         raise ValueError(_MOMENT_WANTED)
     return moment
+
+
+def _moment_or_day(value: Any) -> datetime | date:
+    if not isinstance(value, str) or not _DAY.fullmatch(value):
+        try:
+            return _moment(value)
+        except ValueError as error:
+            raise ValueError(_MOMENT_OR_DAY_WANTED) from error
+    try:
+        day = date.fromisoformat(value)
+    except ValueError as error:
+        raise ValueError(_MOMENT_OR_DAY_WANTED) from error
+    if not EARLIEST.date() <= day < LATEST.date():
+        raise ValueError(_MOMENT_OR_DAY_WANTED)
+    return day
+
+
+def start_of(moment: datetime | date, zone: tzinfo) -> datetime:
+    """The moment; of a day, its first moment in that zone."""
+    return moment if isinstance(moment, datetime) else datetime.combine(moment, time(), zone).astimezone(UTC)
 
 
 def _from_text(text: str) -> datetime | None:
@@ -139,6 +164,19 @@ Moment = Annotated[
     datetime,
     BeforeValidator(_moment),
     WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "integer", "minimum": 0}]}),
+]
+MomentOrDay = Annotated[
+    datetime | date,
+    PlainValidator(_moment_or_day),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "format": "date-time"},
+                {"type": "string", "format": "date"},
+                {"type": "integer", "minimum": 0},
+            ]
+        }
+    ),
 ]
 Email = Annotated[
     str,

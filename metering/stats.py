@@ -356,6 +356,11 @@ def _total(parts: Iterable[Amounts]) -> Amounts:
     return sums
 
 
+def zone_named(name: str) -> ZoneInfo | None:
+    """The IANA zone of that name, None where there is none."""
+    return ZoneInfo(name) if name in _zone_names() else None
+
+
 @cache
 def _zone_names() -> frozenset[str]:
     return frozenset(available_timezones())

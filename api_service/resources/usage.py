@@ -16,14 +16,22 @@ from pydantic import Field, create_model
 
 from api_service.access import needs, visitor
 from api_service.answers import answer_fields
-from api_service.fields import FilterTag, Input, Moment, Usd, View, any_of
+from api_service.fields import FilterTag, Input, MomentOrDay, Usd, View, any_of, start_of
 from api_service.routing import routes_of
 from api_service.services import services
 from metering.errors import InvalidInput
 from metering.events import Provider
 from metering.money import usd_text
 from metering.rollups import SUMS
-from metering.stats import FILTER_VALUES_MAX, GROUPABLE, UsageBucket, UsageGroup, UsageQuery, bucket_edges
+from metering.stats import (
+    FILTER_VALUES_MAX,
+    GROUPABLE,
+    UsageBucket,
+    UsageGroup,
+    UsageQuery,
+    bucket_edges,
+    zone_named,
+)
 
 BUCKETS_A_PAGE_MAX = {"1h": 168, "1d": 31}
 DEFAULT_RANGE = {"1h": timedelta(days=1), "1d": timedelta(days=7)}
@@ -57,13 +65,16 @@ class UsageFields(Input):
     Both moments are widened to whole buckets of the zone.
     """
 
-    start_time: Moment | None = Field(
+    start_time: MomentOrDay | None = Field(
         default=None,
-        description="Widened to a whole bucket of the zone (2026-11-21T00:00:00Z or unix seconds)."
-        " Left out: seven days before the end, or one day for hours.",
+        description="A day of the zone, from its start (2026-11-21), a moment (2026-11-21T00:00:00Z) or unix"
+        " seconds; widened to a whole bucket of the zone. Left out: seven days before the end, or one day for"
+        " hours.",
     )
-    end_time: Moment | None = Field(
-        default=None, description="Exclusive, widened to a whole bucket of the zone. Left out: now."
+    end_time: MomentOrDay | None = Field(
+        default=None,
+        description="Exclusive; a day means its start, so the day before is the last counted. Widened to a"
+        " whole bucket of the zone. Left out: now.",
     )
     bucket_width: Literal["1h", "1d"] = Field(default="1d", description="Hours or days of the zone.")
     timezone: Timezone = "UTC"
@@ -159,9 +170,12 @@ class OverviewView(View):
 @needs("read")
 def sum_up_usage(query: UsageFields) -> Response:
     """Sum up usage and cost in hours or days of any zone."""
-    end = query.end_time or services().clock.now()
+    zone = zone_named(query.timezone) or UTC  # an unknown zone is complained of with everything else
+    end = services().clock.now() if query.end_time is None else start_of(query.end_time, zone)
     asked = UsageQuery(
-        start=query.start_time or end - DEFAULT_RANGE[query.bucket_width],
+        start=end - DEFAULT_RANGE[query.bucket_width]
+        if query.start_time is None
+        else start_of(query.start_time, zone),
         end=end,
         bucket_width=query.bucket_width,
         timezone=query.timezone,

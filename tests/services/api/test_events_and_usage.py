@@ -301,3 +301,44 @@ def test_a_key_reads_what_its_account_used(
 
     for path in ("/v1/events", f"/v1/usage?{DAY}", "/v1/stats/overview"):
         assert app.test_client().get(path, headers=header).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("query", "start", "end"),
+    [
+        ("start_time=2026-11-20&end_time=2026-11-21", "2026-11-20T00:00:00Z", "2026-11-21T00:00:00Z"),
+        (
+            "start_time=2026-11-20&end_time=2026-11-21&timezone=Asia/Tokyo",
+            "2026-11-19T15:00:00Z",
+            "2026-11-20T15:00:00Z",
+        ),
+        (
+            "start_time=2026-09-06&end_time=2026-09-07&timezone=America/Santiago",  # has no midnight
+            "2026-09-06T04:00:00Z",
+            "2026-09-07T03:00:00Z",
+        ),
+    ],
+    ids=["UTC", "another zone", "a day whose clocks skip its first hour"],
+)
+def test_a_plain_date_is_the_start_of_that_day_in_the_asked_zone(
+    ada: Person, query: str, start: str, end: str
+) -> None:
+    (bucket,) = ada.get(f"/v1/usage?{query}").get_json()["data"]
+
+    assert (bucket["start_time"], bucket["end_time"]) == (start, end)
+
+
+@pytest.mark.parametrize("day", ["2026-02-30", "2026-11-2", "1999-12-31", "2100-01-01"])
+def test_a_day_that_there_is_not_is_refused_with_what_to_give(ada: Person, day: str) -> None:
+    response = ada.get(f"/v1/usage?start_time={day}")
+
+    assert response.status_code == 422
+    assert response.get_json()["error"]["param"] == "start_time"
+    assert "a day (2026-11-21)" in response.get_json()["error"]["message"]
+
+
+def test_a_date_in_a_zone_that_there_is_not_is_the_zones_fault(ada: Person) -> None:
+    response = ada.get("/v1/usage?start_time=2026-11-20&timezone=Mars/Olympus")
+
+    assert response.status_code == 422
+    assert response.get_json()["error"]["param"] == "timezone"
