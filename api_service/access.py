@@ -6,6 +6,7 @@ cookie. A request with an Authorization header is judged by that alone, whatever
 """
 
 import hmac
+import inspect
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 
 from flask import Flask, current_app, g, request
 
+from api_service.bodies import refuse_query
 from api_service.errors import READING_METHODS, Refused
 from api_service.services import Services, services
 from api_service.sessions import Session
@@ -57,6 +59,7 @@ def needs(need: Need, *, even_suspended: bool = False) -> Callable[[View], View]
 
     def declare(view: View) -> View:
         view.__dict__["need"] = need
+        view.__dict__["takes_query"] = "query" in inspect.signature(view).parameters
         view.__dict__["even_suspended"] = even_suspended
         return view
 
@@ -67,6 +70,23 @@ def visitor() -> Visitor:
     """Who makes the present request; only on routes that need somebody."""
     found: Visitor = g.visitor
     return found
+
+
+def session_of_page() -> tuple[Session, str]:
+    """The present visitor's session and its id, for a page of ours alone.
+
+    Raises: Refused, for a key, and for what a page of somebody else makes a browser ask.
+    """
+    asking = visitor()
+    if asking.session is None:
+        raise Refused(
+            403, "session_required", "a key has no session; log in with e-mail address and password"
+        )
+    origin = request.headers.get("Origin")
+    is_ours = origin is None or origin in services().settings.origins
+    if not is_ours or request.headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}:
+        raise Refused(403, "foreign_origin", "only pages of this service ask for their session (PUBLIC_URL)")
+    return asking.session, asking.session_id
 
 
 def guard(app: Flask) -> None:
@@ -83,6 +103,12 @@ def _check() -> None:
     need: Need | None = getattr(view, "need", None)
     if need is None:
         raise Forbidden("this address is not open to anybody")
+    _check_visitor(known, need, is_open_to_suspended=getattr(view, "even_suspended", False))
+    if not getattr(view, "takes_query", False):
+        refuse_query(request.args.keys())
+
+
+def _check_visitor(known: Services, need: Need, *, is_open_to_suspended: bool) -> None:
     if need == "anyone":
         _check_page(known, is_cookie_write=False)
         return
@@ -90,7 +116,7 @@ def _check() -> None:
     if g.visitor.session is not None and request.method not in READING_METHODS:
         _check_page(known, is_cookie_write=True)
         _check_csrf_token(known, g.visitor)
-    if g.visitor.account.status == "suspended" and not getattr(view, "even_suspended", False):
+    if g.visitor.account.status == "suspended" and not is_open_to_suspended:
         raise Refused(403, "account_suspended", "this account is suspended; write to support")
     if not g.visitor.may(need):
         raise Refused(403, "scope_missing", f"this key lacks the scope {need}")
@@ -137,7 +163,7 @@ def _by_key(known: Services, authorization: list[str]) -> Visitor:
 def _by_session(known: Services, session_id: str) -> Visitor:
     session = known.sessions.find(session_id)
     account = known.directory.account(session.account_id)
-    if account is None or not known.people.has_place(session.person_id, session.account_id):
+    if account is None or known.people.place(session.person_id, session.account_id) is None:
         raise Unauthenticated("this session has ended; log in again")
     return Visitor(account=account, session=session, session_id=session_id)
 

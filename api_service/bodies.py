@@ -6,7 +6,7 @@ are read as decimals, so that an amount of money is exactly what was written.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any, NoReturn
 from urllib.parse import parse_qsl
@@ -15,7 +15,7 @@ from flask import Request
 from werkzeug.datastructures import ImmutableMultiDict
 from werkzeug.utils import cached_property
 
-from api_service.errors import Complaint, Refused
+from api_service.errors import Complaint, Refused, refusal_of_fields, unknown_field
 
 BODY_BYTES_MAX = 1024 * 1024
 DEPTH_MAX = 16
@@ -111,6 +111,13 @@ class QueryFields(ImmutableMultiDict[str, str]):
             complaint = Complaint(key, "give this field once")
             raise Refused(422, "invalid_input", complaint.message, key, [complaint])
         return values[0] if values else default
+
+
+def refuse_query(names: Iterable[str]) -> None:
+    """Raises: Refused, naming every field of a query string that nobody reads."""
+    complaints = [unknown_field(name) for name in names]
+    if complaints:
+        raise refusal_of_fields(complaints)
 
 
 class StrictRequest(Request):

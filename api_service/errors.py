@@ -140,10 +140,21 @@ _HTTP_CODES: dict[int, tuple[str, str]] = {
 
 def invalid_fields(error: ValidationError) -> Refused:
     """The refusal that lists everything a model found wrong."""
-    complaints = [
-        Complaint(_param(each), _message(each))
-        for each in error.errors(include_url=False, include_input=False)
-    ]
+    return refusal_of_fields(
+        [
+            Complaint(_param(each["loc"]), _message(each))
+            for each in error.errors(include_url=False, include_input=False)
+        ]
+    )
+
+
+def unknown_field(name: str) -> Complaint:
+    """The complaint about a field that we do not know."""
+    return Complaint(_param((name,)), _WANTED["extra_forbidden"])
+
+
+def refusal_of_fields(complaints: list[Complaint]) -> Refused:
+    """The refusal for that, at least one complaint."""
     return Refused(
         status=422,
         code="invalid_input",
@@ -213,8 +224,8 @@ def _response(refusal: Refused) -> Response:
     return response
 
 
-def _param(error: ErrorDetails) -> str:
-    path = ".".join(normalised_tag(str(each)) for each in error["loc"] if each != "[key]")
+def _param(location: tuple[int | str, ...]) -> str:
+    path = ".".join(normalised_tag(str(each)) for each in location if each != "[key]")
     return path[:PARAM_CHARACTERS_MAX]
 
 

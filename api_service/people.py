@@ -23,6 +23,7 @@ from metering.tags import normalised_tag
 
 EMAIL_CHARACTERS_MAX = 254
 MEMBERSHIPS_OF_PERSON_MAX = 100
+Role = Literal["owner"]
 NOBODY = "nobody"  # the id of a person that does not exist
 
 _EMAIL = re.compile(
@@ -45,7 +46,7 @@ class Membership(msgspec.Struct, frozen=True, kw_only=True):
 
     person_id: str
     account_id: str
-    role: Literal["owner"] = "owner"
+    role: Role = "owner"
     created_at: datetime
 
 
@@ -78,14 +79,16 @@ class People:
         self._email_key = hmac.new(secret, b"modeltrack api: e-mail addresses", hashlib.sha256).digest()
         self._is_hosted = is_hosted
 
-    def sign_up(self, email: str, password_hash: str, account_name: str) -> tuple[Person, Account]:
+    def sign_up(
+        self, email: str, password_hash: str, account_name: str
+    ) -> tuple[Person, Account, Membership]:
         """Make a person and an account of theirs, both or neither.
 
         On a self-hosted machine the first person becomes the owner of the local account, to which calls
         without a key belong. Raises: Conflict when the address is taken.
         """
 
-        def prepare() -> Change[tuple[Person, Account]]:
+        def prepare() -> Change[tuple[Person, Account, Membership]]:
             self.refuse_taken(email)
             now = self._clock.now()
             made = self._account_for_newcomer(account_name)
@@ -99,7 +102,7 @@ class People:
                 Create(person_path(person.person_id), _fields(person)),
                 Create(membership_path(place.person_id, place.account_id), _fields(place)),
             ]
-            return Change(writes, made.touched, (person, made.outcome))
+            return Change(writes, made.touched, (person, made.outcome, place))
 
         return self._directory.change(prepare)
 
@@ -118,18 +121,16 @@ class People:
         document = self._store.get(person_path(person_id))
         return None if document is None else msgspec.convert(document.fields, Person)
 
-    def has_place(self, person_id: str, account_id: str) -> bool:
-        """Whether the person is a member of the account."""
-        path = membership_path(person_id, account_id)
-        return self._store.get(path) is not None
+    def place(self, person_id: str, account_id: str) -> Membership | None:
+        """The person's place in the account, None without any."""
+        document = self._store.get(membership_path(person_id, account_id))
+        return None if document is None else msgspec.convert(document.fields, Membership)
 
-    def first_account_of(self, person_id: str) -> str | None:
-        """The account that the person has been a member of for longest, None without any."""
+    def first_place_of(self, person_id: str) -> Membership | None:
+        """The person's place in the account that they have been in for longest, None without any."""
         query = Query(collection=MEMBERSHIPS, equal={"person_id": person_id}, limit=MEMBERSHIPS_OF_PERSON_MAX)
-        found = self._store.query(query)
-        places = [msgspec.convert(each.fields, Membership) for each in found]
-        oldest = min(places, key=lambda each: (each.created_at, each.account_id), default=None)
-        return None if oldest is None else oldest.account_id
+        places = [msgspec.convert(each.fields, Membership) for each in self._store.query(query)]
+        return min(places, key=lambda each: (each.created_at, each.account_id), default=None)
 
     def change_password_hash(self, person_id: str, password_hash: str) -> None:
         """Replace the hash of the person's password."""

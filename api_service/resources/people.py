@@ -2,7 +2,7 @@
 
 from flask import Response, request
 
-from api_service.access import needs, visitor
+from api_service.access import needs, session_of_page, visitor
 from api_service.answers import answer, nothing
 from api_service.attempts import (
     LOGINS_FROM_ADDRESS_MAX,
@@ -12,7 +12,7 @@ from api_service.attempts import (
 )
 from api_service.errors import Refused
 from api_service.fields import Email, Input, Name, NewPassword, Password, View
-from api_service.people import Person
+from api_service.people import Membership, Person, Role
 from api_service.resources.accounts import AccountView, account_view
 from api_service.routing import routes_of
 from api_service.services import Services, services
@@ -51,6 +51,7 @@ class LoggedIn(View):
 
     person: PersonView
     account: AccountView
+    role: Role
     csrf_token: str
 
 
@@ -68,8 +69,8 @@ def sign_up(body: SignUp) -> Response:
     if not normalised_tag(body.account_name):
         raise Refused(422, "invalid_input", "give the account a name that can be seen", "account_name")
     hashed = known.passwords.hashed(body.password)
-    person, account = known.people.sign_up(body.email, hashed, body.account_name)
-    return _with_session(known, person, account, status=201)
+    person, account, place = known.people.sign_up(body.email, hashed, body.account_name)
+    return _with_session(known, person, account, place, status=201)
 
 
 @people.post("/v1/login", responses={200: LoggedIn})
@@ -89,13 +90,29 @@ def log_in(body: LogIn) -> Response:
     if not known.passwords.matches(stored, body.password) or person is None:
         raise Unauthenticated("this e-mail address and password do not belong together")
     known.attempts.forget(attempts)
-    account_id = known.people.first_account_of(person.person_id)
-    account = known.directory.account(account_id) if account_id else None
-    if account is None:
+    place = known.people.first_place_of(person.person_id)
+    account = known.directory.account(place.account_id) if place else None
+    if place is None or account is None:
         raise Unauthenticated("this person has no account any more")
     if known.passwords.is_outdated(person.password_hash):
         known.people.change_password_hash(person.person_id, known.passwords.hashed(body.password))
-    return _with_session(known, person, account, status=200)
+    return _with_session(known, person, account, place, status=200)
+
+
+@people.get("/v1/session", responses={200: LoggedIn}, security=[{"session": []}])
+@needs("read", even_suspended=True)
+def show_session() -> Response:
+    """Show the session: who is logged in, where, as what.
+
+    For a page that was loaded anew and has the cookie, but no `csrf_token` any more.
+    """
+    known = services()
+    session, session_id = session_of_page()
+    person = known.people.person(session.person_id)
+    place = known.people.place(session.person_id, session.account_id)
+    if person is None or place is None:
+        raise Unauthenticated("this session has ended; log in again")
+    return answer(_logged_in(known, person, visitor().account, place, session_id))
 
 
 @people.post("/v1/logout", responses={204: None}, security=[{"session": []}])
@@ -115,15 +132,23 @@ def log_out() -> Response:
     return response
 
 
-def _with_session(known: Services, person: Person, account: Account, *, status: int) -> Response:
-    _end_earlier_session(known)
-    session_id = known.sessions.open(person.person_id, account.account_id)
-    view = LoggedIn(
+def _logged_in(
+    known: Services, person: Person, account: Account, place: Membership, session_id: str
+) -> LoggedIn:
+    return LoggedIn(
         person=PersonView(id=person.person_id, email=person.email),
         account=account_view(account),
+        role=place.role,
         csrf_token=known.sessions.csrf_token(session_id),
     )
-    response = answer(view, status)
+
+
+def _with_session(
+    known: Services, person: Person, account: Account, place: Membership, *, status: int
+) -> Response:
+    _end_earlier_session(known)
+    session_id = known.sessions.open(person.person_id, account.account_id)
+    response = answer(_logged_in(known, person, account, place, session_id), status)
     response.set_cookie(
         known.cookie_name,
         known.sessions.cookie_value(session_id),

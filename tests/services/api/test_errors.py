@@ -24,6 +24,7 @@ ROUTES = [
     ("POST", "/v1/signup"),
     ("POST", "/v1/login"),
     ("POST", "/v1/logout"),
+    ("GET", "/v1/session"),
     ("GET", "/v1/keys"),
     ("POST", "/v1/keys"),
     ("POST", "/v1/keys/<key_id>/rotate"),
@@ -326,3 +327,17 @@ def test_nothing_is_opened_when_an_application_is_made(make_app: MakeApp) -> Non
 
     assert store.calls == 0
     assert isinstance(app.extensions["modeltrack"], Services)
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+def test_query_fields_that_nobody_reads_are_refused_on_every_route(
+    ada: Person, method: str, path: str
+) -> None:
+    error = refused(ada.write(method, f"{address(path)}?strat_time=1&page_size=2"), 422)
+
+    assert error["code"] == "invalid_input"
+    assert {each["param"] for each in error["details"]} == {"strat_time", "page_size"}
+
+
+def test_who_may_not_come_in_learns_nothing_of_fields(client: FlaskClient) -> None:
+    assert client.get("/v1/keys?strat_time=1").status_code == 401

@@ -429,3 +429,68 @@ def test_no_log_line_holds_an_address_a_password_or_a_session(ada: Person, logbo
         ada.csrf_token,
     ):
         assert secret not in written
+
+
+def test_a_page_loaded_anew_gets_its_session_back_and_writes_again(ada: Person) -> None:
+    response = ada.get("/v1/session", headers={"Sec-Fetch-Site": "same-origin"})
+    body = response.get_json()
+
+    assert response.status_code == 200
+    assert (body["person"]["email"], body["account"]["id"], body["role"]) == (
+        ada.email,
+        ada.account_id,
+        "owner",
+    )
+    assert response.headers["Cache-Control"] == "no-store"
+    again = Person(ada.client, body["csrf_token"], ada.account_id, ada.email)
+    assert again.write("PATCH", "/v1/account", {"name": "Ada again"}).status_code == 200
+
+
+def test_signing_up_and_logging_in_answer_like_the_session(client: FlaskClient, ada: Person) -> None:
+    logged_in = log_in(client).get_json()
+
+    assert client.get("/v1/session").get_json() == logged_in
+    assert logged_in["csrf_token"] != ada.csrf_token
+
+
+def test_nobody_and_no_key_has_a_session_to_show(
+    client: FlaskClient, ada: Person, bearer: Callable[..., dict[str, str]]
+) -> None:
+    by_key = ada.get("/v1/session", headers=bearer(ada.account_id, "read", "write"))
+
+    assert client.get("/v1/session").status_code == 401
+    assert (by_key.status_code, by_key.get_json()["error"]["code"]) == (403, "session_required")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}],
+    ids=str,
+)
+def test_another_page_never_gets_the_csrf_token(ada: Person, headers: dict[str, str]) -> None:
+    response = ada.get("/v1/session", headers=headers)
+
+    assert (response.status_code, response.get_json()["error"]["code"]) == (403, "foreign_origin")
+    assert ada.csrf_token not in response.text
+
+
+def test_a_session_that_was_logged_out_is_not_shown(ada: Person) -> None:
+    cookie = session_cookie(ada.client)
+    ada.write("POST", "/v1/logout")
+    ada.client.set_cookie("modeltrack_session", cookie)
+
+    assert ada.get("/v1/session").status_code == 401
+
+
+def test_whoever_is_suspended_still_gets_what_logging_out_takes(ada: Person, directory: Directory) -> None:
+    directory.set_status(ada.account_id, "suspended")
+
+    body = ada.get("/v1/session").get_json()
+
+    assert body["account"]["status"] == "suspended"
+    assert (
+        Person(ada.client, body["csrf_token"], ada.account_id, ada.email)
+        .write("POST", "/v1/logout")
+        .status_code
+        == 204
+    )
