@@ -1,6 +1,6 @@
 """What upstreams turned out not to understand of our edits. Bounded; forgotten with the process."""
 
-from proxy_service.policy import Memory
+from proxy_service.memory import Memory
 from proxy_service.providers import Edit, PrepareSettings, refuses_include_usage
 from proxy_service.wire import Origin
 
