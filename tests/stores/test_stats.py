@@ -15,7 +15,7 @@ from metering.events import CostEvent
 from metering.ids import new_instance_name
 from metering.ledger import Ledger
 from metering.opening import open_store
-from metering.rollups import OTHER, SUMS
+from metering.rollups import OTHER, QUARTER, SUMS
 from metering.segments import SegmentPacker
 from metering.stats import GROUPS_MAX, Statistics, UsageQuery
 from metering.stores import DocumentStore
@@ -217,6 +217,29 @@ def test_early_in_a_month_the_week_reaches_into_the_last_one(store: DocumentStor
     assert overview.days[0].day == date(2026, 10, 27)
 
 
+def test_a_month_begins_where_its_zones_first_day_does(store: DocumentStore) -> None:
+    first = datetime(2026, 12, 1, tzinfo=ZoneInfo("Pacific/Kiritimati")).astimezone(
+        UTC
+    )  # 10:00 the day before
+    events = [make_event(timestamp=first, cost_nanodollars=1)]
+    _keep(store, [*events, make_event(timestamp=first - timedelta(seconds=1), cost_nanodollars=10)])
+
+    overview = Statistics(store).overview(ACCOUNT_ID, first + timedelta(days=9), "Pacific/Kiritimati")
+
+    assert (overview.month["cost_nanodollars"], overview.days[0].day) == (1, date(2026, 12, 1))
+
+
+def test_all_quarters_are_read_however_many_reads_it_takes(
+    store: DocumentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metering.stats.DOCUMENTS_A_READ", 2)
+    _keep(store, [make_event(timestamp=AT + quarter * QUARTER, cost_nanodollars=1) for quarter in range(5)])
+
+    report = Statistics(store).usage(ACCOUNT_ID, UsageQuery(start=AT, end=AT + 5 * QUARTER))
+
+    assert report.sums["cost_nanodollars"] == 5
+
+
 def test_the_overview_names_the_dearest_models_and_teams_and_what_else_counts(store: DocumentStore) -> None:
     events = [make_event(model=f"model {n}", team=f"team {n % 2}", cost_nanodollars=n) for n in range(7)]
     events.append(make_event(cache_hit=True, state="cache_hit", saved_nanodollars=5, cost_nanodollars=0))
@@ -251,3 +274,16 @@ def test_latencies_are_told_by_model(store: DocumentStore) -> None:
 
     assert (fast.model, fast.requests, fast.latency_ms[50], fast.ttft_ms[99]) == ("fast", 9, 11, 3)
     assert (slow.model, slow.latency_ms, slow.ttft_ms) == ("slow", {50: 128, 95: 4096, 99: 4096}, {})
+
+
+def test_latencies_of_models_beyond_the_bound_are_told_as_other(
+    sqlite_store: DocumentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metering.stats.GROUPS_MAX", 1)
+    _keep(sqlite_store, [make_event(model=model, latency_ms=10) for model in ("a", "b", "c")])
+
+    query = UsageQuery(start=AT, end=AT + timedelta(hours=1))
+    most, fewest = Statistics(sqlite_store).latency(ACCOUNT_ID, query)
+
+    assert (most.provider, most.model, most.requests) == (OTHER, OTHER, 2)
+    assert (fewest.model in "abc", fewest.requests) == (True, 1)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.doubles.raw_upstream import RawUpstream, ReceivedAnswer, answering, call
+from metering.accounts import LOCAL_ACCOUNT_ID, AccountSettings, PriceSettings
+from tests.doubles.raw_upstream import RawUpstream, ReceivedAnswer, answering, call, until
 from tests.services.proxy.calls import (
     END,
     PROVIDER_KEY,
@@ -133,3 +134,17 @@ def test_hosted_nothing_is_kept_until_an_account_says_so(tmp_path: Path, upstrea
         answers = [call(proxy.port, messages_call()) for _ in range(2)]
 
     assert [verdict(each) for each in answers] == [b"BYPASS", b"BYPASS"]
+
+
+def test_what_an_account_refuses_by_now_is_not_answered_from_memory_either(
+    proxy: RunningProxy, upstream: RawUpstream
+) -> None:
+    asking = messages_call(model="nobodys-model")
+    assert [verdict(call(proxy.port, asking)) for _ in range(2)] == [b"MISS", b"HIT"]
+    refusing = AccountSettings(prices=PriceSettings(unpriced="refuse"))
+
+    until(lambda: proxy.directory.account(LOCAL_ACCOUNT_ID) is not None)
+    proxy.directory.change_settings(LOCAL_ACCOUNT_ID, refusing)
+
+    until(lambda: call(proxy.port, asking).status == 403)
+    assert len(upstream.requests) == 1

@@ -4,7 +4,7 @@ from collections import Counter
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from metering.events import CostEvent
@@ -115,7 +115,13 @@ def test_an_error_is_an_answer_the_caller_could_not_use(changes: dict[str, objec
 
 
 @pytest.mark.parametrize(
-    "changes", [{"state": "client_closed"}, {"state": "cache_hit", "cache_hit": True}, {"status_code": 500}]
+    "changes",
+    [
+        {"state": "client_closed"},
+        {"state": "cache_hit", "cache_hit": True},
+        {"status_code": 500},
+        {"service_tier": "batch"},
+    ],
 )
 def test_only_whole_answers_of_a_provider_are_timed(changes: dict[str, object]) -> None:
     assert histogram_counters(make_event()) != ()
@@ -155,6 +161,8 @@ def test_a_field_name_shows_nothing_of_the_users_text() -> None:
     st.lists(st.text(max_size=4), min_size=2, max_size=3),
     st.lists(st.text(max_size=4), min_size=2, max_size=3),
 )
+@example(["ab", "c"], ["a", "bc"])
+@example(["a", "", "b"], ["", "a", "b"])
 def test_different_cells_have_different_names(one: list[str], other: list[str]) -> None:
     assert (cell_id(("main", *one)) == cell_id(("main", *other))) == (one == other)
 

@@ -145,6 +145,15 @@ def test_a_lone_call_is_due_soon_and_a_busy_account_later() -> None:
     assert _sizes(packer.due(11.9 + AGE_BUSY_SECONDS)) == [1]
 
 
+def test_a_segment_that_follows_a_full_one_has_an_age_of_its_own() -> None:
+    packer = SegmentPacker(INSTANCE)
+    for _ in range(EVENTS_MAX + 1):
+        packer.add(make_event(), 10.0)
+
+    assert _sizes(packer.due(10.0 + AGE_QUIET_SECONDS)) == [EVENTS_MAX]
+    assert _sizes(packer.due(10.0 + AGE_BUSY_SECONDS)) == [1]
+
+
 def test_an_account_is_quiet_again_after_two_seconds() -> None:
     packer = SegmentPacker(INSTANCE)
     packer.add(make_event(), 10.0)

@@ -2,7 +2,8 @@
 
 import asyncio
 import io
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from proxy_service.books import Books
 from proxy_service.cache import AnswerCache, CacheRules
 from proxy_service.exchange import Exchange, Steps
 from proxy_service.identity import Identity
-from proxy_service.journal import Journal, NoSink
+from proxy_service.journal import Entry, Journal, NoSink
 from proxy_service.logs import CallLog, open_log
 from proxy_service.origins import Origins
 from proxy_service.policy import KeyUses, PolicyMemory
@@ -52,8 +53,19 @@ class UpstreamDouble:
         """Nothing is open."""
 
 
+class GatedSink(NoSink):
+    """Writes once the gate is open."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def write(self, entries: Sequence[Entry]) -> None:
+        assert self.gate.wait(10)
+
+
 class Stage:
-    """An exchange whose events end up in `events`."""
+    """An exchange whose events end up in `events`, and its journal in `sink`."""
 
     def __init__(self, tmp_path: Any, opening: Callable[[], Awaitable[Answer]]) -> None:
         self.upstream = UpstreamDouble(opening)
@@ -61,17 +73,18 @@ class Stage:
         self.log = io.StringIO()
         self.tally = Tally()
         self.room = BodyRoom()
+        self.sink = GatedSink()
         self._settings = make_settings(tmp_path, 9)
 
-    def play(self, downstream: Downstream) -> None:
-        asyncio.run(self._playing(downstream))
+    def play(self, *downstreams: Downstream) -> None:
+        asyncio.run(self._playing(downstreams))
 
-    async def _playing(self, downstream: Downstream) -> None:
+    async def _playing(self, downstreams: Sequence[Downstream]) -> None:
         clock, tally, directory = ManualClock(), self.tally, DirectoryDouble()
         memory = PolicyMemory(directory, tally, look_up_threads=AtOnce(), poll_thread=AtOnce())
         uses = KeyUses(directory.note_key_use, clock, AtOnce())
         identity = Identity(memory, uses, clock, b"secret", tally, is_hosted=False)
-        journal = Journal(NoSink(), tally, lambda _: None)
+        journal = Journal(self.sink, tally, lambda _: None)
         recorder = Recorder(
             SegmentPacker("0" * 32), self._commit, clock, tally,
             threads=AtOnce(), on_stored=journal.stored, on_refused=lambda _: None, on_reach=lambda _: None,
@@ -97,7 +110,10 @@ class Stage:
             is_hosted=False,
         )
         journal.start()
-        await Exchange(steps).handle(downstream)
+        exchange = Exchange(steps)
+        for downstream in downstreams:
+            await exchange.handle(downstream)
+        self.sink.gate.set()
         await recorder.flush(5)
         await journal.close(5)
 
@@ -112,6 +128,14 @@ async def _no_sums(*_: object) -> dict[str, int]:
 async def answered() -> Answer:
     answer = AnswerDouble(ResponseHead(200, b"OK", [], len(message())))
     answer.send(message())
+    answer.end()
+    return answer
+
+
+async def stopped() -> Answer:
+    body = message(stop_reason="end_turn")
+    answer = AnswerDouble(ResponseHead(200, b"OK", [], len(body)))
+    answer.send(body)
     answer.end()
     return answer
 
@@ -133,6 +157,27 @@ def test_a_call_is_answered_and_recorded_once(tmp_path: Any) -> None:
     assert (b"".join(downstream.sent), downstream.end_seen) == (message(), "ended")
     assert [event.state for event in stage.events] == ["completed"]
     assert stage.room.bytes_taken == 0
+
+
+@pytest.mark.parametrize(
+    ("target", "calls", "states"),
+    [
+        (b"/v1/messages", 1, ["completed"]),
+        (b"/v1/messages", 2, ["completed", "cache_hit"]),
+        (b"/v1/not-yet-invented", 1, ["unmetered"]),
+    ],
+    ids=["metered", "from memory", "unmetered"],
+)
+def test_the_end_of_every_recorded_answer_waits_for_its_line(
+    tmp_path: Any, target: bytes, calls: int, states: list[str]
+) -> None:
+    stage = Stage(tmp_path, stopped)
+    stage.sink.gate.clear()
+
+    stage.play(*[make_downstream(target=target) for _ in range(calls)])
+
+    assert [event.state for event in stage.events] == states
+    assert stage.tally.journal_late == calls
 
 
 def test_a_fault_of_ours_costs_its_own_call_only_and_leaves_one_event(tmp_path: Any) -> None:
