@@ -20,7 +20,6 @@ class ReadingOn:
     """The calls whose answers are read to their end without their callers."""
 
     def __init__(self) -> None:
-        self.calls_total = 0
         self._lifelines: set[Lifeline] = set()
 
     def __len__(self) -> int:
@@ -31,7 +30,6 @@ class ReadingOn:
         if len(self._lifelines) >= READ_ON_CALLS_MAX:
             return False
         self._lifelines.add(lifeline)
-        self.calls_total += 1
         return True
 
     def end(self, lifeline: "Lifeline") -> None:

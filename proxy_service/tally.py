@@ -39,7 +39,6 @@ class Tally:
         self.commits_repeated = 0
         self.events_stored = 0
         self.events_left_to_journal = 0  # no room in memory, or refused by the store
-        self.calls_read_on = 0  # answers read to their end for a caller who hung up
         self.batch_items_read = 0  # each time one was fetched; what is new of them the store knows
         self.batch_lines_unread = 0
         self.batch_fetches_unread = 0  # in an unknown content encoding, or broken off by a fault
