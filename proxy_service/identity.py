@@ -125,14 +125,18 @@ class Identity:
             return await self._keyless()
         hashes = [key_hash(plain, self._secret) for plain in (given.key, given.ingress_id) if plain]
         now = self._clock.monotonic()
+        known: list[KnownKey] = []
         try:
-            keys = [await self._memory.key(hashed, given.address, now) for hashed in hashes]
+            for hashed in hashes:
+                known.append(self._admitted(await self._memory.key(hashed, given.address, now), scope))
         except StoreUnavailable:
             # Fail open: the caller's own provider key decides what it may do there.
-            return self._unseen(hashes[0])
+            if not known:
+                return self._unseen(hashes[0])
+            self._take_unseen_call()  # a known key beside an address that cannot be looked up
+            return await self._governed(known[0])
         except TooManyLookUps as error:
             raise _busy() from error
-        known = [self._admitted(key, scope) for key in keys]
         if given.ingress_id:
             _check_address(known[-1], given.address)
         if len(known) > 1 and known[0].caller.account_id != known[1].caller.account_id:

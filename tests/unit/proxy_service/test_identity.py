@@ -161,6 +161,13 @@ def test_a_flood_of_made_up_keys_keeps_no_key_of_another_address_out() -> None:
     assert desk.identify(Credentials(key=PLAIN, address="198.51.100.1")).caller.account_id == ACCOUNT_ID
 
 
+def test_the_machines_own_account_can_be_suspended_too() -> None:
+    desk = Desk(is_hosted=False)
+    desk.directory.put(make_policy(account_id=LOCAL_ACCOUNT_ID, status="suspended"))
+
+    assert desk.refusal(Credentials()) == (403, "account_suspended")
+
+
 def test_while_the_store_is_silent_a_known_key_goes_on() -> None:
     desk = Desk(make_key_record(PLAIN))
     desk.identify(Credentials(key=PLAIN))
@@ -181,6 +188,32 @@ def test_while_the_store_is_silent_an_unseen_key_is_served_unattributed_up_to_a_
     assert {who.unseen_key_hash for who in served} == {make_key_record(PLAIN).key_hash}
     assert desk.refusal(given) == (503, "key_not_verified")
     assert desk.tally.unseen_keys_served == UNSEEN_CALLS_BURST
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [({"revoked_at": ManualClock().now()}, 401), ({"scopes": ("stats",)}, 403)],
+    ids=str,
+)
+def test_while_the_store_is_silent_no_made_up_address_lets_a_refused_key_in(
+    changes: dict[str, object], status: int
+) -> None:
+    desk = Desk(make_key_record(PLAIN, **changes))
+    desk.refusal(Credentials(key=PLAIN))
+    desk.directory.is_down = True
+
+    assert desk.refusal(Credentials(key=PLAIN, ingress_id=new_ingress_id()))[0] == status
+
+
+def test_while_the_store_is_silent_a_known_key_beside_an_unseen_address_keeps_its_account() -> None:
+    desk = Desk(make_key_record(PLAIN, team="search"))
+    desk.identify(Credentials(key=PLAIN))
+    desk.directory.is_down = True
+
+    who = desk.identify(Credentials(key=PLAIN, ingress_id=INGRESS))
+
+    assert (who.caller.account_id, who.caller.team, who.unseen_key_hash) == (ACCOUNT_ID, "search", "")
+    assert desk.tally.unseen_keys_served == 1
 
 
 def test_while_the_store_is_silent_keyless_calls_pass_self_hosted_and_not_hosted() -> None:
