@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from metering.events import CostEvent
+from metering.keys import new_key
 from metering.price_table import load_price_table
 from metering.pricing import Pricer
 from metering.segments import Segment, SegmentPacker
@@ -232,6 +233,62 @@ def test_a_caller_that_left_before_anything_was_sent_on_costs_nothing(tmp_path: 
     stage.play(downstream)
 
     assert (stage.upstream.calls, stage.events) == (0, [])
+
+
+def test_a_caller_that_left_while_its_body_was_read_costs_nothing(tmp_path: Any) -> None:
+    class Leaving(DownstreamDouble):
+        async def read_body(self, limit_bytes: int) -> bytes:
+            body = await super().read_body(limit_bytes)
+            self.leave()
+            return body
+
+    stage, downstream = Stage(tmp_path, answered), make_downstream()
+
+    stage.play(Leaving(downstream.head, BODY))
+
+    assert (stage.upstream.calls, stage.events) == (0, [])
+
+
+def test_a_body_gives_its_room_back_as_soon_as_the_answer_begins(tmp_path: Any) -> None:
+    taken: list[int] = []
+
+    class Watching(AnswerDouble):
+        async def read_whole(self, limit_bytes: int) -> bytes:
+            taken.append(stage.room.bytes_taken)
+            return await super().read_whole(limit_bytes)
+
+    async def opening() -> Answer:
+        taken.append(stage.room.bytes_taken)
+        answer = Watching(ResponseHead(200, b"OK", [], len(message())))
+        answer.send(message())
+        answer.end()
+        return answer
+
+    stage = Stage(tmp_path, opening)
+    stage.play(make_downstream())
+
+    assert taken == [len(BODY), 0]
+
+
+@pytest.mark.parametrize(
+    ("target", "header", "status"),
+    [
+        (b"/v1/messages", (b"x-api-key", new_key().encode()), 401),
+        (b"/v1/models", (b"authorization", b"Bearer " + new_key().encode()), 401),
+        (b"/bedrock/model/m/count-tokens", (b"authorization", b"AWS4-HMAC-SHA256 Credential=a"), 400),
+    ],
+    ids=["our key, metered", "our key, free", "signed for our host"],
+)
+def test_what_must_not_reach_a_provider_does_not(
+    tmp_path: Any, target: bytes, header: tuple[bytes, bytes], status: int
+) -> None:
+    stage = Stage(tmp_path, answered)
+    downstream = DownstreamDouble(RequestHead(b"POST", target, [header], content_length=len(BODY)), BODY)
+
+    stage.play(downstream)
+
+    assert downstream.answered is not None
+    assert (downstream.answered[0], stage.upstream.calls, stage.events) == (status, 0, [])
 
 
 @pytest.mark.parametrize(

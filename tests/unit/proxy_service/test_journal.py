@@ -160,6 +160,17 @@ def test_waiting_lines_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (told, tally.journal_lines_lost) == ([True, True, False], 1)
 
 
+def test_lines_that_are_out_make_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy_service.journal.WAITING_BYTES_MAX", 30)
+
+    async def scenario(journal: Journal) -> list[bool]:
+        return [await journal.append_and_tell(settled(str(call), "s-1")) for call in range(10)]
+
+    told, tally, _ = with_journal(SlowSink(), scenario)
+
+    assert (told, tally.journal_lines_lost) == ([True] * 10, 0)
+
+
 def lines_in(folder: Path) -> list[bytes]:
     return [line for path in sorted(folder.glob("*.jsonl")) for line in path.read_bytes().splitlines()]
 

@@ -199,3 +199,4 @@ def test_while_there_is_room_for_no_more_the_loop_is_not_kept_busy(monkeypatch: 
         return desk.clock.readings - before
 
     assert asyncio.run(scenario()) < 20
+    assert {segment.account_id for segment in desk.attempts} == {"acct_1"}  # the other waits in the packer
