@@ -9,7 +9,6 @@ The process that starts is gunicorn's arbiter; it forks the one that works, whic
 import json
 import selectors
 import socket
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from http import HTTPStatus
@@ -22,6 +21,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.workers.gthread import ThreadWorker
 
 from api_service.callers import Caller, Outbox
+from metering.clock import Clock, SystemClock
 from metering.ids import new_id
 
 DRAIN_SECONDS = 8  # Cloud Run gives ten
@@ -32,6 +32,7 @@ ANSWER_SECONDS = 30.0  # until the caller has taken it
 LINGER_SECONDS = 2.0  # reading away what a caller still sends, so that it gets to see its answer
 COLLECTED_BYTES_MAX = 128 * 1024 * 1024  # of requests that are not whole yet, of all callers together
 NEVER = float("inf")
+SYSTEM_CLOCK = SystemClock()
 REQUEST_LINE_BYTES_MAX = 8190
 MEMORY_DIRECTORY = Path("/dev/shm")  # noqa: S108 - holds gunicorn's heartbeat only; the disk may be read-only
 
@@ -51,8 +52,17 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
     before it who has begun none. What is no HTTP is refused in our envelope and never repeated in a log.
     """
 
-    def __init__(self, *args: object, **options: object) -> None:
-        super().__init__(*args, **options)
+    def __init__(
+        self,
+        *args: object,
+        clock: Clock = SYSTEM_CLOCK,
+        connections_max: int = CONNECTIONS_MAX,
+        collected_bytes_max: int = COLLECTED_BYTES_MAX,
+    ) -> None:
+        super().__init__(*args)
+        self._clock = clock
+        self._connections_max = connections_max
+        self._collected_bytes_max = collected_bytes_max
         self._idle: dict[Caller, None] = {}
         self._polled: dict[Caller, None] = {}  # the longest there first
         self._bytes_collected = 0
@@ -74,7 +84,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
         except (BlockingIOError, ConnectionAbortedError):
             return
         self.nr_conns += 1
-        if self.nr_conns >= CONNECTIONS_MAX:  # one below which the loop would accept no more
+        if self.nr_conns >= self._connections_max:  # one below which the loop would accept no more
             self._drop_first(*self._idle, *self._polled)
         self._rest(Caller(connection, address, listener.getsockname()))
 
@@ -82,12 +92,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
         """A thread is done: send what it has written."""
         is_failed = answering.cancelled() or answering.exception() is not None
         is_kept = not is_failed and answering.result() and not caller.collector.is_last
-        caller.deadline = time.monotonic() + ANSWER_SECONDS
+        caller.deadline = self._clock.monotonic() + ANSWER_SECONDS
         self._send(caller, is_kept)
 
     def murder_keepalived(self, force: bool = False) -> None:
         """Give up whoever is over its time (or everybody)."""
-        now = time.monotonic()
+        now = self._clock.monotonic()
         for caller in [each for each in (*self._idle, *self._polled) if force or each.deadline <= now]:
             self._drop(caller)
 
@@ -103,6 +113,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
         request = None
         try:
             request = next(caller.parser)
+            if caller.collector.is_last:
+                request.force_close()
             return bool(self.handle_request(request, caller))
         except (http.errors.NoMoreData, StopIteration):
             return False
@@ -122,7 +134,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
     # Waiting
 
     def _rest(self, caller: Caller) -> None:
-        caller.deadline = min(time.monotonic() + KEEP_ALIVE_SECONDS, self._idle_until_max)
+        caller.deadline = min(self._clock.monotonic() + KEEP_ALIVE_SECONDS, self._idle_until_max)
         self._idle[caller] = None
         self._poll(caller, selectors.EVENT_READ, self._receive)
 
@@ -146,7 +158,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
         if caller in self._idle:
             del self._idle[caller]
             self._polled[caller] = None
-            caller.deadline = time.monotonic() + REQUEST_SECONDS
+            caller.deadline = self._clock.monotonic() + REQUEST_SECONDS
         if caller.collector.is_whole:
             self._leave(caller)
             caller.begin_answer(self.cfg)
@@ -156,7 +168,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
             status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
             self._refuse(caller.sock, status, "headers_too_large", "head too large")
             self._send(caller, is_kept=False)
-        elif self._bytes_collected > COLLECTED_BYTES_MAX:
+        elif self._bytes_collected > self._collected_bytes_max:
             self._drop_first(*self._polled)
 
     def _drop_first(self, *callers: Caller) -> None:
@@ -179,7 +191,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
     def _sent(self, caller: Caller, is_kept: bool) -> None:
         if not is_kept:
             caller.linger()
-            caller.deadline = time.monotonic() + LINGER_SECONDS
+            caller.deadline = self._clock.monotonic() + LINGER_SECONDS
             self._polled[caller] = None
             self._poll(caller, selectors.EVENT_READ, self._receive)
             return

@@ -136,6 +136,7 @@ def test_a_caller_that_sends_too_much_gets_to_see_why_it_is_refused(api: Process
     answer = spoken_to(api, LOG_IN + b"Content-Length: %d\r\n\r\n" % len(body) + body)
 
     assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"\r\nConnection: close\r\n" in answer
 
 
 def test_settings_that_make_no_sense_are_all_named_and_none_is_repeated(tmp_path: Path) -> None:

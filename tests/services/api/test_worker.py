@@ -1,0 +1,199 @@
+"""The worker's waiting: how long it gives a caller, and how many and how much it holds."""
+
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from selectors import EVENT_READ, DefaultSelector
+from typing import Any
+
+import pytest
+
+from api_service.bodies import BODY_BYTES_MAX
+from api_service.server import (
+    ANSWER_SECONDS,
+    KEEP_ALIVE_SECONDS,
+    LINGER_SECONDS,
+    REQUEST_SECONDS,
+    Server,
+    Worker,
+)
+from tests.doubles.at_once import AtOnce
+from tests.doubles.clock import ManualClock
+
+PATIENCE_SECONDS = 10.0
+A_MOMENT = 0.01
+HALF_A_HEAD = b"GET / HTTP/1.1\r\nHost: x"
+GET = HALF_A_HEAD + b"\r\n\r\n"
+LAST_GET = HALF_A_HEAD + b"\r\nConnection: close\r\n\r\n"
+LARGE = b"x" * (32 * 1024 * 1024)  # no socket takes this much at once
+
+
+def _answer(environ: dict[str, Any], start: Callable[..., object]) -> Iterable[bytes]:
+    body = LARGE if environ["PATH_INFO"] == "/large" else b"ok"
+    start("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+
+
+class _NoLog:
+    def warning(self, *_: object) -> None: ...
+    def access(self, *_: object) -> None: ...
+    def debug(self, *_: object) -> None: ...
+
+
+class Reception:
+    """A worker with its poller and a listener, on a clock that a test moves."""
+
+    def __init__(self, stack: ExitStack, **limits: int) -> None:
+        self.clock = ManualClock()
+        self._stack = stack
+        self._listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        config = Server(lambda: pytest.fail("no application is loaded"), "127.0.0.1:0", 1).cfg
+        self.worker = worker = Worker(0, 0, [], None, 60, config, _NoLog(), clock=self.clock, **limits)
+        worker.wsgi = _answer
+        worker.tpool = AtOnce()
+        worker.poller = stack.enter_context(DefaultSelector())
+        worker.method_queue.init()
+        worker.poller.register(worker.method_queue.fileno(), EVENT_READ, worker.method_queue.run_callbacks)
+        stack.callback(worker.tmp.close)
+        stack.callback(worker.method_queue.close)
+        stack.callback(worker.murder_keepalived, force=True)
+
+    def caller(self, sent: bytes = b"") -> socket.socket:
+        """A new connection over which this is sent and has been read."""
+        caller = socket.create_connection(self._listener.getsockname(), timeout=PATIENCE_SECONDS)
+        self._stack.enter_context(caller)
+        self.worker.accept(self._listener)
+        if sent:
+            self.send(caller, sent)
+        return caller
+
+    def send(self, caller: socket.socket, data: bytes) -> None:
+        caller.sendall(data)
+        self.turn()
+
+    def turn(self) -> None:
+        """Let the worker do what there is to do; there is something."""
+        self.worker.wait_for_and_dispatch_events(PATIENCE_SECONDS)
+
+    def is_given_up_after(self, seconds: float) -> bool:
+        """Whether the one caller is there until then, and is given up then."""
+        self.clock.advance(seconds - A_MOMENT)
+        self.worker.murder_keepalived()
+        there_before = int(self.worker.nr_conns)
+        self.clock.advance(A_MOMENT)
+        self.worker.murder_keepalived()
+        return (there_before, int(self.worker.nr_conns)) == (1, 0)
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def is_open(caller: socket.socket) -> bool:
+    caller.setblocking(False)
+    try:
+        return bool(caller.recv(1))
+    except BlockingIOError:
+        return True
+    except ConnectionResetError:
+        return False
+
+
+def test_a_caller_that_says_nothing_is_given_up_in_time(stack: ExitStack) -> None:
+    reception = Reception(stack)
+    caller = reception.caller()
+
+    assert reception.is_given_up_after(KEEP_ALIVE_SECONDS)
+    assert not is_open(caller)
+
+
+def test_a_request_has_so_long_from_its_first_byte_however_it_trickles(stack: ExitStack) -> None:
+    reception = Reception(stack)
+    caller = reception.caller(HALF_A_HEAD)
+
+    reception.clock.advance(REQUEST_SECONDS - 1)
+    reception.send(caller, b"x")
+
+    assert reception.is_given_up_after(1)
+    assert not is_open(caller)
+
+
+def test_a_caller_has_so_long_to_take_its_answer(stack: ExitStack) -> None:
+    reception = Reception(stack)
+    caller = reception.caller(GET.replace(b"/ ", b"/large "))
+    reception.turn()
+
+    reception.clock.advance(ANSWER_SECONDS - 1)
+    caller.recv(65_536)  # as slowly as it likes, it gets no more time
+
+    assert reception.is_given_up_after(1)
+
+
+def test_a_caller_behind_its_last_answer_is_read_from_for_so_long(stack: ExitStack) -> None:
+    reception = Reception(stack)
+    caller = reception.caller(LAST_GET)
+    reception.turn()
+    assert b"\r\nConnection: close\r\n" in caller.recv(65_536)
+
+    reception.send(caller, b"what nobody waits for")
+
+    assert reception.is_given_up_after(LINGER_SECONDS)
+
+
+def test_an_answered_caller_may_rest_as_long_as_a_new_one(stack: ExitStack) -> None:
+    reception = Reception(stack)
+    caller = reception.caller(GET)
+    reception.turn()
+    assert caller.recv(65_536).startswith(b"HTTP/1.1 200 ")
+
+    assert reception.is_given_up_after(KEEP_ALIVE_SECONDS)
+
+
+@pytest.mark.parametrize("excess", [0, 1])
+def test_where_too_much_is_collected_the_request_that_began_first_makes_room(
+    stack: ExitStack, excess: int
+) -> None:
+    reception = Reception(stack, collected_bytes_max=2 * len(HALF_A_HEAD))
+    first, second = reception.caller(HALF_A_HEAD), reception.caller(HALF_A_HEAD + b"x" * excess)
+
+    assert (is_open(first), is_open(second)) == (not excess, True)
+
+
+def test_what_was_collected_of_a_request_is_room_again_once_it_is_answered(stack: ExitStack) -> None:
+    reception = Reception(stack, collected_bytes_max=len(GET))
+    first = reception.caller(HALF_A_HEAD)
+    reception.send(first, GET.removeprefix(HALF_A_HEAD))
+    reception.turn()
+
+    second = reception.caller(GET[:-1])
+
+    assert first.recv(65_536).startswith(b"HTTP/1.1 200 ")
+    assert (is_open(first), is_open(second)) == (True, True)
+
+
+def test_with_too_many_connections_an_idle_one_makes_room_before_one_with_a_request(
+    stack: ExitStack,
+) -> None:
+    reception = Reception(stack, connections_max=3)
+    busy, idle = reception.caller(HALF_A_HEAD), reception.caller()
+    assert (is_open(busy), is_open(idle)) == (True, True)
+
+    third = reception.caller(HALF_A_HEAD)
+    assert (is_open(busy), is_open(idle), is_open(third)) == (True, False, True)
+    fourth = reception.caller()
+
+    assert (is_open(busy), is_open(third), is_open(fourth)) == (False, True, True)
+
+
+@pytest.mark.parametrize(("size", "is_last"), [(2, False), (BODY_BYTES_MAX + 1, True)])
+def test_an_answer_to_a_body_that_is_too_large_says_that_it_is_the_last(
+    stack: ExitStack, size: int, is_last: bool
+) -> None:
+    reception = Reception(stack)
+
+    caller = reception.caller(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n{}" % size)
+    reception.turn()
+
+    assert (b"\r\nConnection: close\r\n" in caller.recv(65_536)) is is_last
