@@ -1,7 +1,9 @@
+from datetime import timedelta
+
 import msgspec
 import pytest
 
-from metering.accounts import AccountSettings, AzureSettings, Tags
+from metering.accounts import AccountSettings, AzureSettings, PriceOverride, PriceSettings, Tags
 from metering.events import State
 from metering.price_table import load_price_table
 from metering.pricing import Pricer
@@ -47,6 +49,24 @@ def test_where_the_answer_says_it_ran_is_priced_and_recorded() -> None:
     event = SETTLEMENT.settle(make_admitted(region="eu-west-1"), outcome(reading=reading))
 
     assert (event.region, event.cost_nanodollars) == ("us", COST_NANODOLLARS * 110 // 100)
+
+
+def test_the_tier_that_the_answer_names_sets_the_price_whatever_was_asked_for() -> None:
+    reading = msgspec.structs.replace(make_reading(), service_tier="batch")
+
+    event = SETTLEMENT.settle(make_admitted(service_tier="auto"), outcome(reading=reading))
+
+    assert (event.service_tier, event.cost_nanodollars) == ("batch", COST_NANODOLLARS // 2)
+
+
+def test_a_call_costs_what_was_in_force_when_it_was_admitted() -> None:
+    ended = PriceOverride(provider="anthropic", model="*", discount_basis_points=5000, ends_at=AT)
+    policy = make_policy(settings=AccountSettings(prices=PriceSettings(overrides=(ended,))))
+    before = make_admitted(policy=policy, timestamp=AT - timedelta(microseconds=1))
+
+    events = [SETTLEMENT.settle(each, outcome()) for each in (before, make_admitted(policy=policy))]
+
+    assert [event.cost_nanodollars for event in events] == [COST_NANODOLLARS // 2, COST_NANODOLLARS]
 
 
 def test_what_a_key_pins_wins_over_the_callers_tags() -> None:
