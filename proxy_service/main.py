@@ -5,9 +5,11 @@ sense are told, all of them, and nothing is started.
 """
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
+import resource
 import signal
 import sys
 import threading
@@ -22,6 +24,7 @@ from metering.errors import StoreError
 from metering.opening import open_store
 from metering.settings import SettingsRefused, deployment_secret
 from metering.stores import DocumentStore
+from proxy_service.app import Limits
 from proxy_service.instance import Instance
 from proxy_service.logs import CallLog, Logger, open_log
 from proxy_service.opening import OpeningStore
@@ -29,6 +32,8 @@ from proxy_service.settings import ProxySettings
 
 STARTED, REFUSED, FAILED = 0, 2, 1
 THREADS_END_SECONDS: Final = 0.2
+OPEN_FILES_BESIDE_CALLS: Final = 256  # the store's connections, the journal, idle ones to upstreams
+OPEN_FILES_WANTED: Final = 2 * Limits().connections_max + OPEN_FILES_BESIDE_CALLS  # a call has two
 
 
 def main() -> int:
@@ -41,6 +46,7 @@ def main() -> int:
         return REFUSED
     log = open_log(settings.log_level)
     _quiet_libraries(log)
+    _open_more_files(log)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             status = runner.run(_run(settings, secret, log))
@@ -124,6 +130,17 @@ class _LibraryLines(logging.Handler):
 def _quiet_libraries(log: Logger) -> None:
     warnings.simplefilter("ignore")
     logging.basicConfig(handlers=[_LibraryLines(log)], level=logging.WARNING, force=True)
+
+
+def _open_more_files(log: Logger) -> None:
+    """Take all the open files we may have; where that is too few for every connection, say so and go on."""
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = max(allowed, OPEN_FILES_WANTED) if most == resource.RLIM_INFINITY else most
+    with contextlib.suppress(OSError, ValueError):  # what we have stands
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+        allowed = wanted
+    if allowed < OPEN_FILES_WANTED:
+        log.warning("too few open files for all connections", allowed=allowed, wanted=OPEN_FILES_WANTED)
 
 
 def _kind(error: Any) -> str:

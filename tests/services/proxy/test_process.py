@@ -1,6 +1,7 @@
 """The proxy as a process: what it refuses to start with, how it ends, and what it writes where."""
 
 import json
+import resource
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from metering.journal import Admitted, Settled, parse_line
+from proxy_service.main import OPEN_FILES_WANTED
 from tests.doubles.raw_upstream import (
     RawUpstream,
     ReceivedRequest,
@@ -30,7 +32,7 @@ END_SECONDS_MAX = 10.0
 
 @contextmanager
 def started(
-    tmp_path: Path, upstream_port: int = 9, **settings: str
+    tmp_path: Path, upstream_port: int = 9, *, ulimit: str = "", **settings: str
 ) -> Iterator["tuple[subprocess.Popen[bytes], int]"]:
     """The process and its port, once it listens."""
     environment = {
@@ -40,7 +42,7 @@ def started(
         "ANTHROPIC_BASE_URL": f"http://127.0.0.1:{upstream_port}",
     }
     with subprocess.Popen(
-        [sys.executable, "-m", "proxy_service"],
+        command(ulimit),
         cwd=ROOT,
         env=environment | settings,
         stdout=subprocess.PIPE,
@@ -59,9 +61,15 @@ def named_in(told: str) -> list[str]:
     return [line.strip().partition(":")[0] for line in told.splitlines()[1:]]
 
 
-def run_to_end(**settings: str) -> "subprocess.CompletedProcess[str]":
+def command(ulimit: str) -> list[str]:
+    """What starts the proxy, under these limits of the shell's `ulimit`."""
+    proxy = [sys.executable, "-m", "proxy_service"]
+    return ["/bin/sh", "-c", f'ulimit {ulimit} && exec "$@"', "sh", *proxy] if ulimit else proxy
+
+
+def run_to_end(*, ulimit: str = "", **settings: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-m", "proxy_service"],
+        command(ulimit),
         cwd=ROOT, env={"PATH": ""} | settings, capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
 
@@ -95,6 +103,27 @@ def test_a_taken_port_is_said_and_nothing_is_left_running(tmp_path: Path) -> Non
 
     assert ended.returncode == 1
     assert json.loads(ended.stderr.splitlines()[-1])["event"] == "not started"
+
+
+def test_it_takes_all_the_open_files_it_may_have(tmp_path: Path) -> None:
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+
+    with started(tmp_path, ulimit="-Sn 256") as (process, _):
+        assert resource.prlimit(process.pid, resource.RLIMIT_NOFILE) == (most, most)
+
+
+@pytest.mark.parametrize(("missing", "is_told"), [(0, False), (1, True)])
+def test_open_files_too_few_for_all_connections_are_told(tmp_path: Path, missing: int, is_told: bool) -> None:
+    allowed = OPEN_FILES_WANTED - missing
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ended = run_to_end(
+            ulimit=f"-n {allowed}", DATA_DIR=str(tmp_path), PROXY_PORT=str(taken.getsockname()[1])
+        )
+
+    told = [json.loads(line) for line in ended.stderr.splitlines()]
+    assert told[-1]["event"] == "not started"
+    assert [each["allowed"] for each in told if "open files" in each["event"]] == [allowed] * is_told
 
 
 def test_told_to_stop_it_ends_in_order_and_stores_what_it_has(tmp_path: Path, upstream: RawUpstream) -> None:
