@@ -289,9 +289,8 @@ class FileSink:
     def _bytes(self) -> int:
         if self._bytes_elsewhere is None:
             own = {file.path for file in self._files}
-            self._bytes_elsewhere = sum(
-                path.stat().st_size for path in self._directory.glob(FILES) if path not in own
-            )
+            others = [path for path in self._directory.glob(FILES) if path not in own]
+            self._bytes_elsewhere = sum(map(_size_bytes, others))
         return self._bytes_elsewhere + sum(file.size_bytes for file in self._files)
 
     def _remove_unneeded(self) -> None:
@@ -331,6 +330,13 @@ class _File:
         if not self.is_closed:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def _size_bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # its process has just removed it
+        return 0
 
 
 def open_sink(journal: str, instance: str) -> Sink:

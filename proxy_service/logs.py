@@ -135,15 +135,16 @@ class LineBuffer:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._batch: list[str] = []
-        self._lines_waiting = 0
+        self._lines_added = 0  # on the loop alone
+        self._lines_done = 0  # in the thread alone: a count that both changed would lose some
         self._batches: SimpleQueue[list[str] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="log", daemon=True)
 
     def add(self, line: str) -> None:
         """One more line, without its line break."""
-        if self._lines_waiting >= LINES_WAITING_MAX:
+        if self._lines_added - self._lines_done >= LINES_WAITING_MAX:
             return
-        self._lines_waiting += 1
+        self._lines_added += 1
         self._batch.append(line)
         if len(self._batch) == 1:
             asyncio.get_running_loop().call_later(BATCH_SECONDS, self._hand_over)
@@ -168,7 +169,7 @@ class LineBuffer:
             with contextlib.suppress(OSError):  # nobody reads it any more, and there is nobody left to tell
                 self._stream.write("\n".join([*batch, ""]))
                 self._stream.flush()
-            self._lines_waiting -= len(batch)  # off by some for a moment, which a bound of this kind bears
+            self._lines_done += len(batch)
 
 
 _ENCODER: Final = msgspec.json.Encoder()

@@ -234,6 +234,15 @@ def test_all_files_of_a_directory_are_bounded_together(tmp_path: Path) -> None:
         sink.write([settled("a", "s-1")])
 
 
+def test_another_process_may_remove_its_file_at_any_moment(tmp_path: Path) -> None:
+    (tmp_path / "cost_events-gone.jsonl").symlink_to(tmp_path / "removed")  # listed, and not there
+
+    FileSink(tmp_path, INSTANCE).write([admitted("a")])
+
+    own = next(path for path in tmp_path.iterdir() if path.name != "cost_events-gone.jsonl")
+    assert own.read_bytes() == admitted("a").line
+
+
 def test_a_torn_line_is_followed_by_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sink = FileSink(tmp_path, INSTANCE)
     sink.write([admitted("a")])
