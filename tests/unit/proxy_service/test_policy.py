@@ -149,6 +149,28 @@ def test_an_answer_overtaken_by_a_change_is_used_and_not_kept(
     assert directory.look_ups.count(record.key_hash) == 2
 
 
+def test_a_policy_overtaken_by_a_change_is_used_and_not_kept(directory: DirectoryDouble) -> None:
+    async def scenario() -> None:
+        threads = Later()
+        memory = memory_over(directory, threads)
+        memory.take(directory.changes())
+        asking = asyncio.ensure_future(memory.policy(ACCOUNT_ID))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        threads.run()  # the old policy is on its way
+        directory.put(make_policy(status="suspended"))
+        memory.take(directory.changes())
+        assert await asking == make_policy()
+
+        again = asyncio.ensure_future(memory.policy(ACCOUNT_ID))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        threads.run()
+        assert await again == make_policy(status="suspended")
+
+    asyncio.run(scenario())
+
+
 def test_those_who_ask_for_the_same_thing_share_one_look_up(
     directory: DirectoryDouble, record: KeyRecord
 ) -> None:
