@@ -97,8 +97,6 @@ PUBLISHED_NAMES = (
     "latency_ms", "team", "app", "feature", "session_id", "cache_hit", "routed",
 )  # fmt: skip
 
-_WIRE_ENCODER = msgspec.json.Encoder()
-
 
 def wire_fields(event: CostEvent) -> dict[str, object]:
     """The event as JSON-ready fields for the REST API, all of them present.
@@ -110,8 +108,3 @@ def wire_fields(event: CostEvent) -> dict[str, object]:
     fields["cost_usd"] = msgspec.Raw(usd_text(event.cost_nanodollars).encode())
     fields["saved_usd"] = msgspec.Raw(usd_text(event.saved_nanodollars).encode())
     return fields
-
-
-def wire_json(event: CostEvent) -> bytes:
-    """The event as one JSON object, as `wire_fields` says."""
-    return _WIRE_ENCODER.encode(wire_fields(event))

@@ -26,11 +26,6 @@ def rounded_half_even(numerator: int, denominator: int) -> int:
     return quotient
 
 
-def nanodollars_from_picodollars(amount: int) -> Nanodollars:
-    """The amount in nanodollars, rounded half to even."""
-    return Nanodollars(rounded_half_even(amount, PICODOLLARS_PER_NANODOLLAR))
-
-
 def nanodollars_from_usd(amount: str | int | Decimal) -> Nanodollars:
     """The exact nanodollars of an amount in US dollars.
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from metering.money import (
     AMOUNT_NANODOLLARS_MAX,
-    nanodollars_from_picodollars,
+    PICODOLLARS_PER_NANODOLLAR,
     nanodollars_from_usd,
     rounded_half_even,
     usd_text,
@@ -32,7 +32,9 @@ def test_rounding_agrees_with_decimal_half_even(numerator: int, denominator: int
 def test_picodollars_round_to_nanodollars_as_decimal_does(amount: int) -> None:
     exact = Decimal(amount).scaleb(-3)
 
-    assert nanodollars_from_picodollars(amount) == int(exact.quantize(Decimal(1), ROUND_HALF_EVEN))
+    assert rounded_half_even(amount, PICODOLLARS_PER_NANODOLLAR) == int(
+        exact.quantize(Decimal(1), ROUND_HALF_EVEN)
+    )
 
 
 @pytest.mark.parametrize(
@@ -40,7 +42,7 @@ def test_picodollars_round_to_nanodollars_as_decimal_does(amount: int) -> None:
     [(499, 0), (500, 0), (501, 1), (1500, 2), (2500, 2), (2501, 3), (-500, 0), (-1500, -2)],
 )
 def test_ties_go_to_the_even_neighbour(picodollars: int, nanodollars: int) -> None:
-    assert nanodollars_from_picodollars(picodollars) == nanodollars
+    assert rounded_half_even(picodollars, PICODOLLARS_PER_NANODOLLAR) == nanodollars
 
 
 @pytest.mark.parametrize(
