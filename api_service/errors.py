@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 from flask import Flask, Response, g, request
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.config import JsonDict
 from pydantic_core import ErrorDetails
 from werkzeug.exceptions import HTTPException
 
@@ -47,25 +48,39 @@ class Complaint(msgspec.Struct, frozen=True):
 class ComplaintView(BaseModel):
     """One thing wrong with the input: which field, and what would be right."""
 
-    param: str
-    message: str
+    param: str = Field(description="The path of the field that is meant.")
+    message: str = Field(description="What would be right.")
 
 
 class ErrorFields(BaseModel):
     """What went wrong, and what to do about it."""
 
-    code: str
-    message: str
-    param: str | None
-    retryable: bool
-    request_id: str
-    details: list[ComplaintView]
+    code: str = Field(description="For programs; never changes its meaning.")
+    message: str = Field(description="Tells a person what to do.")
+    param: str | None = Field(description="The field that is meant, where it is one; null: none.")
+    retryable: bool = Field(description="Whether the same request may succeed later.")
+    request_id: str = Field(description="Names the request in our log; the answer's X-Request-ID.")
+    details: list[ComplaintView] = Field(description="Every complaint about the input.")
+
+
+_ERROR_EXAMPLE: JsonDict = {
+    "error": {
+        "code": "invalid_input",
+        "message": "there is no such field",
+        "param": "strat_time",
+        "retryable": False,
+        "request_id": "req_0190f3c2a1b47d6e8f90a1b2c3d4e5f6",
+        "details": [{"param": "strat_time", "message": "there is no such field"}],
+    }
+}
 
 
 class ErrorView(BaseModel):
     """Every refusal and failure looks like this."""
 
-    error: ErrorFields
+    model_config = ConfigDict(json_schema_extra={"example": _ERROR_EXAMPLE})
+
+    error: ErrorFields = Field(description="What went wrong.")
 
 
 @dataclass

@@ -52,6 +52,11 @@ class View(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def example_of(example: dict[str, Any]) -> ConfigDict:
+    """The configuration of a model that the API's description shows with that example."""
+    return ConfigDict(json_schema_extra={"example": example})
+
+
 def _moment(value: Any) -> datetime:
     moment = _from_text(value) if isinstance(value, str) else _from_unix(value)
     if moment is None or not EARLIEST <= moment < LATEST:

@@ -10,8 +10,8 @@ from pydantic import Field, StrictBool, model_validator
 
 from api_service.access import needs, visitor
 from api_service.answers import answer
-from api_service.fields import Form, Input, Moment, Name, View, decimal_between, decimal_text
-from api_service.routing import routes_of
+from api_service.fields import Form, Input, Moment, Name, View, decimal_between, decimal_text, example_of
+from api_service.routing import OF_BODIES, may_refuse, routes_of
 from api_service.services import services
 from metering.accounts import (
     Account,
@@ -68,6 +68,23 @@ RegionName = Annotated[
 UsdPerMillion = Annotated[Decimal, decimal_between(0, USD_PER_MILLION_MAX, PER_MILLION_PLACES)]
 UsdPerThousand = Annotated[Decimal, decimal_between(0, USD_PER_MILLION_MAX, PER_THOUSAND_PLACES)]
 Percent = Annotated[Decimal, decimal_between(0, 100, PERCENT_PLACES)]
+
+
+_PATCH_EXAMPLE = {
+    "name": "Ada & Co",
+    "cache": {"enabled": True},
+    "azure": {"resource": "ada-east", "deployments": {"chat": "gpt-4o"}},
+}
+ACCOUNT_EXAMPLE = {
+    "id": "acct_0190f3c2a1b47d6e8f90a1b2c3d4e5f6",
+    "name": "Ada & Co",
+    "status": "active",
+    "created_at": "2026-11-21T09:30:00Z",
+    "cache": {"enabled": True, "temperature": None},
+    "prices": {"unpriced": "allow", "overrides": []},
+    "azure": {"resource": "ada-east", "deployments": {"chat": "gpt-4o"}},
+    "bedrock": {"region": "", "inference_profiles": {}},
+}
 
 
 class CacheFields(Input):
@@ -137,6 +154,8 @@ def _without_default(schema: dict[str, Any]) -> None:
 class AccountPatch(Input):
     """What to change of the account. Fields that are left out stay as they are, at every level."""
 
+    model_config = example_of(_PATCH_EXAMPLE)
+
     name: Name = Field(default="", json_schema_extra=_without_default)
     cache: CacheFields = CacheFields()
     prices: PriceFields = PriceFields()
@@ -147,64 +166,86 @@ class AccountPatch(Input):
 class CacheView(View):
     """Answering repeats from memory."""
 
-    enabled: bool | None
-    temperature: Literal["any", "zero"] | None
+    enabled: bool | None = Field(
+        description="Whether repeats are answered from memory; null: as the deployment does."
+    )
+    temperature: Literal["any", "zero"] | None = Field(
+        description="`zero`: only requests with temperature 0; null: as the deployment does."
+    )
 
 
 class UnitPricesView(View):
     """Prices in US dollars, exact decimals as text."""
 
-    input_usd_per_million: str | None
-    output_usd_per_million: str | None
-    cache_read_usd_per_million: str | None
-    cache_write_5m_usd_per_million: str | None
-    cache_write_1h_usd_per_million: str | None
-    server_tool_call_usd_per_thousand: str | None
+    input_usd_per_million: str | None = Field(description="Per million input tokens; null: the list price.")
+    output_usd_per_million: str | None = Field(description="Per million output tokens; null: the list price.")
+    cache_read_usd_per_million: str | None = Field(
+        description="Per million tokens read from a prompt cache; null: the list price."
+    )
+    cache_write_5m_usd_per_million: str | None = Field(
+        description="Per million tokens written to a prompt cache for five minutes; null: the list price."
+    )
+    cache_write_1h_usd_per_million: str | None = Field(
+        description="Per million tokens written to a prompt cache for an hour; null: the list price."
+    )
+    server_tool_call_usd_per_thousand: str | None = Field(
+        description="Per thousand calls of the provider's own tools; null: the list price."
+    )
 
 
 class OverrideView(View):
     """A negotiated price, or a discount on the list price."""
 
-    provider: str
-    model: str
-    prices: UnitPricesView | None
-    discount_percent: str | None
-    starts_at: datetime | None
-    ends_at: datetime | None
+    provider: str = Field(description="Whose price it is.")
+    model: str = Field(description="The model, or * for every one.")
+    prices: UnitPricesView | None = Field(description="Negotiated prices; null: a discount instead.")
+    discount_percent: str | None = Field(
+        description="Off the list price, as decimal text; null: prices instead."
+    )
+    starts_at: datetime | None = Field(description="From when it counts; null: always did.")
+    ends_at: datetime | None = Field(description="Until when it counts; null: no end.")
 
 
 class PricesView(View):
     """How calls are priced."""
 
-    unpriced: Literal["allow", "refuse"]
-    overrides: list[OverrideView]
+    unpriced: Literal["allow", "refuse"] = Field(
+        description="Whether calls of models without a known price are allowed or refused."
+    )
+    overrides: list[OverrideView] = Field(
+        description="Negotiated prices and discounts; one of the exact model wins over one of *."
+    )
 
 
 class AzureView(View):
     """The Azure resource's name, and the model behind each deployment."""
 
-    resource: str
-    deployments: dict[str, str]
+    resource: str = Field(
+        description="my-resource for https://my-resource.openai.azure.com; empty: none named."
+    )
+    deployments: dict[str, str] = Field(description="Deployment → the model behind it.")
 
 
 class BedrockView(View):
     """The AWS region, and the model behind each inference profile."""
 
-    region: str
-    inference_profiles: dict[str, str]
+    region: str = Field(description="The AWS region; empty: the deployment's.")
+    inference_profiles: dict[str, str] = Field(description="Inference profile's ARN → the model behind it.")
 
 
 class AccountView(View):
     """The account and its settings."""
 
-    id: str
-    name: str
-    status: AccountStatus
-    created_at: datetime
-    cache: CacheView
-    prices: PricesView
-    azure: AzureView
-    bedrock: BedrockView
+    model_config = example_of(ACCOUNT_EXAMPLE)
+
+    id: str = Field(description="Names the account.")
+    name: str = Field(description="What people call it.")
+    status: AccountStatus = Field(description="`suspended`: nothing but logging out is served.")
+    created_at: datetime = Field(description="When it was made.")
+    cache: CacheView = Field(description="Answering repeats from memory.")
+    prices: PricesView = Field(description="How calls are priced.")
+    azure: AzureView = Field(description="Calls to Azure OpenAI.")
+    bedrock: BedrockView = Field(description="Calls to Amazon Bedrock.")
 
 
 @accounts.get("/v1/account", responses={200: AccountView})
@@ -214,7 +255,7 @@ def show_account() -> Response:
     return answer(account_view(visitor().account))
 
 
-@accounts.patch("/v1/account", responses={200: AccountView})
+@accounts.patch("/v1/account", responses={200: AccountView, **may_refuse(*OF_BODIES)})
 @needs("write")
 def change_account(body: AccountPatch) -> Response:
     """Change the account's name and settings.

@@ -1,7 +1,7 @@
 """Cost events: what each metered call used and cost."""
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -10,8 +10,8 @@ from pydantic import Field, create_model
 
 from api_service.access import needs, visitor
 from api_service.answers import answer_fields
-from api_service.fields import FilterTag, Input, Moment, Usd, View, any_of
-from api_service.routing import routes_of
+from api_service.fields import FilterTag, Input, Moment, Usd, View, any_of, example_of
+from api_service.routing import may_refuse, routes_of
 from api_service.services import services
 from metering.errors import InvalidInput, NotFound
 from metering.event_pages import CURSOR_CHARACTERS_MAX, EVENTS_A_PAGE_MAX, FILTER_VALUES_MAX
@@ -28,11 +28,17 @@ class EventsQuery(Input):
     """Which events to show; each filter may be given several times, and then any of its values passes."""
 
     start_time: Moment | None = Field(
-        default=None, description="From this moment on (2026-11-21T00:00:00Z or unix seconds)."
+        default=None,
+        description="From this moment on (2026-11-21T00:00:00Z or unix seconds).",
+        json_schema_extra={"example": "2026-11-21T00:00:00Z"},
     )
     end_time: Moment | None = Field(default=None, description="Before this moment; left out: until now.")
     limit: int = Field(
-        default=EVENTS_A_PAGE, ge=1, le=EVENTS_A_PAGE_MAX, description="Events a page at most."
+        default=EVENTS_A_PAGE,
+        ge=1,
+        le=EVENTS_A_PAGE_MAX,
+        description="Events a page at most.",
+        json_schema_extra={"example": 20},
     )
     page: str | None = Field(
         default=None,
@@ -56,20 +62,98 @@ _FILTERS = tuple(
 )
 
 
+_EXAMPLE = CostEvent(
+    request_id="req_0190f3c2a1b47d6e8f90a1b2c3d4e5f6",
+    timestamp=datetime(2026, 11, 21, 9, 30, tzinfo=UTC),
+    ended_at=datetime(2026, 11, 21, 9, 30, 1, 840_000, tzinfo=UTC),
+    account_id="acct_0190f3c2a1b47d6e8f90a1b2c3d4e5f6",
+    provider="anthropic",
+    model="claude-sonnet-4-6",
+    requested_model="claude-sonnet-4-6",
+    input_tokens=1200,
+    output_tokens=150,
+    cost_nanodollars=5_850_000,
+    price_version="genai-prices-0.2.3",
+    latency_ms=1840,
+    status_code=200,
+    team="search",
+)
+_MEANINGS = {
+    "request_id": "The event's id; the answer carried it as X-ModelTrack-Request-ID.",
+    "timestamp": "When the call was admitted; price and period follow it.",
+    "ended_at": "When the call was over.",
+    "account_id": "Whose call it was.",
+    "key_id": "The id of the key that named the account; empty: none was needed.",
+    "deployment": "The deployment that the key pins.",
+    "provider": "Where the call went.",
+    "model": "The model that served the call, in the provider's words.",
+    "requested_model": "The model that the caller asked for.",
+    "input_tokens": "Input that was neither read from nor written to a prompt cache.",
+    "output_tokens": "Output, reasoning included.",
+    "cache_read_tokens": "Input read from the provider's prompt cache.",
+    "cache_write_5m_tokens": "Input written to the provider's prompt cache for five minutes.",
+    "cache_write_1h_tokens": "Input written to the provider's prompt cache for an hour.",
+    "reasoning_tokens": "The part of output_tokens that was reasoning.",
+    "server_tool_calls": "Calls of the provider's own tools.",
+    "service_tier": "The provider's service tier; empty: none said.",
+    "region": "Where the provider ran the call; empty: not said.",
+    "cost_nanodollars": "The cost; 0 also where no price is known, see unpriced.",
+    "price_version": "The price list that the cost follows.",
+    "unpriced": "Whether no price is known for the model.",
+    "estimated": "Whether any figure is ours rather than the provider's.",
+    "estimate_method": "How it was estimated; none: it was not.",
+    "latency_ms": "From admission to the last byte.",
+    "ttft_ms": "From admission to the first byte of a streamed answer; null: no stream, or none came.",
+    "status_code": "The status that the caller got; 0: none.",
+    "state": "How the call ended.",
+    "streaming": "Whether the answer was a stream.",
+    "attempt": "Which attempt at the call this was, from 1.",
+    "team": "The caller's or the key's team.",
+    "app": "The caller's or the key's app.",
+    "feature": "The caller's feature.",
+    "customer_tier": "The tier of the caller's customer.",
+    "session_id": "The caller's session.",
+    "trace_id": "The caller's trace.",
+    "prompt_template_id": "The caller's prompt template.",
+    "cache_hit": "Whether the call was answered from memory, and nothing went to the provider.",
+    "routed": "Whether another model than the one asked for was chosen by rule.",
+    "routing_rule": "That rule; empty: none.",
+    "saved_nanodollars": "What the cache or the rule saved.",
+    "charges": "What budgets were charged: budget, period, lease, nanodollars.",
+    "cost_usd": "The cost in US dollars, exact.",
+    "saved_usd": "The saving in US dollars, exact.",
+}
+
+
 class EventPath(Input):
     """Which call, by the id that its answer carried."""
 
-    request_id: str = Field(description="The answer's X-ModelTrack-Request-ID.")
+    request_id: str = Field(
+        description="The answer's X-ModelTrack-Request-ID.",
+        json_schema_extra={"example": _EXAMPLE.request_id},
+    )
 
 
-_FIELDS: dict[str, Any] = {each.name: (each.type, ...) for each in msgspec.structs.fields(CostEvent)}
-_CHARGE = tuple[str, str, str, int]
+_SHOWN = wire_fields(_EXAMPLE) | {"cost_usd": 0.00585, "saved_usd": 0}
+_SHOWN_EXAMPLE: dict[str, Any] = msgspec.to_builtins(_SHOWN)
+_TYPES: dict[str, Any] = {
+    **{each.name: each.type for each in msgspec.structs.fields(CostEvent)},
+    "charges": list[tuple[str, str, str, int]],
+    "cost_usd": Usd,
+    "saved_usd": Usd,
+}
+_FIELDS: dict[str, Any] = {name: (kind, Field(description=_MEANINGS[name])) for name, kind in _TYPES.items()}
+
+
+class _EventBase(View):
+    model_config = example_of(_SHOWN_EXAMPLE)
+
 
 EventView: type[View] = create_model(
     "EventView",
-    __base__=View,
+    __base__=_EventBase,
     __doc__="One metered call. Money is in US dollars (`cost_usd`, exact) and in nanodollars.",
-    **{**_FIELDS, "charges": (list[_CHARGE], ...), "cost_usd": (Usd, ...), "saved_usd": (Usd, ...)},
+    **_FIELDS,
 )
 
 
@@ -79,10 +163,16 @@ class EventsView(View):
     `scanned_to` is the moment down to which everything was looked at; null: all was.
     """
 
-    data: list[EventView]  # type: ignore[valid-type]  # made from the event's own fields
-    has_more: bool
-    next_page: str | None
-    scanned_to: datetime | None
+    model_config = example_of(
+        {"data": [_SHOWN_EXAMPLE], "has_more": False, "next_page": None, "scanned_to": None}
+    )
+
+    data: list[EventView] = Field(  # type: ignore[valid-type]  # made from the event's own fields
+        description="The events, newest first."
+    )
+    has_more: bool = Field(description="Whether there may be older ones.")
+    next_page: str | None = Field(description="What `page` takes for those; null: there are none.")
+    scanned_to: datetime | None = Field(description="Down to when everything was looked at; null: all was.")
 
 
 @events.get("/v1/events", responses={200: EventsView})
@@ -113,7 +203,7 @@ def list_events(query: EventsQuery) -> Response:
     )
 
 
-@events.get("/v1/events/<request_id>", responses={200: EventView})
+@events.get("/v1/events/<request_id>", responses={200: EventView, **may_refuse(404)})
 @needs("read")
 def show_event(path: EventPath) -> Response:
     """Show the event of one call."""

@@ -3,11 +3,12 @@
 from typing import Literal
 
 from flask import Response
+from pydantic import Field
 
 from api_service.access import needs
 from api_service.answers import answer
-from api_service.fields import View
-from api_service.routing import routes_of
+from api_service.fields import View, example_of
+from api_service.routing import may_refuse, routes_of
 from api_service.services import services
 from metering.collections import CHANGES_PATH
 
@@ -19,7 +20,9 @@ health = routes_of("health", is_open=True)
 class HealthView(View):
     """It is so."""
 
-    status: Literal["ok"]
+    model_config = example_of({"status": "ok"})
+
+    status: Literal["ok"] = Field(description="Nothing else is ever said with status 200.")
 
 
 @health.get("/healthz", responses={200: HealthView})
@@ -36,7 +39,7 @@ def is_alive_too() -> Response:
     return answer(HealthView(status="ok"))
 
 
-@health.get("/readyz", responses={200: HealthView})
+@health.get("/readyz", responses={200: HealthView, **may_refuse(503)})
 @needs("anyone")
 def is_ready() -> Response:
     """The database answers. It not answering is 503: send people elsewhere until it does."""

@@ -1,7 +1,7 @@
 """Keys: shown once, listed without themselves, rotated, revoked."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from flask import Response
 from pydantic import Field
@@ -14,8 +14,8 @@ from api_service.access import (
     visitor,
 )
 from api_service.answers import answer, nothing
-from api_service.fields import Input, Moment, Tag, View
-from api_service.routing import routes_of
+from api_service.fields import Input, Moment, Tag, View, example_of
+from api_service.routing import OF_BODIES, may_refuse, routes_of
 from api_service.services import services
 from metering.directory import KEY_ADDRESSES_MAX, KeyTerms, terms_of, terms_of_successor
 from metering.keys import SCOPES, KeyKind, KeyRecord, Scope
@@ -25,6 +25,29 @@ keys = routes_of("keys")
 Network = Annotated[str, Field(min_length=2, max_length=64)]
 
 
+_KEY_EXAMPLE: dict[str, Any] = {
+    "id": "key_0190f3c2a1b47d6e8f90a1b2c3d4e5f6",
+    "kind": "header",
+    "name": "search in production",
+    "hint": "7c5d",
+    "status": "live",
+    "scopes": ["proxy"],
+    "team": "search",
+    "app": "",
+    "deployment": "production",
+    "addresses": [],
+    "created_at": "2026-11-21T09:30:00Z",
+    "expires_at": None,
+    "revoked_at": None,
+    "last_used_at": None,
+    "replaces": None,
+}
+_MADE_KEY_EXAMPLE = {**_KEY_EXAMPLE, "key": "mt_… (shown this once)", "url": None}
+_NEW_KEY_EXAMPLE = {
+    name: _KEY_EXAMPLE[name] for name in ("kind", "name", "scopes", "team", "deployment", "expires_at")
+}
+
+
 class NewKey(Input):
     """What the key is to be.
 
@@ -32,6 +55,8 @@ class NewKey(Input):
     header: it has the scope `proxy` only and may be limited to `addresses` (networks in CIDR form). `team`
     and `app`, where given, win over what callers say.
     """
+
+    model_config = example_of(_NEW_KEY_EXAMPLE)
 
     kind: KeyKind = "header"
     name: Tag = ""
@@ -46,42 +71,55 @@ class NewKey(Input):
 class KeyPath(Input):
     """Which key."""
 
-    key_id: str = Field(description="The `id` that creating and listing keys show, never the key itself.")
+    key_id: str = Field(
+        description="The `id` that creating and listing keys show, never the key itself.",
+        json_schema_extra={"example": _KEY_EXAMPLE["id"]},
+    )
 
 
 class KeyView(View):
     """A key without itself. `hint` is its last four characters."""
 
-    id: str
-    kind: KeyKind
-    name: str
-    hint: str
-    status: Literal["live", "expired", "revoked"]
-    scopes: list[Scope]
-    team: str
-    app: str
-    deployment: str
-    addresses: list[str]
-    created_at: datetime
-    expires_at: datetime | None
-    revoked_at: datetime | None
-    last_used_at: datetime | None
-    replaces: str | None
+    id: str = Field(description="Names the key in this API; never the key itself.")
+    kind: KeyKind = Field(description="`header`: sent as a header; `ingress`: part of the address.")
+    name: str = Field(description="What its maker called it.")
+    hint: str = Field(description="The key's last four characters.")
+    status: Literal["live", "expired", "revoked"] = Field(description="Whether it may be used now.")
+    scopes: list[Scope] = Field(
+        description="What it may do: `proxy` calls, `read` and `write` here, `ingest`, `stats` of the proxy."
+    )
+    team: str = Field(description="Wins over the team that callers say; empty: theirs counts.")
+    app: str = Field(description="Wins over the app that callers say; empty: theirs counts.")
+    deployment: str = Field(description="The deployment that its calls are counted under.")
+    addresses: list[str] = Field(description="Networks that may use an ingress id, in CIDR form; empty: any.")
+    created_at: datetime = Field(description="When it was made.")
+    expires_at: datetime | None = Field(description="When it ends by itself; null: never.")
+    revoked_at: datetime | None = Field(description="When it was revoked; null: it was not.")
+    last_used_at: datetime | None = Field(description="When it was last used, to the minute; null: never.")
+    replaces: str | None = Field(
+        description="The id of the key that it was made to replace by rotation; null: none."
+    )
 
 
 class MadeKeyView(KeyView):
     """A key just made: `key` is never to be had again. `url` is an ingress id's base address."""
 
-    key: str
-    url: str | None
+    model_config = example_of(_MADE_KEY_EXAMPLE)
+
+    key: str = Field(description="The key itself, shown this once.")
+    url: str | None = Field(
+        description="The base address for clients, of an ingress id; null for other keys."
+    )
 
 
 class KeysView(View):
     """All keys that are known of the account, newest first."""
 
-    data: list[KeyView]
-    has_more: bool
-    next_page: str | None
+    model_config = example_of({"data": [_KEY_EXAMPLE], "has_more": False, "next_page": None})
+
+    data: list[KeyView] = Field(description="The keys, newest first.")
+    has_more: bool = Field(description="Always false: all keys are on one page.")
+    next_page: str | None = Field(description="Always null.")
 
 
 @keys.get("/v1/keys", responses={200: KeysView})
@@ -96,7 +134,7 @@ def list_keys() -> Response:
     return answer(KeysView(data=data, has_more=False, next_page=None))
 
 
-@keys.post("/v1/keys", responses={201: MadeKeyView})
+@keys.post("/v1/keys", responses={201: MadeKeyView, **may_refuse(409, *OF_BODIES)})
 @needs("write")
 def create_key(body: NewKey) -> Response:
     """Create a key. The answer is the only place where it is ever shown."""
@@ -116,7 +154,7 @@ def create_key(body: NewKey) -> Response:
     return _made(*known.directory.create_key(visitor().account_id, terms))
 
 
-@keys.post("/v1/keys/<key_id>/rotate", responses={201: MadeKeyView})
+@keys.post("/v1/keys/<key_id>/rotate", responses={201: MadeKeyView, **may_refuse(404, 409)})
 @needs("write")
 def rotate_key(path: KeyPath) -> Response:
     """Replace a key by a new one on the same terms. The old one works one hour longer."""
@@ -126,7 +164,7 @@ def rotate_key(path: KeyPath) -> Response:
     return _made(*known.directory.rotate_key(visitor().account_id, key.key_id))
 
 
-@keys.delete("/v1/keys/<key_id>", responses={204: None})
+@keys.delete("/v1/keys/<key_id>", responses={204: None, **may_refuse(404)})
 @needs("write")
 def revoke_key(path: KeyPath) -> Response:
     """Revoke a key at once, together with any older key that it replaced."""

@@ -1,6 +1,7 @@
 """Signing up, logging in and out."""
 
 from flask import Response, request
+from pydantic import Field
 
 from api_service.access import needs, session_of_page, visitor
 from api_service.answers import answer, nothing
@@ -11,10 +12,10 @@ from api_service.attempts import (
     network_of,
 )
 from api_service.errors import Refused
-from api_service.fields import Email, Input, Name, NewPassword, Password, View
+from api_service.fields import Email, Input, Name, NewPassword, Password, View, example_of
 from api_service.people import Membership, Person, Role
-from api_service.resources.accounts import AccountView, account_view
-from api_service.routing import routes_of
+from api_service.resources.accounts import ACCOUNT_EXAMPLE, AccountView, account_view
+from api_service.routing import OF_BODIES, OF_VISITORS, may_refuse, routes_of
 from api_service.services import Services, services
 from api_service.sessions import LIFETIME_SECONDS
 from metering.accounts import Account
@@ -24,8 +25,19 @@ from metering.tags import normalised_tag
 people = routes_of("people", is_open=True)
 
 
+_LOG_IN_EXAMPLE = {"email": "ada@example.com", "password": "correct horse battery"}
+_LOGGED_IN_EXAMPLE = {
+    "person": {"id": "person_0190f3c2a1b47d6e8f90a1b2c3d4e5f6", "email": "ada@example.com"},
+    "account": ACCOUNT_EXAMPLE,
+    "role": "owner",
+    "csrf_token": "0123456789abcdef" * 4,
+}
+
+
 class SignUp(Input):
     """A new person and the account to make for them."""
+
+    model_config = example_of({**_LOG_IN_EXAMPLE, "account_name": "Ada & Co"})
 
     email: Email
     password: NewPassword
@@ -35,6 +47,8 @@ class SignUp(Input):
 class LogIn(Input):
     """Somebody who has signed up."""
 
+    model_config = example_of(_LOG_IN_EXAMPLE)
+
     email: Email
     password: Password
 
@@ -42,20 +56,22 @@ class LogIn(Input):
 class PersonView(View):
     """Somebody who logs in."""
 
-    id: str
-    email: str
+    id: str = Field(description="Names the person.")
+    email: str = Field(description="The address they log in with.")
 
 
 class LoggedIn(View):
     """A session, whose cookie comes along. Send `csrf_token` as X-CSRF-Token with every write."""
 
-    person: PersonView
-    account: AccountView
-    role: Role
-    csrf_token: str
+    model_config = example_of(_LOGGED_IN_EXAMPLE)
+
+    person: PersonView = Field(description="Who is logged in.")
+    account: AccountView = Field(description="The account they are logged in to.")
+    role: Role = Field(description="What they are there.")
+    csrf_token: str = Field(description="Sent as X-CSRF-Token with every write.")
 
 
-@people.post("/v1/signup", responses={201: LoggedIn})
+@people.post("/v1/signup", responses={201: LoggedIn, **may_refuse(403, 409, *OF_BODIES, 429, 503)})
 @needs("anyone")
 def sign_up(body: SignUp) -> Response:
     """Sign up.
@@ -73,7 +89,7 @@ def sign_up(body: SignUp) -> Response:
     return _with_session(known, person, account, place, status=201)
 
 
-@people.post("/v1/login", responses={200: LoggedIn})
+@people.post("/v1/login", responses={200: LoggedIn, **may_refuse(401, 403, *OF_BODIES, 429, 503)})
 @needs("anyone")
 def log_in(body: LogIn) -> Response:
     """Log in.
@@ -99,7 +115,7 @@ def log_in(body: LogIn) -> Response:
     return _with_session(known, person, account, place, status=200)
 
 
-@people.get("/v1/session", responses={200: LoggedIn}, security=[{"session": []}])
+@people.get("/v1/session", responses={200: LoggedIn, **may_refuse(*OF_VISITORS)}, security=[{"session": []}])
 @needs("read", even_suspended=True)
 def show_session() -> Response:
     """Show the session: who is logged in, where, as what.
@@ -115,7 +131,7 @@ def show_session() -> Response:
     return answer(_logged_in(known, person, visitor().account, place, session_id))
 
 
-@people.post("/v1/logout", responses={204: None}, security=[{"session": []}])
+@people.post("/v1/logout", responses={204: None, **may_refuse(*OF_VISITORS)}, security=[{"session": []}])
 @needs("write", even_suspended=True)
 def log_out() -> Response:
     """Log out.

@@ -16,7 +16,7 @@ from pydantic import Field, create_model
 
 from api_service.access import needs, visitor
 from api_service.answers import answer_fields
-from api_service.fields import FilterTag, Input, MomentOrDay, Usd, View, any_of, start_of
+from api_service.fields import FilterTag, Input, MomentOrDay, Usd, View, any_of, example_of, start_of
 from api_service.routing import routes_of
 from api_service.services import services
 from metering.errors import InvalidInput
@@ -52,7 +52,12 @@ Dimension = Literal[
 ]
 
 Timezone = Annotated[
-    str, Field(max_length=TIMEZONE_CHARACTERS_MAX, description="An IANA zone, for example Europe/Berlin.")
+    str,
+    Field(
+        max_length=TIMEZONE_CHARACTERS_MAX,
+        description="An IANA zone, for example Europe/Berlin.",
+        json_schema_extra={"example": "Europe/Berlin"},
+    ),
 ]
 
 usage = routes_of("usage")
@@ -70,18 +75,22 @@ class UsageFields(Input):
         description="A day of the zone, from its start (2026-11-21), a moment (2026-11-21T00:00:00Z) or unix"
         " seconds; widened to a whole bucket of the zone. Left out: seven days before the end, or one day for"
         " hours.",
+        json_schema_extra={"example": "2026-11-20"},
     )
     end_time: MomentOrDay | None = Field(
         default=None,
         description="Exclusive; a day means its start, so the day before is the last counted. Widened to a"
         " whole bucket of the zone. Left out: now.",
     )
-    bucket_width: Literal["1h", "1d"] = Field(default="1d", description="Hours or days of the zone.")
+    bucket_width: Literal["1h", "1d"] = Field(
+        default="1d", description="Hours or days of the zone.", json_schema_extra={"example": "1d"}
+    )
     timezone: Timezone = "UTC"
     group_by: list[Dimension] = Field(
         default_factory=list,
         max_length=len(GROUPABLE),
         description="One result a combination of these; several times: group_by=model&group_by=team.",
+        json_schema_extra={"example": ["model", "team"]},
     )
     limit: int | None = Field(
         default=None,
@@ -111,11 +120,66 @@ class OverviewFields(Input):
     timezone: Timezone = "UTC"
 
 
+_SUM_MEANINGS = {
+    "requests": "Calls.",
+    "errors": "Calls that failed: status 400 and above, cut answers, refusals.",
+    "input_tokens": "Input that was neither read from nor written to a prompt cache.",
+    "output_tokens": "Output, reasoning included.",
+    "cache_read_tokens": "Input read from the provider's prompt cache.",
+    "cache_write_5m_tokens": "Input written to the provider's prompt cache for five minutes.",
+    "cache_write_1h_tokens": "Input written to the provider's prompt cache for an hour.",
+    "reasoning_tokens": "The part of output_tokens that was reasoning.",
+    "server_tool_calls": "Calls of the provider's own tools.",
+    "cost_nanodollars": "The cost.",
+    "estimated_cost_nanodollars": "The part of the cost that rests on estimates.",
+    "unpriced_requests": "Calls of models without a known price, whose cost is not in the sum.",
+    "saved_nanodollars": "What the cache and routing saved.",
+    "cache_hits": "Calls answered from memory.",
+    "routed": "Calls for which a rule chose another model.",
+    "cost_usd": "The cost in US dollars, exact.",
+    "estimated_cost_usd": "That part in US dollars, exact.",
+    "saved_usd": "The saving in US dollars, exact.",
+}
 _SUM_FIELDS: dict[str, Any] = {
-    **dict.fromkeys(SUMS, (int, ...)),
-    "cost_usd": (Usd, ...),
-    "estimated_cost_usd": (Usd, ...),
-    "saved_usd": (Usd, ...),
+    name: (Usd if name.endswith("_usd") else int, Field(description=_SUM_MEANINGS[name]))
+    for name in (*SUMS, "cost_usd", "estimated_cost_usd", "saved_usd")
+}
+_GROUP_FIELDS: dict[str, Any] = {
+    name: (str | None, Field(description=f"The {name} of these calls; null: not grouped by that."))
+    for name in GROUPABLE
+}
+_SUMS_EXAMPLE = {
+    **dict.fromkeys(_SUM_MEANINGS, 0),
+    "requests": 1,
+    "input_tokens": 1200,
+    "output_tokens": 150,
+    "cost_nanodollars": 5_850_000,
+    "cost_usd": 0.00585,
+}
+_RESULT_EXAMPLE = {
+    **dict.fromkeys(GROUPABLE),
+    "model": "claude-sonnet-4-6",
+    "team": "search",
+    **_SUMS_EXAMPLE,
+}
+_USAGE_EXAMPLE = {
+    "data": [
+        {
+            "start_time": "2026-11-21T00:00:00Z",
+            "end_time": "2026-11-22T00:00:00Z",
+            "results": [_RESULT_EXAMPLE],
+        }
+    ],
+    "has_more": False,
+    "next_page": None,
+}
+_OVERVIEW_EXAMPLE = {
+    "today": _SUMS_EXAMPLE,
+    "seven_days": _SUMS_EXAMPLE,
+    "month": _SUMS_EXAMPLE,
+    "days": [{"date": "2026-11-21", "sums": _SUMS_EXAMPLE}],
+    "top_models": [_RESULT_EXAMPLE],
+    "top_teams": [_RESULT_EXAMPLE],
 }
 
 SumsView: type[View] = create_model(
@@ -128,42 +192,61 @@ ResultView: type[View] = create_model(
     "ResultView",
     __base__=View,
     __doc__="The sums of one combination of the values grouped by; null: not grouped by that.",
-    **{**dict.fromkeys(GROUPABLE, (str | None, ...)), **_SUM_FIELDS},
+    **_GROUP_FIELDS,
+    **_SUM_FIELDS,
 )
 
 
 class BucketView(View):
     """One hour or day of the zone, half-open; no results where nothing happened, dearest first."""
 
-    start_time: datetime
-    end_time: datetime
-    results: list[ResultView]  # type: ignore[valid-type]  # made from the sums themselves
+    start_time: datetime = Field(description="Where it begins.")
+    end_time: datetime = Field(description="Where it ends, exclusive.")
+    results: list[ResultView] = Field(  # type: ignore[valid-type]  # made from the sums themselves
+        description="One a combination, dearest first; empty: nothing happened."
+    )
 
 
 class UsageView(View):
     """A page of buckets, oldest first."""
 
-    data: list[BucketView]
-    has_more: bool
-    next_page: str | None
+    model_config = example_of(_USAGE_EXAMPLE)
+
+    data: list[BucketView] = Field(description="The buckets, oldest first.")
+    has_more: bool = Field(description="Whether later ones follow.")
+    next_page: str | None = Field(description="What `page` takes for those; null: there are none.")
 
 
 class DayView(View):
     """One day of the zone."""
 
-    date: date
-    sums: SumsView  # type: ignore[valid-type]  # made from the sums themselves
+    date: Annotated[date, Field(description="The day, in the asked zone.")]
+    sums: SumsView = Field(  # type: ignore[valid-type]  # made from the sums themselves
+        description="What was used on it."
+    )
 
 
 class OverviewView(View):
     """The account at a glance. `top_models` and `top_teams` are this month's dearest."""
 
-    today: SumsView  # type: ignore[valid-type]  # made from the sums themselves
-    seven_days: SumsView  # type: ignore[valid-type]  # made from the sums themselves
-    month: SumsView  # type: ignore[valid-type]  # made from the sums themselves
-    days: list[DayView]
-    top_models: list[ResultView]  # type: ignore[valid-type]  # made from the sums themselves
-    top_teams: list[ResultView]  # type: ignore[valid-type]  # made from the sums themselves
+    model_config = example_of(_OVERVIEW_EXAMPLE)
+
+    today: SumsView = Field(  # type: ignore[valid-type]  # made from the sums themselves
+        description="The present day so far."
+    )
+    seven_days: SumsView = Field(  # type: ignore[valid-type]  # made from the sums themselves
+        description="The last seven days, today included."
+    )
+    month: SumsView = Field(  # type: ignore[valid-type]  # made from the sums themselves
+        description="The present month so far."
+    )
+    days: list[DayView] = Field(description="Each of the last days, oldest first.")
+    top_models: list[ResultView] = Field(  # type: ignore[valid-type]  # made from the sums themselves
+        description="This month's dearest models."
+    )
+    top_teams: list[ResultView] = Field(  # type: ignore[valid-type]  # made from the sums themselves
+        description="This month's dearest teams."
+    )
 
 
 @usage.get("/v1/usage", responses={200: UsageView})

@@ -5,7 +5,10 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from tests.services.api.conftest import Person
 
 
 @pytest.fixture
@@ -53,11 +56,72 @@ def test_every_operation_has_a_summary_an_id_and_its_errors(document: dict[str, 
     for operation in found.values():
         assert operation["summary"].endswith(".")
         assert "<br" not in operation.get("description", "")
-        assert {"401", "403", "404", "405", "413", "422", "429", "500", "503"} <= operation[
-            "responses"
-        ].keys()
         reference = operation["responses"]["422"]["content"]["application/json"]["schema"]["$ref"]
         assert reference.endswith("/ErrorView")
+
+
+def test_every_operation_lists_the_errors_it_can_give_and_no_other(document: dict[str, Any]) -> None:
+    may_be_full = {("POST", "/v1/signup"), ("POST", "/v1/keys"), ("POST", "/v1/keys/{key_id}/rotate")}
+    for (method, path), operation in operations(document).items():
+        is_guarded, is_health = bool(operation.get("security")), path in {"/healthz", "/health"}
+        expected = {
+            "400": True,
+            "401": is_guarded or path == "/v1/login",
+            "403": is_guarded or method != "GET",
+            "404": "{" in path,
+            "409": (method, path) in may_be_full,
+            "413": "requestBody" in operation,
+            "415": "requestBody" in operation,
+            "422": True,
+            "429": path in {"/v1/signup", "/v1/login"},
+            "500": True,
+            "503": not is_health,
+        }
+        listed = {status for status in operation["responses"] if status >= "400"}
+        assert listed == {status for status, may_be in expected.items() if may_be}, (method, path)
+
+
+def answered(operation: dict[str, Any]) -> dict[str, Any] | None:
+    """What is said of the body of the answer to expect."""
+    (success,) = (each for status, each in operation["responses"].items() if status < "300")
+    found: dict[str, Any] | None = success.get("content", {}).get("application/json")
+    return found
+
+
+def test_every_route_shows_a_request_and_an_answer_that_fit_their_description(
+    document: dict[str, Any],
+) -> None:
+    for operation in operations(document).values():
+        bodies = [answered(operation), *operation.get("requestBody", {}).get("content", {}).values()]
+        for body in filter(None, bodies):
+            name = body["schema"]["$ref"].rpartition("/")[2]
+            example = document["components"]["schemas"][name]["example"]
+            described = {**body["schema"], "components": document["components"]}
+            OAS31Validator(described).validate(example)
+        if operation.get("parameters"):
+            assert any("example" in each for each in operation["parameters"])
+
+
+def test_every_field_of_an_answer_says_what_it_is(document: dict[str, Any]) -> None:
+    silent = [
+        (name, field)
+        for name, schema in document["components"]["schemas"].items()
+        if name.endswith("View") or name in {"ErrorFields", "LoggedIn"}
+        for field, described in schema["properties"].items()
+        if not described.keys() & {"description", "$ref"}  # what is referred to describes itself
+    ]
+
+    assert silent == []
+
+
+def test_the_examples_of_requests_are_accepted(document: dict[str, Any], ada: Person) -> None:
+    schemas = document["components"]["schemas"]
+    usage = operations(document)["GET", "/v1/usage"]["parameters"]
+    query = {each["name"]: each["example"] for each in usage if "example" in each}
+
+    assert ada.write("POST", "/v1/keys", schemas["NewKey"]["example"]).status_code == 201
+    assert ada.write("PATCH", "/v1/account", schemas["AccountPatch"]["example"]).status_code == 200
+    assert ada.get("/v1/usage", query_string=query).status_code == 200
 
 
 def test_every_parameter_says_what_it_does(document: dict[str, Any]) -> None:
