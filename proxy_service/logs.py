@@ -104,14 +104,16 @@ class CallLog:
 
     def fault(self, what: str, error: BaseException) -> None:
         """Something of ours failed. Only kinds and places: an error's text may quote what somebody sent."""
-        self._log.error(what, kind=type(error).__name__, at=_place(error))
+        with contextlib.suppress(OSError):  # nobody reads it; what failed is not to fail twice
+            self._log.error(what, kind=type(error).__name__, at=_place(error))
 
     def store_reach(self, is_reached: bool, events_unstored: int) -> None:
         """The store gives no answer any more, or again one; `events_unstored` wait for it here."""
-        if is_reached:
-            self._log.info("store answers again", events_unstored=events_unstored)
-        else:
-            self._log.warning("store gives no answer; calls go on", events_unstored=events_unstored)
+        with contextlib.suppress(OSError):  # as above
+            if is_reached:
+                self._log.info("store answers again", events_unstored=events_unstored)
+            else:
+                self._log.warning("store gives no answer; calls go on", events_unstored=events_unstored)
 
     def journals_left(self, left: LeftJournals) -> None:
         """Earlier processes left journals behind."""

@@ -121,3 +121,15 @@ def test_a_log_that_nobody_reads_for_a_while_stops_nothing() -> None:
 
     asyncio.run(running())
     assert stream.getvalue() == "first\nsecond\n"
+
+
+def test_a_log_that_nobody_reads_any_more_fails_nobody() -> None:
+    class Unread(io.StringIO):
+        def write(self, _: str) -> int:
+            raise BrokenPipeError
+
+    log = CallLog(open_log("info", Unread()), "info", ManualClock(), Unread())
+
+    log.fault("segment refused", ValueError())
+    log.store_reach(False, 1)
+    log.store_reach(True, 0)
