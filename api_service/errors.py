@@ -28,6 +28,7 @@ from metering.errors import (
     NotFound,
     RevisionChanged,
     StoreError,
+    StoreUnavailable,
     Unauthenticated,
 )
 from metering.tags import normalised_tag
@@ -109,7 +110,7 @@ _KINDS: tuple[tuple[type[MeteringError], int, str], ...] = (
     (RevisionChanged, 409, "conflict"),
     (DocumentMissing, 409, "conflict"),
     (DocumentTooLarge, 422, "too_large"),
-    (StoreError, 503, "store_unavailable"),
+    (StoreUnavailable, 503, "store_unavailable"),  # any other StoreError is a mistake of ours
 )
 
 _STORE_MESSAGES = {

@@ -15,7 +15,6 @@ from typing import Final
 import msgspec
 
 from metering.accounts import CacheSettings
-from metering.events import Provider
 from metering.usage import Reading, Usage
 from proxy_service.call import Errand
 from proxy_service.decoding import Undecodable, decoded
@@ -174,7 +173,7 @@ class AnswerCache:
             return None
         if not self._may_answer(who.policy.settings.cache, ask.temperature):
             return None
-        return self._digest(who.caller.account_id, errand.route.provider, target, inbound.outbound, body)
+        return self._digest(errand, target, body)
 
     def find(self, key: CacheKey, now: float) -> Kept | None:
         """The answer to the same call, where one is kept and not too old."""
@@ -233,13 +232,13 @@ class AnswerCache:
         )
         return temperature == 0 if zero_only else True
 
-    def _digest(
-        self, account_id: str, provider: Provider, target: bytes, headers: Headers, body: bytes
-    ) -> CacheKey:
+    def _digest(self, errand: Errand, target: bytes, body: bytes) -> CacheKey:
+        account_id, origin = errand.who.caller.account_id, errand.origin
         fingerprint = hmac.new(self._secret, digestmod=hashlib.sha256)
         # Names and values hold no line break (the listener sees to it), so the parts cannot run together.
-        parts = [account_id.encode(), provider.encode(), target]
-        for given_name, value in headers:
+        place = (origin.scheme.encode(), origin.authority, origin.prefix.encode())
+        parts = [account_id.encode(), errand.route.provider.encode(), *place, target]
+        for given_name, value in errand.inbound.outbound:
             name = given_name.lower()
             if name in _CREDENTIALS:
                 fingerprint.update(name + b"\n" + value + b"\n")

@@ -63,7 +63,7 @@ class Sink(Protocol):
 class Journal:
     """Hands lines to the writing thread. On the loop."""
 
-    def __init__(self, sink: Sink, tally: Tally, report: Callable[[OSError], None]) -> None:
+    def __init__(self, sink: Sink, tally: Tally, report: Callable[[Exception], None]) -> None:
         self._sink = sink
         self._tally = tally
         self._report = report
@@ -122,11 +122,11 @@ class Journal:
         self._orders.put(lambda: self._write(batch, tickets, timer))
 
     def _write(self, batch: list[Entry], tickets: "Tickets", timer: asyncio.TimerHandle | None) -> None:
-        """On the thread: write a batch; a disk that refuses loses its lines, which is counted and said."""
+        """On the thread: write a batch; what cannot be written is lost, which is counted and said."""
         lost = 0
         try:
             self._sink.write(batch)
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, these lines are not out, and others follow
             lost = len(batch)
             if not self._is_refused:  # said once, not four thousand times a second
                 self._report(error)
@@ -143,12 +143,12 @@ class Journal:
         _turn(tickets, not lost)
 
     def _work(self) -> None:
-        """The thread: what a disk refuses, be it to say so in the log, ends one order and not the thread."""
+        """The thread: what fails, be it to say so in the log, ends one order and not the thread."""
         while (order := self._orders.get()) is not None:
             try:
                 order()
-            except OSError as error:
-                with contextlib.suppress(OSError):
+            except Exception as error:  # noqa: BLE001 - without the thread every later line would be lost
+                with contextlib.suppress(Exception):
                     self._report(error)
 
 
@@ -228,7 +228,9 @@ class FileSink:
             file = self._append(b"".join([entry.line for entry in entries]))
         except OSError:
             for entry in entries:
-                self._settle(entry)
+                admitted_in = self._settle(entry)
+                if admitted_in is not None:  # all the journal has of the call, so it stays until it is stored
+                    self._note(entry, admitted_in)
             raise
         for entry in entries:
             self._settle(entry)
@@ -262,11 +264,12 @@ class FileSink:
             raise
         return file
 
-    def _settle(self, entry: Entry) -> None:
-        """The call is over, whether or not its line gets written."""
+    def _settle(self, entry: Entry) -> "_File | None":
+        """The call is over, whether or not its line gets written; the file that it was admitted in."""
         admitted_in = self._open_calls.pop(entry.request_id, None) if entry.segment else None
         if admitted_in is not None:
             admitted_in.open_calls -= 1
+        return admitted_in
 
     def _note(self, entry: Entry, file: "_File") -> None:
         if not entry.segment:

@@ -161,18 +161,18 @@ class Recorder:
         except StoreUnavailable:
             # Whether it was stored is not known: the same segment again, which the store takes only once.
             self._tally.commits_repeated += 1
-            self._note_reach(is_reached=False)
             pause = self._pause(account_id)
             self._pausing[account_id] = loop.call_later(pause, self._make_ready, account_id)
-            return
+            self._note_reach(is_reached=False)
         except Exception as error:  # noqa: BLE001 - a segment the store refuses must not stop the others
             self._tally.events_left_to_journal += len(segment.events)
+            self._done_with(account_id, waiting)
             self._on_refused(error)
         else:
-            self._note_reach(is_reached=True)
             self._tally.events_stored += len(segment.events)
+            self._done_with(account_id, waiting)
             self._on_stored(waiting.journal_name)
-        self._done_with(account_id, waiting)
+            self._note_reach(is_reached=True)
 
     def _note_reach(self, *, is_reached: bool) -> None:
         if is_reached != self._is_reached:

@@ -1,11 +1,13 @@
 from typing import Literal
 
 import pytest
+from flask import Flask
 from pydantic import Field, ValidationError
 
-from api_service.errors import Refused, invalid_fields
+from api_service.errors import Refused, invalid_fields, refusal_of
 from api_service.fields import Input, Name
 from api_service.resources.accounts import AccountPatch
+from metering.errors import StoreError, StoreUnavailable
 
 
 class Fields(Input):
@@ -80,3 +82,11 @@ def test_a_name_of_a_wrong_form_is_answered_with_an_example(
 
     assert (found.param, len(found.details)) == (param, 1)
     assert shown in found.message
+
+
+def test_a_mistake_of_ours_in_the_store_is_no_outage() -> None:
+    with Flask(__name__).test_request_context():
+        outage, mistake = refusal_of(StoreUnavailable()), refusal_of(StoreError("an index is missing"))
+
+    assert (outage.status, mistake.status) == (503, 500)
+    assert "index" not in mistake.message

@@ -17,7 +17,7 @@ from proxy_service.cache import (
 )
 from proxy_service.call import Errand
 from proxy_service.providers import Ask
-from proxy_service.wire import Headers, ResponseHead
+from proxy_service.wire import Headers, Origin, ResponseHead
 from tests.builders import make_policy
 from tests.unit.proxy_service.errands import KEY, make_errand, make_reading, make_route
 
@@ -104,6 +104,14 @@ def test_parts_never_run_together() -> None:
     other = make_errand(headers=[(b"a", b"bc:d")])
 
     assert key_of(cache, one) != key_of(cache, other)
+
+
+def test_another_upstream_is_another_call() -> None:
+    cache = make_cache()
+    errand = make_errand()
+    elsewhere = msgspec.structs.replace(errand, origin=Origin("https", "other.example.com", 443))
+
+    assert key_of(cache, errand=errand) != key_of(cache, errand=elsewhere)
 
 
 def test_two_processes_know_a_call_by_different_digests() -> None:

@@ -37,17 +37,17 @@ class SlowSink(NoSink):
         self.gate = threading.Event()
         self.gate.set()
         self.batches: list[list[bytes]] = []
-        self.fails = False
+        self.fails: Exception | None = None
 
     def write(self, entries: Sequence[Entry]) -> None:
         assert self.gate.wait(10)
         if self.fails:
-            raise OSError("full")
+            raise self.fails
         self.batches.append([entry.line for entry in entries])
 
 
-def with_journal(sink: Sink, scenario: Callable[[Journal], Awaitable[T]]) -> tuple[T, Tally, list[OSError]]:
-    tally, reported = Tally(), list[OSError]()
+def with_journal(sink: Sink, scenario: Callable[[Journal], Awaitable[T]]) -> tuple[T, Tally, list[Exception]]:
+    tally, reported = Tally(), list[Exception]()
 
     async def run() -> T:
         journal = Journal(sink, tally, reported.append)
@@ -110,13 +110,16 @@ async def _wait(ticket: "asyncio.Future[bool]") -> bool:
     return await ticket
 
 
-def test_what_a_disk_refuses_is_counted_and_said_and_the_next_batch_goes_on() -> None:
+@pytest.mark.parametrize(
+    "fault", [OSError("full"), KeyError("a fault of ours")], ids=["a full disk", "a fault of ours"]
+)
+def test_what_cannot_be_written_is_counted_and_said_and_the_next_batch_goes_on(fault: Exception) -> None:
     sink = SlowSink()
-    sink.fails = True
+    sink.fails = fault
 
     async def scenario(journal: Journal) -> tuple[bool, bool]:
         lost = [await journal.append_and_tell(settled(call, "s-1")) for call in ("a", "b")]
-        sink.fails = False
+        sink.fails = None
         return any(lost), await journal.append_and_tell(settled("c", "s-1"))
 
     told, tally, reported = with_journal(sink, scenario)
@@ -129,7 +132,7 @@ def test_a_file_that_cannot_be_removed_and_a_log_that_cannot_be_written_stop_not
         def stored(self, segment: str) -> None:
             raise PermissionError("it stays")
 
-    def report(error: OSError) -> None:
+    def report(error: Exception) -> None:
         raise BrokenPipeError("nobody reads the log")
 
     async def run() -> tuple[bool, bool]:
@@ -138,9 +141,9 @@ def test_a_file_that_cannot_be_removed_and_a_log_that_cannot_be_written_stop_not
         journal.start()
         journal.stored("segment")
         before = await journal.append_and_tell(settled("a", "1"))
-        sink.fails = True
+        sink.fails = OSError("full")
         refused = await journal.append_and_tell(settled("b", "1"))
-        sink.fails = False
+        sink.fails = None
         after = await journal.append_and_tell(settled("c", "1"))
         await journal.close(5)
         return before and not refused, after
@@ -214,11 +217,26 @@ def test_a_full_file_is_followed_by_another_and_removed_by_itself(tmp_path: Path
     assert [path.name for path in tmp_path.iterdir()] == [f"cost_events-{INSTANCE}-2.jsonl"]
 
 
-def test_a_call_admitted_in_one_file_and_settled_in_the_next_keeps_both_until_stored(tmp_path: Path) -> None:
+def test_a_call_admitted_in_one_file_and_settled_in_the_next_keeps_the_later_until_stored(
+    tmp_path: Path,
+) -> None:
     sink = FileSink(tmp_path, INSTANCE, file_bytes_max=5)
     sink.write([admitted("a")])
     sink.write([settled("a", "s-1")])
     assert len(list(tmp_path.iterdir())) == 1  # what `admitted` was for is settled
+
+    sink.stored("s-1")
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_call_whose_last_line_was_refused_stays_admitted_until_its_event_is_stored(tmp_path: Path) -> None:
+    sink = FileSink(tmp_path, INSTANCE, files_bytes_max=len(admitted("a").line))
+    sink.write([admitted("a")])
+    with pytest.raises(OSError, match="full"):
+        sink.write([settled("a", "s-1")])
+    sink.close()
+    assert lines_in(tmp_path) == [b"admitted a"]
 
     sink.stored("s-1")
 

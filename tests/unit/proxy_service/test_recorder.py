@@ -34,6 +34,7 @@ class Desk:
         self.stored: list[str] = []
         self.refused: list[BaseException] = []
         self.told: list[bool] = []
+        self.cannot_be_told = False
         self._failures = list(failures)
         self.recorder = Recorder(
             SegmentPacker(INSTANCE, events_held_max=events_held_max),
@@ -43,8 +44,13 @@ class Desk:
             threads=AtOnce(),
             on_stored=self.stored.append,
             on_refused=self.refused.append,
-            on_reach=self.told.append,
+            on_reach=self._told,
         )
+
+    def _told(self, is_reached: bool) -> None:
+        self.told.append(is_reached)
+        if self.cannot_be_told:
+            raise RuntimeError("nobody listens")
 
     def _commit(self, segment: Segment) -> None:
         self.attempts.append(segment)
@@ -98,6 +104,19 @@ def test_while_the_store_gives_no_answer_the_same_segment_is_repeated() -> None:
     assert [segment.name for segment in desk.attempts] == [f"{INSTANCE}-1"] * 3
     assert (desk.stored, desk.tally.commits_repeated) == ([f"{INSTANCE}-1"], 2)
     assert desk.tally.events_left_to_journal == 0
+
+
+def test_a_fault_in_telling_of_a_silent_store_strands_no_segment() -> None:
+    desk = Desk(StoreUnavailable())
+    desk.cannot_be_told = True
+
+    async def scenario() -> None:
+        desk.recorder.add(make_event())
+        await desk.recorder.flush(5)
+
+    run(scenario)
+
+    assert (desk.stored, desk.recorder.events_unstored) == ([f"{INSTANCE}-1"], 0)
 
 
 def test_that_the_store_is_silent_is_told_once_and_so_is_that_it_answers_again() -> None:
