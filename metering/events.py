@@ -36,7 +36,7 @@ class Charge(msgspec.Struct, frozen=True, array_like=True):
     nanodollars: int
 
 
-class CostEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class CostEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One metered call.
 
     `timestamp` is the admission: quarter hour, price and budget period follow it. `model` is the model that

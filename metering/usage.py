@@ -21,7 +21,7 @@ EstimateMethod = Literal[
 ]
 
 
-class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Billable units of one call. Units: tokens, and calls of the provider's own tools."""
 
     input_tokens: int = 0
@@ -46,7 +46,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         )
 
 
-class Reading(msgspec.Struct, frozen=True, kw_only=True):
+class Reading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a meter learnt from one answer.
 
     `usage` is None where nothing at all could be read or estimated. `model`, `service_tier` and `region`

@@ -34,7 +34,7 @@ STDOUT_WAIT_SECONDS: Final = 1.0
 FILES: Final = "cost_events*.jsonl"
 
 
-class Entry(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """One line, and what keeps it needed: a call still open, then its segment not yet stored.
 
     `segment` is the name by which `stored` speaks of its segment, and "" marks an `admitted` line. `is_held`

@@ -32,6 +32,8 @@ from proxy_service.settings import ProxySettings
 
 STARTED, REFUSED, FAILED = 0, 2, 1
 THREADS_END_SECONDS: Final = 0.2
+GC_YOUNG_OBJECTS: Final = 20_000  # of a call nothing is left to collect but what counting references frees
+GC_OLDER_ROUNDS: Final = (20, 50)
 OPEN_FILES_BESIDE_CALLS: Final = 256  # the store's connections, the journal, idle ones to upstreams
 OPEN_FILES_WANTED: Final = 2 * Limits().connections_max + OPEN_FILES_BESIDE_CALLS  # a call has two
 
@@ -74,6 +76,7 @@ async def _run(settings: ProxySettings, secret: bytes, log: Logger) -> int:
     log.info("listening", addresses=[f"{host}:{port}" for host, port in addresses])
     gc.collect()
     gc.freeze()  # what start made lives as long as the process: no collection need walk it again
+    gc.set_threshold(GC_YOUNG_OBJECTS, *GC_OLDER_ROUNDS)
     await told.stopping.wait()
     log.info("stopping")
     await instance.stop()

@@ -38,7 +38,7 @@ class Admitted(msgspec.Struct, frozen=True, kw_only=True):
     is_metered: bool = True
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How a call ended. `saved_nanodollars` is what an answer from memory would have cost."""
 
     state: State
@@ -50,7 +50,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     saved_nanodollars: int = 0
 
 
-class Ending(msgspec.Struct, frozen=True, kw_only=True):
+class Ending(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How a call that went upstream ended. `status` is the upstream's, 0 where it never answered.
 
     `is_cut`: the upstream's answer broke off. `is_gone`: the caller had left before the end. `may_bill`: the

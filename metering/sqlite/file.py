@@ -21,6 +21,7 @@ SCHEMA_VERSION = 1
 OPENING_TIMEOUT_SECONDS = 10.0
 OPENING_PAUSE_SECONDS = 0.02
 WAL_BYTES_KEPT_MAX = 64 * 1024 * 1024
+WAL_PAGES_MAX = 8_000  # of 4 KiB; a segment changes some 800, and copying them home each time is dear
 
 _SCHEMA = """
 CREATE TABLE documents (
@@ -72,6 +73,7 @@ def connect(path: Path) -> sqlite3.Connection:
         path, timeout=OPENING_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
     )
     connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES_MAX}")
     connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT_MAX}")
     return connection
 

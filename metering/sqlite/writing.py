@@ -101,7 +101,7 @@ class Transaction:
         self._connection.executemany(
             "DELETE FROM entries WHERE collection = ? AND field = ? AND value = ? AND id = ?", before - after
         )
-        self._connection.executemany("INSERT INTO entries VALUES (?, ?, ?, ?)", after - before)
+        self._connection.executemany("INSERT INTO entries VALUES (?, ?, ?, ?)", sorted(after - before))
 
 
 def _check_expectation(touched: _Touched, write: Create | Put | Update | Delete) -> None:
