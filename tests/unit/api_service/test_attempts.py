@@ -7,6 +7,14 @@ from tests.doubles.clock import ManualClock
 NAME = ("login", "203.0.113.7", "ada@example.com")
 
 
+def is_let_in(attempts: Attempts, *name: str) -> bool:
+    try:
+        attempts.take(name, 1)
+    except Refused:
+        return False
+    return True
+
+
 @pytest.fixture
 def clock() -> ManualClock:
     return ManualClock()
@@ -38,24 +46,28 @@ def test_refused_attempts_do_not_prolong_the_wait(attempts: Attempts, clock: Man
 
 
 def test_each_name_counts_for_itself(attempts: Attempts) -> None:
-    attempts.take(NAME, 1)
+    assert is_let_in(attempts, *NAME)
 
-    attempts.take(("login", "203.0.113.8", "ada@example.com"), 1)
+    assert is_let_in(attempts, "login", "203.0.113.8", "ada@example.com")
+    assert not is_let_in(attempts, *NAME)
 
 
 def test_the_right_person_counts_from_zero_again(attempts: Attempts) -> None:
     attempts.take(NAME, 1)
+    assert not is_let_in(attempts, *NAME)
+
     attempts.forget(NAME)
 
-    attempts.take(NAME, 1)
+    assert is_let_in(attempts, *NAME)
 
 
-def test_what_is_remembered_is_bounded(attempts: Attempts) -> None:
+@pytest.mark.parametrize(("others", "is_forgotten"), [(REMEMBERED_MAX - 1, False), (REMEMBERED_MAX, True)])
+def test_what_is_remembered_is_bounded(attempts: Attempts, others: int, is_forgotten: bool) -> None:
     attempts.take(NAME, 1)
-    for number in range(REMEMBERED_MAX):
+    for number in range(others):
         attempts.take((str(number),), 1)
 
-    attempts.take(NAME, 1)
+    assert is_let_in(attempts, *NAME) is is_forgotten
 
 
 @pytest.mark.parametrize(

@@ -124,8 +124,11 @@ def test_a_log_that_nobody_reads_for_a_while_stops_nothing() -> None:
 
 
 def test_a_log_that_nobody_reads_any_more_fails_nobody() -> None:
+    refused: list[str] = []
+
     class Unread(io.StringIO):
-        def write(self, _: str) -> int:
+        def write(self, line: str) -> int:
+            refused.append(line)
             raise BrokenPipeError
 
     log = CallLog(open_log("info", Unread()), "info", ManualClock(), Unread())
@@ -133,3 +136,5 @@ def test_a_log_that_nobody_reads_any_more_fails_nobody() -> None:
     log.fault("segment refused", ValueError())
     log.store_reach(False, 1)
     log.store_reach(True, 0)
+
+    assert len(refused) >= 3  # each was tried, and none got out
