@@ -1,13 +1,16 @@
 """Accounts and what governs their calls: settings, and the compiled policy a proxy works from.
 
 The API compiles everything an instance of the proxy needs to know of an account into one small `Policy`
-document; the proxy reads that and nothing else of the account (budgets and routing rules join it there).
+document; the proxy reads that and nothing else of the account.
 """
 
 from datetime import datetime
 from typing import Literal
 
 import msgspec
+
+from metering.budgets import Budget
+from metering.routing import RoutingRule
 
 LOCAL_ACCOUNT_ID = "acct_local"  # the account of a self-hosted machine; calls without a key are its own
 
@@ -91,11 +94,13 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """What an instance of the proxy knows of an account. Budgets and routing rules take their place here."""
+    """What an instance of the proxy knows of an account. Rules are in the order in which they are asked."""
 
     account_id: str
     status: AccountStatus = "active"
     settings: AccountSettings = AccountSettings()
+    budgets: tuple[Budget, ...] = ()
+    routing_rules: tuple[RoutingRule, ...] = ()
 
 
 def compiled_policy(account: Account) -> Policy:

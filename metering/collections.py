@@ -12,6 +12,9 @@ EMAILS = "emails"
 SESSIONS = "sessions"
 MEMBERSHIPS = "memberships"
 CHANGES_PATH = "changes/current"
+LEASES = "leases"
+ACTIVE_DAYS = "active_days"
+RECOVERY_PATH = "recovery/current"
 
 # Last part of the collection's path → the fields a Query may use there.
 INDEXED_FIELDS: dict[str, tuple[str, ...]] = {
@@ -25,6 +28,16 @@ INDEXED_FIELDS: dict[str, tuple[str, ...]] = {
     "changes": (),
     "segments": ("last_at", "request_ids", "session_ids"),
     "quarters": ("starts_at",),
+    "budgets": (),
+    "routing_rules": (),
+    "budget_periods": (),
+    "leases": ("account_id", "state", "expires_at"),
+    "counts": ("day",),
+    "days": (),
+    "active_days": ("state",),
+    "session_hours": (),
+    "checks": ("day",),
+    "recovery": (),
 }
 
 
@@ -71,3 +84,48 @@ def segments_collection(account_id: str) -> str:
 def quarters_collection(account_id: str) -> str:
     """The collection of an account's rollup shards, one or more a quarter hour."""
     return f"{ACCOUNTS}/{account_id}/quarters"
+
+
+def budgets_collection(account_id: str) -> str:
+    """The collection of an account's budgets."""
+    return f"{ACCOUNTS}/{account_id}/budgets"
+
+
+def routing_rules_collection(account_id: str) -> str:
+    """The collection of an account's routing rules."""
+    return f"{ACCOUNTS}/{account_id}/routing_rules"
+
+
+def budget_period_path(account_id: str, counter_id: str) -> str:
+    """Where the totals of one budget in one period are kept."""
+    return f"{ACCOUNTS}/{account_id}/budget_periods/{counter_id}"
+
+
+def lease_path(lease_id: str) -> str:
+    """Where a lease is kept: beside those of all accounts, since one reaper looks after all."""
+    return f"{LEASES}/{lease_id}"
+
+
+def counts_collection(account_id: str) -> str:
+    """The collection of what each instance admitted and stored for an account, a document a UTC day."""
+    return f"{ACCOUNTS}/{account_id}/counts"
+
+
+def days_collection(account_id: str) -> str:
+    """The collection of an account's compacted rollups, a document or more a UTC day."""
+    return f"{ACCOUNTS}/{account_id}/days"
+
+
+def active_day_path(active_day_id: str) -> str:
+    """Where it is noted that an account has rollups of a UTC day, for whoever compacts or deletes them."""
+    return f"{ACTIVE_DAYS}/{active_day_id}"
+
+
+def session_hours_collection(account_id: str) -> str:
+    """The collection of an account's sessions by hour, packed."""
+    return f"{ACCOUNTS}/{account_id}/session_hours"
+
+
+def checks_collection(account_id: str) -> str:
+    """The collection of what the nightly check of an account found, a document a UTC day."""
+    return f"{ACCOUNTS}/{account_id}/checks"

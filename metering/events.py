@@ -42,6 +42,8 @@ class CostEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, g
     `timestamp` is the admission: quarter hour, price and budget period follow it. `model` is the model that
     served the call, `requested_model` the one the caller asked for. Tokens are disjoint buckets (`usage`).
     `cost_nanodollars` is 0 and `unpriced` true where no price is known: never a silent zero.
+    `counterfactual_nanodollars` is what a routed call's usage would have cost at `requested_model`;
+    `unadmitted`: a budget could not be asked, and the call was served all the same.
     """
 
     request_id: str
@@ -84,6 +86,8 @@ class CostEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, g
     routed: bool = False
     routing_rule: str = ""
     saved_nanodollars: int = 0
+    counterfactual_nanodollars: int = 0
+    unadmitted: bool = False
     charges: tuple[Charge, ...] = ()
 
     @property

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from metering.errors import MeteringError
-from metering.events import CostEvent
+from metering.events import CostEvent, Provider
 
 LINE_BYTES_MAX = 64 * 1024
 
@@ -43,15 +43,30 @@ class Hold(msgspec.Struct, frozen=True, array_like=True):
 class Admitted(
     msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="line", tag="admitted"
 ):
-    """A call that was let through. Exactly one of `account_id` and `key_hash` says whose it is."""
+    """A call that was let through. Exactly one of `account_id` and `key_hash` says whose it is.
+
+    It holds all that the event of a call that never settles is made of: whose it was, what it asked for, and
+    `estimate_nanodollars`, what it was expected to cost.
+    """
 
     request_id: str
     timestamp: datetime
     account_id: str = ""
     key_hash: str = ""
     key_id: str = ""
-    provider: str
+    deployment: str = "default"
+    provider: Provider
     model: str = ""
+    requested_model: str = ""
+    streaming: bool = False
+    team: str = ""
+    app: str = ""
+    feature: str = ""
+    customer_tier: str = ""
+    session_id: str = ""
+    trace_id: str = ""
+    prompt_template_id: str = ""
+    estimate_nanodollars: int = 0
     holds: tuple[Hold, ...] = ()
 
 

@@ -119,6 +119,8 @@ _MEANINGS = {
     "routed": "Whether another model than the one asked for was chosen by rule.",
     "routing_rule": "That rule; empty: none.",
     "saved_nanodollars": "What the cache or the rule saved.",
+    "counterfactual_nanodollars": "What a routed call would have cost at the model it asked for.",
+    "unadmitted": "Whether a budget could not be asked, and the call was served all the same.",
     "charges": "What budgets were charged: budget, period, lease, nanodollars.",
     "cost_usd": "The cost in US dollars, exact.",
     "saved_usd": "The saving in US dollars, exact.",

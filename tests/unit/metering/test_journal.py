@@ -30,13 +30,13 @@ moments = st.datetimes(datetime(2020, 1, 1), datetime(2099, 1, 1), timezones=st.
 holds = st.lists(st.builds(Hold, texts, texts, texts, st.integers(0, 2**63 - 1)), max_size=3).map(tuple)
 
 
-@given(model=texts, provider=texts, key_id=texts, timestamp=moments, holds=holds)
+@given(model=texts, team=texts, key_id=texts, timestamp=moments, holds=holds)
 def test_an_admitted_line_is_read_back(
-    model: str, provider: str, key_id: str, timestamp: datetime, holds: tuple[Hold, ...]
+    model: str, team: str, key_id: str, timestamp: datetime, holds: tuple[Hold, ...]
 ) -> None:
     admitted = Admitted(
         request_id=make_id("req"), timestamp=timestamp, account_id=ACCOUNT_ID, key_id=key_id,
-        provider=provider, model=model, holds=holds,
+        provider="openai", model=model, team=team, holds=holds,
     )  # fmt: skip
 
     assert parse_line(admitted_line(admitted)) == admitted
