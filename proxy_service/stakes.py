@@ -1,0 +1,90 @@
+"""What a call has at stake: its budgets, what they keep back for it, and how they say no."""
+
+from datetime import datetime
+
+import msgspec
+
+from metering.budgets import Action, Budget, Mode
+from metering.journal import Hold
+
+
+class Stake(msgspec.Struct, frozen=True):
+    """One budget over one call: the period that the call's admission falls into, and the value that counts.
+
+    `period` is the counter's text (`2026-11`), `resets_at` its end; `value` is "" where the budget has but
+    one limit.
+    """
+
+    account_id: str
+    budget: Budget
+    period: str
+    starts_at: datetime
+    resets_at: datetime
+    value: str = ""
+
+
+class Amounts(msgspec.Struct, frozen=True):
+    """What a call may cost: the expected cost, and the most it can be; None where nothing bounds it."""
+
+    expected_nanodollars: int
+    upper_bound_nanodollars: int | None
+
+
+class StakeStanding(msgspec.Struct, frozen=True, kw_only=True):
+    """How a budget stands in a call's period, as this instance knows it.
+
+    `percent` is whole, rounded down, of the limit; a limit of 0 counts as reached. `held_nanodollars` is
+    kept back for calls in flight or lies in slices of instances.
+    """
+
+    budget_id: str
+    name: str
+    action: Action
+    mode: Mode
+    period: str
+    value: str
+    limit_nanodollars: int
+    spent_nanodollars: int
+    held_nanodollars: int
+    percent: int
+    resets_at: datetime
+
+
+class Held(msgspec.Struct, frozen=True):
+    """What the budgets over one call keep back for it, until it is settled or released.
+
+    `holds` go into the journal. `unadmitted`: a budget could not be asked, and the call is served all the
+    same.
+    """
+
+    stakes: tuple[Stake, ...] = ()
+    holds: tuple[Hold, ...] = ()
+    unadmitted: bool = False
+
+
+NOTHING_HELD = Held()
+
+
+class BudgetExceeded(Exception):
+    """A budget has no room for the call. `is_only_held`: what is missing is held, not spent, so come back."""
+
+    def __init__(self, standing: StakeStanding, *, is_only_held: bool) -> None:
+        super().__init__(standing.budget_id)
+        self.standing = standing
+        self.is_only_held = is_only_held
+
+
+class BudgetUnverifiable(Exception):
+    """The store does not answer, and what this instance had of a strict budget is used up."""
+
+    def __init__(self, standing: StakeStanding) -> None:
+        super().__init__(standing.budget_id)
+        self.standing = standing
+
+
+class Unbounded(Exception):
+    """A strict budget is over the call, and nothing bounds what the call may cost."""
+
+    def __init__(self, standing: StakeStanding) -> None:
+        super().__init__(standing.budget_id)
+        self.standing = standing
