@@ -1,4 +1,4 @@
-"""What the API writes about itself: one JSON line a request, from a closed list of fields.
+"""What the API writes about itself: one JSON line a request or a job's run, from a closed list of fields.
 
 A line names the route, never the address that was asked for, and never a body, a header, a key, an e-mail
 address or the text of an exception: those may hold what a caller sent.
@@ -6,6 +6,7 @@ address or the text of an exception: those may hold what a caller sent.
 
 import sys
 import traceback
+from collections.abc import Mapping
 from typing import TextIO
 
 import msgspec
@@ -46,9 +47,27 @@ class ApiLog:
 
     def broken(self, error: BaseException) -> None:
         """Something happened that nobody foresaw: its kind and where, without its words."""
-        frames = traceback.extract_tb(error.__traceback__)[-FRAMES_MAX:]
-        where = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
-        self._write("error", "broken", {"kind": type(error).__qualname__, "where": where})
+        self._write("error", "broken", _kind_and_place(error))
+
+    def job_done(
+        self, job: str, figures: Mapping[str, int], *, seconds: float, is_alarming: bool = False
+    ) -> None:
+        """A job has run; that it found nothing to do is for `debug`. Figures of 0 are left out."""
+        did = {name: figure for name, figure in figures.items() if figure}
+        level = "error" if is_alarming else "info" if did else "debug"
+        self._write(level, "job done", {"job": job, "duration_ms": round(seconds * 1000), **did})
+
+    def job_failed(self, job: str, error: BaseException) -> None:
+        """A job's run came to nothing or not to its end; the next one follows."""
+        self._write("error", "job failed", {"job": job, **_kind_and_place(error)})
+
+    def job_overdue(self, job: str, seconds: float) -> None:
+        """A job's run takes longer than any should; other jobs go on meanwhile."""
+        self._write("error", "job overdue", {"job": job, "seconds": round(seconds)})
+
+    def fault(self, what: str) -> None:
+        """An operator has to do something; `what` is a sentence of ours."""
+        self._write("error", what, {})
 
     def caution(self, what: str) -> None:
         """An operator should know this; `what` is a sentence of ours."""
@@ -65,3 +84,9 @@ class ApiLog:
         stream = self._stream or sys.stderr
         stream.write(msgspec.json.encode(line).decode() + "\n")
         stream.flush()
+
+
+def _kind_and_place(error: BaseException) -> dict[str, object]:
+    frames = traceback.extract_tb(error.__traceback__)[-FRAMES_MAX:]
+    where = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
+    return {"kind": type(error).__qualname__, "where": where}

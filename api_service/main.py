@@ -1,10 +1,14 @@
-"""The composition root: settings, store, application, server. The only place here that chooses a database."""
+"""The composition root: settings, store, application, jobs, server. Chooses the database, with functions'."""
 
+import atexit
 import sys
 
 from flask import Flask
 
 from api_service.app import create_app
+from api_service.functions.jobs import JOBS, Workplace
+from api_service.functions.schedule import Schedule
+from api_service.functions.settings import FunctionSettings
 from api_service.logs import ApiLog
 from api_service.server import Server
 from api_service.settings import ApiSettings
@@ -19,6 +23,7 @@ def main() -> int:
     """Serve until told to stop; gives the exit code."""
     try:
         settings = ApiSettings()
+        job_settings = FunctionSettings()
         secret = deployment_secret(settings)
     except SettingsRefused as refused:
         sys.stderr.write("The API service does not start:\n" + "\n".join(refused.complaints) + "\n")
@@ -29,7 +34,12 @@ def main() -> int:
         log.caution("PUBLIC_URL is not https: session cookies travel readable")
 
     def load() -> Flask:
-        return create_app(settings, open_store(settings.store_url), clock, secret, log=log)
+        store = open_store(settings.store_url)
+        if settings.runs_jobs:
+            schedule = Schedule(JOBS, Workplace(job_settings, store, clock, log))
+            schedule.start()
+            atexit.register(schedule.stop)
+        return create_app(settings, store, clock, secret, log=log)
 
     host = f"[{settings.listen_host}]" if ":" in settings.listen_host else settings.listen_host
     log.note(f"serving on http://{host}:{settings.port}")

@@ -21,11 +21,17 @@ class ApiSettings(DeploymentSettings):
     public_url: str = ""
     proxy_public_url: str = "http://127.0.0.1:8080"
     api_threads: int = Field(default=16, ge=2, le=256)
+    api_jobs: bool | None = None  # self-hosted yes; hosted, functions run them
 
     @property
     def listen_host(self) -> str:
         """The address to listen on: this machine only, or on Cloud Run every one."""
         return self.api_host or ("0.0.0.0" if self.k_service else "127.0.0.1")  # noqa: S104 - Cloud Run's contract
+
+    @property
+    def runs_jobs(self) -> bool:
+        """Whether this process runs the jobs that are done in the background (`api_service.functions`)."""
+        return not self.is_hosted if self.api_jobs is None else self.api_jobs
 
     @property
     def base_url(self) -> str:

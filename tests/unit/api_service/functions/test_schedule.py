@@ -1,0 +1,143 @@
+"""Jobs run when they are due, and none stops another."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from api_service.functions.jobs import Job, Workplace
+from api_service.functions.schedule import RETRY_SECONDS_MAX, Schedule
+from api_service.functions.settings import FunctionSettings
+from api_service.logs import ApiLog
+from metering.errors import StoreUnavailable
+from tests.doubles.clock import ManualClock
+from tests.doubles.stores import StoreDown
+from tests.services.api.logbook import Logbook
+
+HOUR = 3600.0
+
+
+class Counted(msgspec.Struct, frozen=True):
+    things: int = 0
+    losses: int = 0
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def logbook() -> Logbook:
+    return Logbook()
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, clock: ManualClock, logbook: Logbook) -> Workplace:
+    settings = FunctionSettings(data_dir=tmp_path)
+    return Workplace(settings, StoreDown(), clock, ApiLog(clock, "info", logbook))
+
+
+def job(name: str, does: Callable[[], Counted], every_seconds: float = HOUR) -> Job:
+    return Job(name, lambda _: does(), every_seconds, alarming=("losses",))
+
+
+def noting(runs: list[str], name: str, every_seconds: float = HOUR) -> Job:
+    def note() -> Counted:
+        runs.append(name)
+        return Counted()
+
+    return job(name, note, every_seconds)
+
+
+def test_every_job_runs_at_once_and_then_again_when_its_time_has_passed(
+    workplace: Workplace, clock: ManualClock
+) -> None:
+    runs: list[str] = []
+    schedule = Schedule([noting(runs, "often", 5), noting(runs, "seldom")], workplace)
+
+    schedule.run_due()
+    assert runs == ["often", "seldom"]
+    clock.advance(4.9)
+    schedule.run_due()
+    assert runs == ["often", "seldom"]
+    clock.advance(0.1)
+    schedule.run_due()
+
+    assert runs == ["often", "seldom", "often"]
+
+
+def test_a_job_that_fails_says_so_stops_no_other_and_runs_again_soon(
+    workplace: Workplace, clock: ManualClock, logbook: Logbook
+) -> None:
+    runs: list[str] = []
+
+    def fail() -> Counted:
+        runs.append("failing")
+        raise StoreUnavailable("canary")
+
+    schedule = Schedule([job("failing", fail), noting(runs, "other")], workplace)
+    schedule.run_due()
+    clock.advance(RETRY_SECONDS_MAX)
+    schedule.run_due()
+
+    assert runs == ["failing", "other", "failing"]
+    line = logbook.lines()[0]
+    assert (line["level"], line["event"], line["job"]) == ("error", "job failed", "failing")
+    assert line["kind"] == "StoreUnavailable"
+    assert "canary" not in logbook.getvalue()
+
+
+def test_a_job_that_hangs_is_told_of_once_and_holds_up_nothing_but_itself(
+    workplace: Workplace, clock: ManualClock, logbook: Logbook
+) -> None:
+    runs: list[str] = []
+    release, ended = threading.Event(), threading.Event()
+
+    def hang() -> Counted:
+        runs.append("hanging")
+        release.wait(30)
+        ended.set()
+        return Counted()
+
+    schedule = Schedule([job("hanging", hang, 1), noting(runs, "other", 1)], workplace, patience_seconds=0.01)
+    schedule.run_due()
+    clock.advance(1)
+    schedule.run_due()
+    release.set()
+    assert ended.wait(30)
+
+    assert runs == ["hanging", "other", "other"]
+    assert [line["event"] for line in logbook.lines()] == ["job overdue"]
+
+
+def test_a_run_says_what_it_did_and_nothing_where_it_did_nothing(
+    workplace: Workplace, logbook: Logbook
+) -> None:
+    Schedule([job("busy", lambda: Counted(things=3)), job("idle", Counted)], workplace).run_due()
+
+    (line,) = logbook.lines()
+    assert (line["level"], line["event"], line["job"]) == ("info", "job done", "busy")
+    assert line["things"] == 3
+    assert "losses" not in line
+
+
+def test_a_figure_that_somebody_must_look_into_is_an_error_in_the_log(
+    workplace: Workplace, logbook: Logbook
+) -> None:
+    Schedule([job("checking", lambda: Counted(losses=1))], workplace).run_due()
+
+    assert logbook.lines()[0]["level"] == "error"
+
+
+def test_a_stopped_schedule_begins_no_run(workplace: Workplace) -> None:
+    runs: list[str] = []
+    schedule = Schedule([noting(runs, "first")], workplace)
+
+    schedule.start()
+    schedule.stop()
+    schedule.run_due()
+
+    assert runs == []
