@@ -19,21 +19,26 @@ from typing import Any, Final
 
 import uvloop
 
-from metering.clock import SystemClock
-from metering.errors import StoreError
+from metering.clock import Clock, SystemClock
+from metering.errors import StoreError, StoreUnavailable
 from metering.opening import open_store
 from metering.settings import SettingsRefused, deployment_secret
-from metering.stores import DocumentStore
+from metering.store_urls import SqliteAddress, store_address
+from metering.stores import Document, DocumentStore
 from proxy_service.app import Limits
+from proxy_service.first_reads import FirstReads, emulator_origin
 from proxy_service.instance import Instance
 from proxy_service.logs import CallLog, Logger, open_log
 from proxy_service.opening import OpeningStore
+from proxy_service.relay import UpstreamClient
 from proxy_service.settings import ProxySettings
 
 STARTED, REFUSED, FAILED = 0, 2, 1
 THREADS_END_SECONDS: Final = 0.2
 GC_YOUNG_OBJECTS: Final = 20_000  # of a call nothing is left to collect but what counting references frees
 GC_OLDER_ROUNDS: Final = (20, 50)
+STORE_OPENED_SECONDS: Final = 5.0  # after start, where nobody needed the store before
+FIRST_READ_SECONDS: Final = 2.0
 OPEN_FILES_BESIDE_CALLS: Final = 256  # the store's connections, the journal, idle ones to upstreams
 OPEN_FILES_WANTED: Final = 2 * Limits().connections_max + OPEN_FILES_BESIDE_CALLS  # a call has two
 
@@ -69,8 +74,8 @@ async def _run(settings: ProxySettings, secret: bytes, log: Logger) -> int:
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.to_stop)
-    store = _open_store(settings, told, loop)
     clock = SystemClock()
+    store = _open_store(settings, told, loop, clock)
     instance = Instance(settings, store, secret, clock=clock, log=CallLog(log, settings.log_level, clock))
     addresses = await instance.start()
     log.info("listening", addresses=[f"{host}:{port}" for host, port in addresses])
@@ -85,15 +90,42 @@ async def _run(settings: ProxySettings, secret: bytes, log: Logger) -> int:
     return told.status
 
 
-def _open_store(settings: ProxySettings, told: "_Told", loop: asyncio.AbstractEventLoop) -> DocumentStore:
+def _open_store(
+    settings: ProxySettings, told: "_Told", loop: asyncio.AbstractEventLoop, clock: Clock
+) -> DocumentStore:
     """The store; one over the network is opened beside the first calls, since loading gRPC takes longer."""
-    if settings.store_url.startswith("sqlite:"):
+    address = store_address(settings.store_url)
+    if isinstance(address, SqliteAddress):
         return open_store(settings.store_url)
 
     def has_failed(error: Exception) -> None:
         loop.call_soon_threadsafe(told.of_failure, error)
 
-    return OpeningStore(lambda: open_store(settings.store_url), has_failed)
+    def read_first(path: str, timeout_seconds: float) -> Document | None:
+        reading = asyncio.run_coroutine_threadsafe(reads.get(path), loop)
+        try:
+            return reading.result(timeout_seconds)
+        except TimeoutError:
+            reading.cancel()
+            raise StoreUnavailable("no answer in time") from None
+
+    # Elsewhere than on Cloud Run credentials may be files, which Google's own libraries read.
+    emulator = settings.firestore_emulator_host
+    has_rest = bool(emulator or settings.k_service)
+    client = _client_of_first_reads()
+    reads = (
+        FirstReads(client, address, clock, firestore=emulator_origin(emulator), metadata=None)
+        if emulator
+        else FirstReads(client, address, clock)
+    )
+    store = OpeningStore(lambda: open_store(settings.store_url), has_failed, read_first if has_rest else None)
+    loop.call_later(STORE_OPENED_SECONDS if has_rest else 0, store.open)
+    return store
+
+
+def _client_of_first_reads() -> UpstreamClient:
+    seconds = FIRST_READ_SECONDS
+    return UpstreamClient(connect_seconds=seconds, first_byte_seconds=seconds, idle_seconds=seconds)
 
 
 class _Told:

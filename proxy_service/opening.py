@@ -1,4 +1,4 @@
-"""A store that is still being opened: calls begin before gRPC is loaded."""
+"""A store that is opened beside the first calls, since loading gRPC takes as long as answering them."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -7,26 +7,44 @@ from typing import Literal
 from metering.errors import StoreUnavailable
 from metering.stores import STORE_TIMEOUT_SECONDS, Document, DocumentStore, Query, Write, WriteResult
 
+ReadFirst = Callable[[str, float], Document | None]
+
 
 class OpeningStore:
-    """A store opened in a thread; whoever asks it meanwhile waits, no longer than for any answer.
+    """A store opened in a thread, by the first who needs more of it than `read_first` gives, or by `open`.
 
-    `on_failure` learns why it could not be opened; it then answers nobody.
+    Until it is open, single documents are read by `read_first` where there is one (path, time-out in seconds;
+    raises StoreUnavailable); whoever needs more waits, no longer than for any answer. `on_failure` learns
+    why it could not be opened; it then answers nobody.
     """
 
     kind: Literal["sqlite", "firestore"] = "firestore"
 
     def __init__(
-        self, open_store: Callable[[], DocumentStore], on_failure: Callable[[Exception], None]
+        self,
+        open_store: Callable[[], DocumentStore],
+        on_failure: Callable[[Exception], None],
+        read_first: ReadFirst | None = None,
     ) -> None:
         self._open_store = open_store
         self._on_failure = on_failure
+        self._read_first = read_first
         self._store: DocumentStore | None = None
         self._is_open = threading.Event()
-        threading.Thread(target=self._open, name="opening", daemon=True).start()
+        self._beginning = threading.Lock()
+        self._has_begun = False
+
+    def open(self) -> None:
+        """Begin to open it, unless that has begun."""
+        with self._beginning:
+            if not self._has_begun:
+                self._has_begun = True
+                threading.Thread(target=self._open, name="opening", daemon=True).start()
 
     def get(self, path: str, *, timeout_seconds: float = STORE_TIMEOUT_SECONDS) -> Document | None:
         """See `DocumentStore`."""
+        if self._read_first is not None and not self._is_open.is_set():
+            return self._read_first(path, timeout_seconds)
         return self._opened(timeout_seconds).get(path, timeout_seconds=timeout_seconds)
 
     def get_many(
@@ -51,6 +69,7 @@ class OpeningStore:
             self._store.close()
 
     def _opened(self, timeout_seconds: float) -> DocumentStore:
+        self.open()
         if not self._is_open.wait(timeout_seconds) or self._store is None:
             raise StoreUnavailable("the store is not open")
         return self._store

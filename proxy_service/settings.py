@@ -71,6 +71,8 @@ class ProxySettings(DeploymentSettings):
     upstream_first_byte_timeout_seconds: Seconds = 600
     upstream_idle_timeout_seconds: Seconds = 600
 
+    firestore_emulator_host: str = ""  # as Google's tools set it
+
     body_limit_bytes: Annotated[int, Field(ge=1024, le=256 * Megabytes)] = 32 * Megabytes
     journal: Annotated[str, AfterValidator(_journal)] = ""  # hosted stdout, else files in data_dir
 
