@@ -100,14 +100,12 @@ def test_the_platform_is_asked_for_a_token_once_until_it_nears_its_end() -> None
 
 @pytest.mark.parametrize("token", [b"", b"[]", b'{"access_token":"secret"}', b"{secret"])
 def test_a_token_that_cannot_be_read_is_never_repeated(token: bytes) -> None:
-    with (
-        RawUpstream(answering(_answer(b"200 OK", token))) as upstream,
-        pytest.raises(StoreUnavailable) as refused,
-    ):
-        metadata = _origin(upstream)
-        reading(
-            lambda client: FirstReads(client, _address("p-1"), ManualClock(), metadata=metadata).get(PATH)
-        )
+    async def ask(client: UpstreamClient) -> Document | None:
+        return await FirstReads(client, _address("p-1"), ManualClock(), metadata=_origin(metadata)).get(PATH)
+
+    metadata = RawUpstream(answering(_answer(b"200 OK", token)))
+    with metadata, pytest.raises(StoreUnavailable) as refused:
+        reading(ask)
 
     assert "secret" not in "".join(traceback.format_exception(refused.value, chain=False))
     assert refused.value.__cause__ is None
