@@ -25,6 +25,8 @@ _ACCOUNT_ID = re.compile(r"acct_[0-9a-z]{1,64}")
 _KEY_HASH = re.compile(r"[0-9a-f]{64}")
 _REQUEST_ID = re.compile(r"req_[0-9a-z]{1,64}")
 _SEGMENT_NAME = re.compile(r"[0-9a-f]{32}-[0-9]{1,18}")
+_INSTANCE = re.compile(r"(?:[0-9a-f]{32})?")
+_LEASE_ID = re.compile(r"[0-9a-f]{32}\.[0-9a-f]{32}\.[0-9]{1,18}")
 
 
 class BadJournalLine(MeteringError):
@@ -46,7 +48,7 @@ class Admitted(
     """A call that was let through. Exactly one of `account_id` and `key_hash` says whose it is.
 
     It holds all that the event of a call that never settles is made of: whose it was, what it asked for, and
-    `estimate_nanodollars`, what it was expected to cost.
+    `estimate_nanodollars`, what it was expected to cost. `instance` is whose book it stands in.
     """
 
     request_id: str
@@ -59,6 +61,7 @@ class Admitted(
     model: str = ""
     requested_model: str = ""
     streaming: bool = False
+    instance: str = ""
     team: str = ""
     app: str = ""
     feature: str = ""
@@ -119,6 +122,11 @@ def parse_line(line: bytes) -> Line:
         raise BadJournalLine("the line must name either an account or the hash of a key")
     if isinstance(parsed, Settled) and not _SEGMENT_NAME.fullmatch(parsed.segment):
         raise BadJournalLine("the line's segment has no such name")
+    if isinstance(parsed, Admitted) and not _INSTANCE.fullmatch(parsed.instance):
+        raise BadJournalLine("the line's instance has no such name")
+    leases = parsed.event.charges if isinstance(parsed, Settled) else parsed.holds
+    if not all(_LEASE_ID.fullmatch(each.lease_id) for each in leases):
+        raise BadJournalLine("the line's lease has no such id")
     return parsed
 
 

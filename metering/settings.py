@@ -8,9 +8,9 @@ which may be a secret.
 import os
 import secrets
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -49,6 +49,12 @@ class SettingsRefused(Exception):  # not a ValueError, which pydantic would take
         self.complaints = complaints
 
 
+def _journal(text: str) -> str:
+    if text in {"", "stdout", "off"} or (text.startswith("file:") and len(text) > len("file:")):
+        return text
+    raise ValueError("give stdout, file:<directory> or off")
+
+
 class DeploymentSettings(BaseSettings):
     """Where this deployment keeps its data, and whether it is hosted. Field names are environment names.
 
@@ -64,6 +70,7 @@ class DeploymentSettings(BaseSettings):
     data_dir: Path = LOCAL_DATA
     db_path: Path | None = None
     store_url: str = ""  # filled in from db_path and data_dir
+    journal: Annotated[str, AfterValidator(_journal)] = ""  # hosted stdout, else files in data_dir
     log_level: Literal["debug", "info", "warn", "error"] = "info"
     modeltrack_secret: SecretStr = Field(default=SecretStr(""))
 
@@ -71,6 +78,11 @@ class DeploymentSettings(BaseSettings):
     def is_hosted(self) -> bool:
         """Whether many accounts share this deployment, so that nobody is let in without a key."""
         return self.modeltrack_hosted or bool(self.k_service)
+
+    @property
+    def journal_sink(self) -> str:
+        """`stdout`, `off` or `file:<directory>`: where proxies write, and recovery looks."""
+        return self.journal or ("stdout" if self.is_hosted else f"file:{self.data_dir}")
 
     def complaints(self) -> list[str]:
         """What does not fit together, one line each."""
@@ -101,6 +113,8 @@ class DeploymentSettings(BaseSettings):
             for name in FILE_CONFIGURATION
             if (self.data_dir / name).exists()
         ]
+        if self.journal_sink != "stdout":
+            found.append("JOURNAL: a hosted proxy has no disk and must keep its journal; leave it at stdout")
         return found
 
     @model_validator(mode="before")

@@ -5,6 +5,7 @@ writes the `settled` line, whose ticket the answer's last byte waits for.
 """
 
 from metering.clock import Clock
+from metering.conservation import Admissions
 from metering.events import State
 from metering.ids import new_instance_name
 from metering.journal import Admitted as AdmittedLine
@@ -24,13 +25,22 @@ class Books:
     """Opens and settles calls. On the loop. A call without admission costs nothing and is in no book."""
 
     def __init__(
-        self, settlement: Settlement, recorder: Recorder, journal: Journal, tally: Tally, clock: Clock
+        self,
+        settlement: Settlement,
+        recorder: Recorder,
+        journal: Journal,
+        tally: Tally,
+        clock: Clock,
+        *,
+        instance: str,
     ) -> None:
+        self._instance = instance
         self._settlement = settlement
         self._recorder = recorder
         self._journal = journal
         self._tally = tally
         self._clock = clock
+        self._admissions = admissions
         self._unseen_instance = new_instance_name()
         self._unseen_events = 0
 
@@ -48,10 +58,13 @@ class Books:
                 key_id=admitted.caller.key_id,
                 provider=admitted.provider,
                 model=admitted.requested_model,
+                instance=self._unseen_instance if call.unseen_key_hash else self._instance,
                 holds=call.holds,
             )
         )
         self._journal.append(Entry(line, admitted.request_id))
+        if not call.unseen_key_hash:  # else the account is for recovery to find
+            self._admissions.note(admitted.caller.account_id, admitted.timestamp)
         call.is_open = True
 
     def settle(self, call: Call, state: State, reading: Reading) -> Ticket | None:

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from metering.clock import Clock
+from metering.conservation import Admissions
 from metering.directory import Directory
 from metering.errors import MeteringError
 from metering.ids import new_instance_name
@@ -82,9 +83,10 @@ class Instance:
             self.tally,
             lambda error: self._log.fault("journal not written", error),
         )
+        self._admissions = Admissions()
         self._recorder = Recorder(
             SegmentPacker(name),
-            Ledger(store, clock).commit,
+            Ledger(store, clock, admitted=self._admissions.of).commit,
             clock,
             self.tally,
             threads=self._commit_threads,
@@ -175,7 +177,7 @@ class Instance:
             cache=cache,
             origins=Origins(settings),
             upstream=upstream,
-            books=Books(settlement, self._recorder, self._journal, tally, clock),
+            books=Books(settlement, self._recorder, self._journal, tally, clock, instance=self._name),
             batch_items=BatchItems(settlement, self._recorder, self._journal, tally, clock),
             service_routes=ServiceRoutes(
                 identity, tally, cache, clock, is_hosted=settings.is_hosted, month_sums=self._month_sums

@@ -39,12 +39,6 @@ def _region(text: str) -> str:
     raise ValueError("give an AWS region, for example us-east-1")
 
 
-def _journal(text: str) -> str:
-    if text in {"", "stdout", "off"} or (text.startswith("file:") and len(text) > len("file:")):
-        return text
-    raise ValueError("give stdout, file:<directory> or off")
-
-
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 OptionalBaseUrl = Annotated[str, AfterValidator(_base_url_or_none)]
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -74,7 +68,6 @@ class ProxySettings(DeploymentSettings):
     firestore_emulator_host: str = ""  # as Google's tools set it
 
     body_limit_bytes: Annotated[int, Field(ge=1024, le=256 * Megabytes)] = 32 * Megabytes
-    journal: Annotated[str, AfterValidator(_journal)] = ""  # hosted stdout, else files in data_dir
 
     cache_enabled: bool | None = None  # self-hosted on, hosted off until the account turns it on
     cache_ttl_seconds: Annotated[int, Field(ge=1, le=30 * 86400)] = 3600
@@ -91,11 +84,6 @@ class ProxySettings(DeploymentSettings):
     def listen_port(self) -> int:
         """The plain listener's port."""
         return self.port if self.k_service and self.port else self.proxy_port
-
-    @property
-    def journal_sink(self) -> str:
-        """`stdout`, `off` or `file:<directory>`."""
-        return self.journal or ("stdout" if self.is_hosted else f"file:{self.data_dir}")
 
     @property
     def is_cache_on(self) -> bool:
@@ -127,6 +115,4 @@ class ProxySettings(DeploymentSettings):
         ]
         if self.azure_openai_endpoint:
             found.append("AZURE_OPENAI_ENDPOINT: hosted, each account names its own resource")
-        if self.journal_sink != "stdout":
-            found.append("JOURNAL: a hosted proxy has no disk and must keep its journal; leave it at stdout")
         return found

@@ -3,13 +3,14 @@
 import json
 import traceback
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metering.events import CostEvent
+from metering.events import Charge, CostEvent
 from metering.journal import (
     LINE_BYTES_MAX,
     Admitted,
@@ -27,7 +28,8 @@ KEY_HASH = "f" * 64
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 moments = st.datetimes(datetime(2020, 1, 1), datetime(2099, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
-holds = st.lists(st.builds(Hold, texts, texts, texts, st.integers(0, 2**63 - 1)), max_size=3).map(tuple)
+lease_ids = st.from_regex(r"[0-9a-f]{32}\.[0-9a-f]{32}\.[0-9]{1,18}", fullmatch=True)
+holds = st.lists(st.builds(Hold, texts, texts, lease_ids, st.integers(0, 2**63 - 1)), max_size=3).map(tuple)
 
 
 @given(model=texts, team=texts, key_id=texts, timestamp=moments, holds=holds)
@@ -72,6 +74,11 @@ def _settled(event: CostEvent, segment: str = SEGMENT, key_hash: str = "") -> by
     return settled_line(event, segment, key_hash=key_hash)
 
 
+def _admitted(**fields: Any) -> bytes:
+    call = {"request_id": make_id("req"), "timestamp": AT, "account_id": ACCOUNT_ID, "provider": "openai"}
+    return admitted_line(Admitted(**call | fields))
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -97,6 +104,9 @@ def _settled(event: CostEvent, segment: str = SEGMENT, key_hash: str = "") -> by
         _settled(make_event())[:-20],
         _settled(make_event()).replace(b'"settled"', b'"admitted"'),
         _settled(make_event(team="x" * LINE_BYTES_MAX)),
+        _settled(make_event(charges=(Charge("budget_1", "2026-11", "../keys/x", 1),))),
+        _admitted(holds=(Hold("budget_1", "2026-11", "../keys/x", 1),)),
+        _admitted(instance="../keys"),
     ],
 )
 def test_junk_is_rejected_by_name(line: bytes) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from metering.conservation import Admissions
 from metering.events import CostEvent
 from metering.keys import new_key
 from metering.price_table import load_price_table
@@ -101,7 +102,7 @@ class Stage:
             cache=cache,
             origins=Origins(self._settings),
             upstream=self.upstream,
-            books=Books(settlement, recorder, journal, tally, clock),
+            books=Books(settlement, recorder, journal, tally, clock, instance="0" * 32),
             batch_items=BatchItems(settlement, recorder, journal, tally, clock),
             service_routes=ServiceRoutes(identity, tally, cache, clock, is_hosted=False, month_sums=_no_sums),
             tally=tally,
