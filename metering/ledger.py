@@ -20,6 +20,7 @@ import msgspec
 
 from metering.clock import Clock, SystemClock
 from metering.collections import segments_collection
+from metering.conservation import count_writes, day_of
 from metering.errors import AlreadyExists, DocumentTooLarge, NotFound, StoreError
 from metering.event_pages import EventPage, EventQuery, page_of_events
 from metering.events import CostEvent
@@ -39,6 +40,7 @@ from metering.stores import Create, DocumentStore, Query, Write
 LINKS_MAX = 100
 
 ExtraWrites = Callable[[Sequence[CostEvent]], Sequence[Write]]
+Admitted = Callable[[str, str], int | None]  # of an account on a UTC day, by the instance that commits
 
 
 class ChainTooLong(StoreError):
@@ -58,15 +60,30 @@ def no_writes(_events: Sequence[CostEvent]) -> Sequence[Write]:
     return ()
 
 
+def nobodys(_account_id: str, _day: str) -> int | None:
+    """What whoever stores another instance's events knows of its admissions."""
+    return None
+
+
 class Ledger:
-    """Keeps an account's cost events. For several threads."""
+    """Keeps an account's cost events. For several threads.
+
+    An instance that admits calls says with `admitted` how many; recovery, which stores others', does not.
+    """
 
     def __init__(
-        self, store: DocumentStore, clock: Clock | None = None, *, events_kept: timedelta = EVENTS_KEPT
+        self,
+        store: DocumentStore,
+        clock: Clock | None = None,
+        *,
+        events_kept: timedelta = EVENTS_KEPT,
+        admitted: Admitted = nobodys,
     ) -> None:
         self._store = store
-        self._shards = Shards(clock or SystemClock())
+        self._clock = clock or SystemClock()
+        self._shards = Shards(self._clock)
         self._events_kept = events_kept
+        self._admitted = admitted
 
     def commit(self, segment: Segment, also: ExtraWrites = no_writes) -> Stored:
         """Store the segment's events, each exactly once however often and by whomever this is called.
@@ -129,7 +146,7 @@ class Ledger:
 
     def _create(self, path: str, segment: Segment, events: Sequence[CostEvent], also: ExtraWrites) -> None:
         document = Create(path, segment_fields(events, self._events_kept))
-        extra = also(events)
+        extra = [*also(events), *self._counts(segment, events)]
         quarter = quarter_of(events[0].timestamp)
         cells = rolled_up(events)
         for write in self._shards.writes(segment.account_id, quarter, segment.name, cells):
@@ -145,6 +162,15 @@ class Ledger:
                 self._shards.applied(write, results[1].values)
                 return
         raise DocumentTooLarge(f"no shard of {quarter:%Y-%m-%dT%H:%M}Z takes the commit")
+
+    def _counts(self, segment: Segment, events: Sequence[CostEvent]) -> Sequence[Write]:
+        return count_writes(
+            segment.account_id,
+            segment.instance,
+            events,
+            admitted=self._admitted(segment.account_id, day_of(events[0].timestamp)),
+            now=self._clock.now(),
+        )
 
     def _missing_in(self, path: str, events: Sequence[CostEvent]) -> list[CostEvent]:
         # Gone again means that its time was over: then so was that of its events, and the next link is free.

@@ -52,7 +52,7 @@ EVENTS_KEPT_MIN = timedelta(days=8)  # recovery must find what it is to compare 
 DECOMPRESSED_BYTES_MAX = 4 * 1024 * 1024
 
 _COMPRESSION_LEVEL = 1
-_DOCUMENTS_BESIDE_LEASES = 2  # the segment and its rollup shard
+_DOCUMENTS_BESIDE_LEASES = 3  # the segment, its rollup shard and its instance's count
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(list[CostEvent])
 
@@ -63,6 +63,11 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     account_id: str
     events: tuple[CostEvent, ...]
+
+    @property
+    def instance(self) -> str:
+        """The process that packed it."""
+        return self.name.rpartition("-")[0]
 
 
 class SegmentPacker:

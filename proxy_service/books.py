@@ -33,6 +33,7 @@ class Books:
         clock: Clock,
         *,
         instance: str,
+        admissions: Admissions,
     ) -> None:
         self._instance = instance
         self._settlement = settlement

@@ -177,7 +177,15 @@ class Instance:
             cache=cache,
             origins=Origins(settings),
             upstream=upstream,
-            books=Books(settlement, self._recorder, self._journal, tally, clock, instance=self._name),
+            books=Books(
+                settlement,
+                self._recorder,
+                self._journal,
+                tally,
+                clock,
+                instance=self._name,
+                admissions=self._admissions,
+            ),
             batch_items=BatchItems(settlement, self._recorder, self._journal, tally, clock),
             service_routes=ServiceRoutes(
                 identity, tally, cache, clock, is_hosted=settings.is_hosted, month_sums=self._month_sums

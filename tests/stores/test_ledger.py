@@ -193,7 +193,7 @@ class _StoreOfShortShards(UnreliableStore):
 
     def commit(self, writes: Sequence[Write], *, timeout_seconds: float = 1.0) -> list[WriteResult]:
         for write in writes:
-            if isinstance(write, Increment) and write.merge:
+            if isinstance(write, Increment) and ("shard",) in write.merge:
                 cells = {path[1] for path in write.amounts if path[0] == "cells"}
                 if len(cells) > self._cells_max or write.merge["shard",] in self.full_shards:
                     raise DocumentTooLarge

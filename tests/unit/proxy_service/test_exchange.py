@@ -102,7 +102,9 @@ class Stage:
             cache=cache,
             origins=Origins(self._settings),
             upstream=self.upstream,
-            books=Books(settlement, recorder, journal, tally, clock, instance="0" * 32),
+            books=Books(
+                settlement, recorder, journal, tally, clock, instance="0" * 32, admissions=Admissions()
+            ),
             batch_items=BatchItems(settlement, recorder, journal, tally, clock),
             service_routes=ServiceRoutes(identity, tally, cache, clock, is_hosted=False, month_sums=_no_sums),
             tally=tally,
