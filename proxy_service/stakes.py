@@ -5,22 +5,15 @@ from datetime import datetime
 import msgspec
 
 from metering.budgets import Action, Budget, Mode
+from metering.counters import CounterKey
 from metering.journal import Hold
 
 
 class Stake(msgspec.Struct, frozen=True):
-    """One budget over one call: the period that the call's admission falls into, and the value that counts.
+    """One budget over one call, and its counter for the period of the call's admission and its value."""
 
-    `period` is the counter's text (`2026-11`), `resets_at` its end; `value` is "" where the budget has but
-    one limit.
-    """
-
-    account_id: str
     budget: Budget
-    period: str
-    starts_at: datetime
-    resets_at: datetime
-    value: str = ""
+    counter: CounterKey
 
 
 class Amounts(msgspec.Struct, frozen=True):
