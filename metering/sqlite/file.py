@@ -95,6 +95,8 @@ def _prepare_in_turn(connection: sqlite3.Connection, path: Path) -> None:
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     if connection.execute("PRAGMA user_version").fetchone()[0]:
         _check_ours(connection, path)
+        if _is_ready(connection):  # so that a process starts while another one writes, however long
+            return
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
         raise StoreError(
@@ -131,9 +133,23 @@ def _check_ours(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
+def _is_ready(connection: sqlite3.Connection) -> bool:
+    """Whether nothing is left to be made in a file of ours."""
+    (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+    return bool(mode == "wal" and _is_index_up_to_date(connection))
+
+
+def _is_index_up_to_date(connection: sqlite3.Connection) -> bool:
+    (fields,) = connection.execute("SELECT fields FROM indexed").fetchone()
+    return bool(fields == _indexed())
+
+
 def _bring_index_up_to_date(connection: sqlite3.Connection) -> None:
-    wanted = json.dumps(INDEXED_FIELDS, sort_keys=True)
-    if connection.execute("SELECT fields FROM indexed").fetchone()[0] == wanted:
+    if _is_index_up_to_date(connection):
         return
     rebuild_entries(connection)
-    connection.execute("UPDATE indexed SET fields = ?", (wanted,))
+    connection.execute("UPDATE indexed SET fields = ?", (_indexed(),))
+
+
+def _indexed() -> str:
+    return json.dumps(INDEXED_FIELDS, sort_keys=True)

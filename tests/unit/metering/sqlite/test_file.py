@@ -9,6 +9,7 @@ import pytest
 
 from metering import collections, sqlite
 from metering.errors import StoreError, StoreUnavailable
+from metering.sqlite import file
 from metering.stores import Create, Query
 
 
@@ -43,6 +44,19 @@ def test_what_was_stored_is_there_when_opened_again(tmp_path: Path) -> None:
 
     with closing(sqlite.open_store(path)) as store:
         assert store.get("keys/k") is not None
+
+
+def test_a_file_that_is_ready_opens_while_another_process_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "modeltrack.db"
+    sqlite.open_store(path).close()
+    monkeypatch.setattr(file, "OPENING_TIMEOUT_SECONDS", 0.0)
+    with closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+
+        with closing(sqlite.open_store(path)) as store:
+            assert store.get("keys/k") is None
 
 
 def test_a_file_of_a_newer_release_is_left_alone(tmp_path: Path) -> None:
