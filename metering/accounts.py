@@ -4,7 +4,7 @@ The API compiles everything an instance of the proxy needs to know of an account
 document; the proxy reads that and nothing else of the account.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 import msgspec
@@ -13,6 +13,9 @@ from metering.budgets import Budget
 from metering.routing import RoutingRule
 
 LOCAL_ACCOUNT_ID = "acct_local"  # the account of a self-hosted machine; calls without a key are its own
+
+EVENTS_KEPT_DAYS_DEFAULT = 400
+EVENTS_KEPT_DAYS_MAX = 3660
 
 AccountStatus = Literal["active", "suspended"]
 
@@ -75,12 +78,21 @@ class BedrockSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AccountSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything an account may set about its calls."""
+    """Everything an account may set about its calls.
+
+    `events_kept_days` is how long events and sessions are to be seen; they are deleted soon after that, or
+    where recovery may still need them, some days later. Statistics stay.
+    """
 
     cache: CacheSettings = CacheSettings()
     prices: PriceSettings = PriceSettings()
     azure: AzureSettings = AzureSettings()
     bedrock: BedrockSettings = BedrockSettings()
+    events_kept_days: int = EVENTS_KEPT_DAYS_DEFAULT
+
+    def events_kept_since(self, now: datetime) -> datetime:
+        """The oldest admission of an event that is to be seen."""
+        return now - timedelta(days=self.events_kept_days)
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):

@@ -48,7 +48,8 @@ class EventQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     `start` (inclusive) and `end` (exclusive) bound the admission. `filters` maps names of `FILTERS` to the
     values that pass, as text: numbers in digits, claims as `true` or `false`. `cursor` is the
-    `next_cursor` of an earlier page of the same query.
+    `next_cursor` of an earlier page of the same query. Older events than `kept_since` are not there any more,
+    whether or not they are deleted yet; it may move on between pages.
     """
 
     start: datetime | None = None
@@ -56,6 +57,13 @@ class EventQuery(msgspec.Struct, frozen=True, kw_only=True):
     filters: Mapping[str, Sequence[str]] = {}
     cursor: str | None = None
     limit: int = 100
+    kept_since: datetime | None = None
+
+    @property
+    def oldest(self) -> datetime | None:
+        """The first admission that is shown; None: there is no bound."""
+        bounds = [moment.astimezone(UTC) for moment in (self.start, self.kept_since) if moment is not None]
+        return max(bounds, default=None)
 
     def complaints(self) -> list[InvalidInput]:
         """Everything that is wrong with the query, but for its cursor."""
@@ -79,7 +87,7 @@ class EventQuery(msgspec.Struct, frozen=True, kw_only=True):
     def shows(self, event: CostEvent) -> bool:
         """Whether the event lies in the range and passes every filter."""
         return (
-            (self.start is None or event.timestamp >= self.start)
+            (self.oldest is None or event.timestamp >= self.oldest)
             and (self.end is None or event.timestamp < self.end)
             and all(_text(getattr(event, name)) in values for name, values in self.filters.items())
         )
@@ -173,7 +181,7 @@ def _segment_query(
         contains=("session_ids", session_hash(sessions[0])) if len(sessions) == 1 and sessions[0] else None,
         order_by="last_at",
         descending=True,
-        at_least=query.start and query.start.astimezone(UTC),
+        at_least=query.oldest,
         # A segment lies in one quarter hour, so what began before `end` is in one that ends by then.
         below=query.end and quarter_of(query.end.astimezone(UTC) - _MICROSECOND) + QUARTER,
         after=after,

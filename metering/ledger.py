@@ -115,15 +115,15 @@ class Ledger:
             link += 1
         return Stored(events=count - found, events_found=found, links=tuple(links))
 
-    def event(self, account_id: str, request_id: str) -> CostEvent:
-        """The event of one call. Raises: NotFound, also for another account's call."""
+    def event(self, account_id: str, request_id: str, kept_since: datetime | None = None) -> CostEvent:
+        """The event of one call. Raises: NotFound, also for another account's call and one too old."""
         query = Query(
             collection=segments_collection(account_id), contains=("request_ids", request_id), limit=1
         )
         # A store failure passes to the caller: there is nothing else to read an event from.
         for document in self._store.query(query):
             for event in stored_events(document.fields):
-                if event.request_id == request_id:
+                if event.request_id == request_id and (kept_since is None or event.timestamp >= kept_since):
                     return event
         raise NotFound("no such event")
 
@@ -136,12 +136,15 @@ class Ledger:
         filters: Mapping[str, Sequence[str]] | None = None,
         cursor: str | None = None,
         limit: int = 100,
+        kept_since: datetime | None = None,
     ) -> EventPage:
         """A page of the account's events, newest first; `EventQuery` says what the arguments mean.
 
         Raises: InvalidInput, with every complaint about them.
         """
-        query = EventQuery(start=start, end=end, filters=filters or {}, cursor=cursor, limit=limit)
+        query = EventQuery(
+            start=start, end=end, filters=filters or {}, cursor=cursor, limit=limit, kept_since=kept_since
+        )
         return page_of_events(self._store, account_id, query)
 
     def _create(self, path: str, segment: Segment, events: Sequence[CostEvent], also: ExtraWrites) -> None:

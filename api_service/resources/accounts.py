@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 import msgspec
 from flask import Response
-from pydantic import Field, StrictBool, model_validator
+from pydantic import Field, StrictBool, StrictInt, model_validator
 
 from api_service.access import needs, visitor
 from api_service.answers import answer
@@ -14,6 +14,8 @@ from api_service.fields import Form, Input, Moment, Name, View, decimal_between,
 from api_service.routing import OF_BODIES, may_refuse, routes_of
 from api_service.services import services
 from metering.accounts import (
+    EVENTS_KEPT_DAYS_DEFAULT,
+    EVENTS_KEPT_DAYS_MAX,
     Account,
     AccountSettings,
     AccountStatus,
@@ -84,6 +86,7 @@ ACCOUNT_EXAMPLE = {
     "prices": {"unpriced": "allow", "overrides": []},
     "azure": {"resource": "ada-east", "deployments": {"chat": "gpt-4o"}},
     "bedrock": {"region": "", "inference_profiles": {}},
+    "events_kept_days": EVENTS_KEPT_DAYS_DEFAULT,
 }
 
 
@@ -161,6 +164,9 @@ class AccountPatch(Input):
     prices: PriceFields = PriceFields()
     azure: AzureFields = AzureFields()
     bedrock: BedrockFields = BedrockFields()
+    events_kept_days: StrictInt = Field(
+        default=EVENTS_KEPT_DAYS_DEFAULT, ge=1, le=EVENTS_KEPT_DAYS_MAX, json_schema_extra=_without_default
+    )
 
 
 class CacheView(View):
@@ -246,6 +252,9 @@ class AccountView(View):
     prices: PricesView = Field(description="How calls are priced.")
     azure: AzureView = Field(description="Calls to Azure OpenAI.")
     bedrock: BedrockView = Field(description="Calls to Amazon Bedrock.")
+    events_kept_days: int = Field(
+        description="How long events and sessions are to be seen; they are deleted after that. Usage stays."
+    )
 
 
 @accounts.get("/v1/account", responses={200: AccountView})
@@ -279,6 +288,9 @@ def patched(account: Account, patch: AccountPatch) -> Account:
             prices=_patched_prices(settings.prices, patch.prices),
             azure=msgspec.structs.replace(settings.azure, **_given(patch.azure)),
             bedrock=msgspec.structs.replace(settings.bedrock, **_given(patch.bedrock)),
+            events_kept_days=patch.events_kept_days
+            if "events_kept_days" in patch.model_fields_set
+            else settings.events_kept_days,
         ),
     )
 
@@ -298,6 +310,7 @@ def account_view(account: Account) -> AccountView:
         ),
         azure=AzureView(**msgspec.structs.asdict(settings.azure)),
         bedrock=BedrockView(**msgspec.structs.asdict(settings.bedrock)),
+        events_kept_days=settings.events_kept_days,
     )
 
 

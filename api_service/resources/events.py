@@ -190,6 +190,7 @@ def list_events(query: EventsQuery) -> Response:
             filters=filters,
             cursor=query.page,
             limit=query.limit,
+            kept_since=_kept_since(),
         )
     except InvalidInput as error:
         if error.param == "cursor":
@@ -211,4 +212,9 @@ def show_event(path: EventPath) -> Response:
     """Show the event of one call."""
     if not _REQUEST_ID.fullmatch(path.request_id):
         raise NotFound("no such event")
-    return answer_fields(wire_fields(services().ledger.event(visitor().account_id, path.request_id)))
+    event = services().ledger.event(visitor().account_id, path.request_id, _kept_since())
+    return answer_fields(wire_fields(event))
+
+
+def _kept_since() -> datetime:
+    return visitor().account.settings.events_kept_since(services().clock.now())

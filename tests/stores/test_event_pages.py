@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from metering.errors import InvalidInput
+from metering.errors import InvalidInput, NotFound
 from metering.event_pages import (
     EVENTS_A_PAGE_MAX,
     FILTERS,
@@ -218,3 +218,25 @@ class _CountingStore(UnreliableStore):
         found = super().query(query, timeout_seconds=timeout_seconds)
         self.documents_read += len(found)
         return found
+
+
+def test_what_is_no_longer_kept_is_hidden_before_it_is_deleted(store: DocumentStore) -> None:
+    old, young = make_event(timestamp=AT - timedelta(hours=1)), make_event()
+    _keep(store, [[old], [young]])
+
+    ledger = Ledger(store)
+    assert ledger.events(ACCOUNT_ID, kept_since=AT).events == (young,)
+    assert ledger.events(ACCOUNT_ID, end=AT, kept_since=AT).events == ()
+    assert ledger.event(ACCOUNT_ID, young.request_id, AT) == young
+    with pytest.raises(NotFound):
+        ledger.event(ACCOUNT_ID, old.request_id, AT)
+
+
+def test_a_page_goes_on_though_less_is_kept_than_when_the_one_before_was_read(store: DocumentStore) -> None:
+    _keep(store, [[make_event(timestamp=AT - timedelta(hours=number))] for number in range(3)])
+    ledger = Ledger(store)
+
+    first = ledger.events(ACCOUNT_ID, limit=1, kept_since=AT - timedelta(hours=2))
+    rest = ledger.events(ACCOUNT_ID, kept_since=AT - timedelta(hours=1), cursor=first.next_cursor)
+
+    assert [event.timestamp for event in rest.events] == [AT - timedelta(hours=1)]

@@ -38,6 +38,7 @@ def test_a_new_account_shows_its_defaults(ada: Person) -> None:
         "prices": {"unpriced": "allow", "overrides": []},
         "azure": {"resource": "", "deployments": {}},
         "bedrock": {"region": "", "inference_profiles": {}},
+        "events_kept_days": 400,
     }
 
 
@@ -142,6 +143,9 @@ def discounted(percent: Any) -> dict[str, Any]:
         ({"azure": {"resource": "ours\n"}}, "azure.resource"),
         ({"azure": {"deployments": {"a/b": "gpt-4o"}}}, "azure.deployments.a/b"),
         ({"azure": {"deployments": {f"d{number}": "gpt-4o" for number in range(201)}}}, "azure.deployments"),
+        ({"events_kept_days": 0}, "events_kept_days"),
+        ({"events_kept_days": 3661}, "events_kept_days"),
+        ({"events_kept_days": True}, "events_kept_days"),
         ({"bedrock": {"region": "us-east-1.evil.example"}}, "bedrock.region"),
         ({"bedrock": {"region": "US-EAST-1"}}, "bedrock.region"),
         ({"bedrock": {"inference_profiles": {"arn:aws:iam::1:x": "m"}}}, "bedrock.inference_profiles"),
