@@ -4,6 +4,7 @@
 period; amounts inside are whole picodollars times a scale that makes discounts and factors exact.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
 from typing import Final, NamedTuple
 
@@ -113,6 +114,60 @@ class PriceSheet(NamedTuple):
         if band.missing and any(getattr(usage, used) for used in band.missing):
             return Cost(nanodollars, unpriced=True, price_version=f"{band.price_version};no-rate")
         return Cost(nanodollars, self.is_unpriced, band.price_version)
+
+
+class DearestRates(NamedTuple):
+    """The most that a model's units can cost, good from `since` until just before `until`.
+
+    `bands` are (prompts above, prompt token, output token, tool call), ascending, in whole picodollars; each
+    is at least as dear as those below it. `listed_names` are the price list's for what may serve the call.
+    """
+
+    bands: tuple[tuple[int, int, int, int], ...]
+    listed_names: tuple[str, ...]
+    since: datetime
+    until: datetime
+    settings: PriceSettings
+
+    def nanodollars(self, *, prompt_tokens: int, output_tokens: int, tool_calls: int) -> int:
+        """What so many tokens and calls cost at most, rounded up."""
+        _, prompt, output, call = next(
+            (band for band in reversed(self.bands) if prompt_tokens > band[0]), self.bands[0]
+        )
+        amount = prompt_tokens * prompt + output_tokens * output + tool_calls * call
+        return -(-amount // PICODOLLARS_PER_NANODOLLAR)
+
+
+def dearest_rates(sheets: Sequence[PriceSheet], listed_names: tuple[str, ...]) -> DearestRates:
+    """The rates that no call exceeds which is priced by one of these sheets."""
+    bands = [(band, sheet.denominator) for sheet in sheets for band in (sheet.base, *sheet.bands)]
+    dearest = []
+    for above in sorted({band.above for band, _ in bands}):
+        reached = [(band, denominator) for band, denominator in bands if band.above <= above]
+        dearest.append(
+            (
+                above,
+                max(_up(_dearest_prompt_rate(band), denominator) for band, denominator in reached),
+                max(_up(band.output, denominator) for band, denominator in reached),
+                max(_up(band.server_tool_call, denominator) for band, denominator in reached),
+            )
+        )
+    return DearestRates(
+        bands=tuple(dearest),
+        listed_names=listed_names,
+        since=max(sheet.since for sheet in sheets),
+        until=min(sheet.until for sheet in sheets),
+        settings=sheets[0].settings,
+    )
+
+
+def _dearest_prompt_rate(band: Band) -> int:
+    return max(band.input, band.cache_read, band.cache_write_5m, band.cache_write_1h)
+
+
+def _up(rate: int, denominator: int) -> int:
+    """Whole picodollars, rounded up, of a sheet's rate."""
+    return -(-rate * PICODOLLARS_PER_NANODOLLAR // denominator)
 
 
 def price_sheet(question: Question, table_version: str) -> PriceSheet:

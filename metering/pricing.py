@@ -34,6 +34,7 @@ overlay, digest), then the rules that were not the plain standard rate, in this 
     unknown-model      nothing is known (unpriced, 0)
 """
 
+import re
 import threading
 from datetime import datetime
 
@@ -41,7 +42,15 @@ import msgspec
 
 from metering.accounts import PriceSettings, UnitPrices
 from metering.model_names import priced_name
-from metering.price_sheet import LIST_PRICES, Cost, PriceSheet, Question, price_sheet
+from metering.price_sheet import (
+    LIST_PRICES,
+    Cost,
+    DearestRates,
+    PriceSheet,
+    Question,
+    dearest_rates,
+    price_sheet,
+)
 from metering.price_table import NameIndex, PricedModel, PriceTable
 from metering.usage import Usage
 
@@ -52,6 +61,8 @@ PRICE_VERSION_CHARACTERS_MAX = 192
 WORD_CHARACTERS_MAX = 256  # a longer model, tier or region is nobody's, and is not kept
 
 _Key = tuple[str, str, str, str, str, int]
+_Asked = tuple[str, str, int]
+_SNAPSHOT = re.compile(r"-(?:\d{4}|\d{8}|\d{4}-\d{2}-\d{2})")  # behind a model's name: one of its own
 
 
 class ModelPrice(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +84,7 @@ class Pricer:
         self._factors = {(factor.provider, factor.region): factor for factor in table.region_factors}
         self._models = table.providers
         self._sheets: dict[_Key, PriceSheet] = {}
+        self._dearest: dict[_Asked, DearestRates] = {}
         self._making = threading.Lock()
 
     def cost(  # noqa: PLR0913  # one call asks one question; the last four have answers of their own
@@ -99,6 +111,69 @@ class Pricer:
         if sheet is None or not sheet.since <= at < sheet.until:
             sheet = self._keep(key, self._sheet(key, at, settings))
         return sheet.cost(usage)
+
+    def dearest(
+        self, provider: str, model: str, at: datetime, settings: PriceSettings = LIST_PRICES
+    ) -> DearestRates | None:
+        """The most that the units of a call can cost, None where a call of that model may be unpriced.
+
+        It covers every service tier and region, the model's snapshots that the list prices by themselves,
+        and the account's prices of any of them, since the answer decides about all of these.
+        """
+        owner = id(settings) if settings.overrides else 0
+        asked = (provider, model, owner)
+        dearest = self._dearest.get(asked)
+        if dearest is None or not dearest.since <= at < dearest.until:
+            found = self._dearest_rates(provider, model, at, settings)
+            if found is None:
+                return None
+            dearest = self._keep_dearest(asked, found)
+        return dearest
+
+    def _dearest_rates(
+        self, provider: str, model: str, at: datetime, settings: PriceSettings
+    ) -> DearestRates | None:
+        models = self._may_serve(provider, model)
+        index = self._providers.get(provider)
+        names = [model, *(each.model for each in models)] + [
+            override.model
+            for override in settings.overrides
+            if index is not None and override.provider == provider and index.find(override.model) in models
+        ]
+        tiers = sorted({"", *(tier for each in models for tier in each.tiers)})
+        regions = ["", *(region for charging, region in self._factors if charging == provider)]
+        sheets = [
+            self._sheet((provider, name, model, tier, region, 0), at, settings)
+            for name in dict.fromkeys(names)
+            for tier in tiers
+            for region in regions
+        ]
+        if not sheets or any(sheet.is_unpriced for sheet in sheets):
+            return None
+        return dearest_rates(sheets, tuple(each.model for each in models))
+
+    def _may_serve(self, provider: str, model: str) -> list[PricedModel]:
+        """The model of that name on the list, and its snapshots that have lines of their own."""
+        index = self._providers.get(provider)
+        name = priced_name(provider, model)
+        found = index.find(name) if index and 0 < len(name) <= WORD_CHARACTERS_MAX else None
+        if found is None:
+            return []
+        return [found] + [
+            other
+            for other in self._models[provider]
+            if other.model.startswith(found.model) and _SNAPSHOT.fullmatch(other.model[len(found.model) :])
+        ]
+
+    def _keep_dearest(self, asked: _Asked, dearest: DearestRates) -> DearestRates:
+        if len(asked[1]) > WORD_CHARACTERS_MAX:
+            return dearest
+        with self._making:
+            self._dearest.pop(asked, None)
+            while len(self._dearest) >= SHEETS_MAX:
+                del self._dearest[next(iter(self._dearest))]
+            self._dearest[asked] = dearest
+        return dearest
 
     @property
     def kept_sheets(self) -> int:

@@ -31,10 +31,7 @@ class Member(msgspec.Struct, frozen=True):
 
 def members(body: bytes) -> list[Member]:
     """The members of the object, in order. Raises: NotEditable."""
-    try:
-        values = _values(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise NotEditable from error
+    values, _ = _decoded(body)
     found = []
     at = _after_blanks(body, 0) + 1  # behind the brace, since it is an object
     for name, raw in values.items():
@@ -44,6 +41,14 @@ def members(body: bytes) -> list[Member]:
         if body[at - 1] != (0x7D if len(found) == len(values) else 0x2C):
             raise NotEditable("a key stands twice")
     return found
+
+
+def values_once(body: bytes) -> dict[str, msgspec.Raw]:
+    """Each member's value by its key. Raises: NotEditable, also where a key stands twice."""
+    values, seen = _decoded(body)
+    if len(values) != seen:
+        raise NotEditable("a key stands twice")
+    return {str(name): value for name, value in values.items()}
 
 
 def with_member(body: bytes, name: str, value_for: Callable[[bytes | None], bytes]) -> bytes:
@@ -67,8 +72,8 @@ class _Name(str):
     __slots__ = ()
 
 
-def _values(body: bytes) -> dict[_Name, msgspec.Raw]:
-    """Each key's last value. Raises: NotEditable at once where there are too many, and what decoding does."""
+def _decoded(body: bytes) -> tuple[dict[_Name, msgspec.Raw], int]:
+    """Each key's last value, and how many keys there were. Raises: NotEditable, at once where too many."""
     seen = 0
 
     def count(kind: type, name: str) -> _Name:
@@ -78,7 +83,11 @@ def _values(body: bytes) -> dict[_Name, msgspec.Raw]:
             raise NotEditable("too many members")
         return _Name(name)
 
-    return msgspec.json.decode(body, type=dict[_Name, msgspec.Raw], dec_hook=count)
+    try:
+        values = msgspec.json.decode(body, type=dict[_Name, msgspec.Raw], dec_hook=count)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise NotEditable from error
+    return values, seen
 
 
 def _member(body: bytes, start: int, name: str, value: bytes) -> Member:

@@ -78,14 +78,14 @@ def read_ask(route: Route, headers: Headers, body: bytes) -> Ask:
 
     Raises: RequestRefused when the body is no JSON object (400) or decodes to too much (413).
     """
-    plain = _plain(headers, body)
+    plain = plain_body(headers, body)
     if plain is None:
         return Ask(model=route.model, streaming=route.operation in _STREAMED_OPERATIONS)
     return _ask(route, headers, _fields(plain))
 
 
-def _plain(headers: Headers, body: bytes) -> bytes | None:
-    """The body decoded; None where we cannot, though the provider may."""
+def plain_body(headers: Headers, body: bytes) -> bytes | None:
+    """The body decoded; None where we cannot, though the provider may. Raises: RequestRefused (413)."""
     coding = header(headers, b"content-encoding")
     if coding is None:
         return body
