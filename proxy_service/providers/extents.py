@@ -1,0 +1,390 @@
+"""How far a metered call may reach, read from its body: what `metering.bounds` makes an upper bound of.
+
+Nothing is believed that could be read in another way: a body in which a key stands twice, a field that this
+release does not know, a tool that the provider runs as often as it likes, each leaves the call unbounded and
+is named. Content counts as text where it plainly is; images, files, references and whatever else is there
+count as lying elsewhere. Text itself is stepped over, never read.
+
+Sources: https://platform.claude.com/docs/en/api/messages, https://platform.openai.com/docs/api-reference,
+https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html (2026-11).
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import msgspec
+
+from metering.bounds import Extent
+from proxy_service.members import NotEditable, values_once
+from proxy_service.providers.asks import plain_body
+from proxy_service.providers.base import Route
+from proxy_service.providers.fields import ABSENT, Raw, count, flag, is_given, opened
+from proxy_service.wire import Headers
+
+_Fields = dict[str, Raw]
+
+_WORD: Final = re.compile(r"[A-Za-z0-9_]{1,64}")
+_QUOTE, _BRACKET = ord('"'), ord("[")
+
+SERVED_ROUNDS: Final = 10  # in which Anthropic runs tools of its own, before it pauses the turn
+
+_MESSAGES_FIELDS: Final = frozenset(
+    (
+        "anthropic_beta", "anthropic_version", "cache_control", "container", "context_management",
+        "inference_geo", "max_tokens", "mcp_servers", "messages", "metadata", "model", "output_config",
+        "output_format", "service_tier", "speed", "stop_sequences", "stream", "system", "temperature",
+        "thinking", "tool_choice", "tools", "top_k", "top_p",
+    )
+)  # fmt: skip
+_CHAT_FIELDS: Final = frozenset(
+    (
+        "audio", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs",
+        "max_completion_tokens", "max_tokens", "messages", "metadata", "modalities", "model", "n",
+        "parallel_tool_calls", "prediction", "presence_penalty", "prompt_cache_key",
+        "prompt_cache_retention", "reasoning_effort", "response_format", "safety_identifier", "seed",
+        "service_tier", "stop", "store", "stream", "stream_options", "temperature", "tool_choice", "tools",
+        "top_logprobs", "top_p", "user", "verbosity", "web_search_options",
+    )
+)  # fmt: skip
+_COMPLETIONS_FIELDS: Final = frozenset(
+    (
+        "best_of", "echo", "frequency_penalty", "logit_bias", "logprobs", "max_tokens", "model", "n",
+        "presence_penalty", "prompt", "seed", "stop", "stream", "stream_options", "suffix", "temperature",
+        "top_p", "user",
+    )
+)  # fmt: skip
+_RESPONSES_FIELDS: Final = frozenset(
+    (
+        "background", "conversation", "include", "input", "instructions", "max_output_tokens",
+        "max_tool_calls", "metadata", "model", "parallel_tool_calls", "previous_response_id", "prompt",
+        "prompt_cache_key", "prompt_cache_retention", "reasoning", "safety_identifier", "service_tier",
+        "store", "stream", "stream_options", "temperature", "text", "tool_choice", "tools", "top_logprobs",
+        "top_p", "truncation", "user",
+    )
+)  # fmt: skip
+_EMBEDDINGS_FIELDS: Final = frozenset(("dimensions", "encoding_format", "input", "model", "user"))
+_CONVERSE_FIELDS: Final = frozenset(
+    (
+        "additionalModelRequestFields", "additionalModelResponseFieldPaths", "guardrailConfig",
+        "inferenceConfig", "messages", "outputConfig", "performanceConfig", "requestMetadata", "serviceTier",
+        "system", "toolConfig",
+    )
+)  # fmt: skip
+
+_MESSAGES_TEXT: Final = frozenset(("text", "thinking", "redacted_thinking", "tool_use", "tool_result"))
+_CHAT_TEXT: Final = frozenset(("text", "refusal"))
+_RESPONSES_TEXT: Final = frozenset(("input_text", "output_text", "refusal", "text"))
+_RESPONSES_CALLS: Final = frozenset(("function_call", "custom_tool_call"))
+_RESPONSES_RESULTS: Final = frozenset(("function_call_output", "custom_tool_call_output"))
+_CONVERSE_TEXT: Final = frozenset(("text", "toolUse", "cachePoint", "json"))
+
+# Anthropic's own definitions of tools that the caller runs
+_CALLERS_TOOL: Final = re.compile(r"(?:bash|computer|memory|text_editor)_\d{8}")
+_OPENAI_CALLERS_TOOLS: Final = frozenset(("function", "custom"))
+
+
+class _Part(msgspec.Struct):
+    type: str = ""
+    content: Raw = ABSENT
+
+
+class _Turn(msgspec.Struct):
+    content: Raw = ABSENT
+    audio: Raw = ABSENT
+
+
+class _Item(msgspec.Struct):
+    type: str = "message"
+    content: Raw = ABSENT
+    output: Raw = ABSENT
+
+
+class _Tool(msgspec.Struct):
+    type: str | None = None
+    max_uses: Raw = ABSENT
+
+
+class _Inference(msgspec.Struct):
+    maxTokens: Raw = ABSENT  # noqa: N815  # as Converse spells it
+
+
+class _Block(msgspec.Struct):
+    content: Raw = ABSENT
+
+
+class _ToolConfig(msgspec.Struct):
+    tools: Raw = ABSENT
+
+
+_PARTS: Final = msgspec.json.Decoder(list[_Part])
+_TURNS: Final = msgspec.json.Decoder(list[_Turn])
+_ITEMS: Final = msgspec.json.Decoder(list[_Item])
+_TOOLS: Final = msgspec.json.Decoder(list[_Tool])
+_INFERENCE: Final = msgspec.json.Decoder(_Inference)
+_BLOCKS: Final = msgspec.json.Decoder(list[dict[str, Raw]])
+_BLOCK: Final = msgspec.json.Decoder(_Block)
+_TOOL_CONFIG: Final = msgspec.json.Decoder(_ToolConfig)
+_VALUES: Final = msgspec.json.Decoder(list[Raw])
+
+
+def read_extent(route: Route, headers: Headers, body: bytes) -> Extent:
+    """How far the call may reach; the whole body is given as it came, compressed or not."""
+    plain = plain_body(headers, body)
+    if plain is None:
+        return _unbounded("content-encoding")
+    try:
+        fields = values_once(plain)
+    except NotEditable:
+        return _unbounded("body")
+    known, read = _READERS.get(_reader_of(route, fields), (None, _invoked))
+    unknown = next((name for name in fields if known is not None and name not in known), None)
+    if unknown is not None:
+        return _unbounded(unknown if _WORD.fullmatch(unknown) else "body")
+    return read(fields, len(plain))
+
+
+def _reader_of(route: Route, fields: _Fields) -> str:
+    """A Claude that is invoked on Bedrock takes what Anthropic takes; others have forms of their own."""
+    if route.operation in ("invoke", "invoke_stream"):
+        return "messages" if "anthropic_version" in fields else "invoke"
+    return route.operation.removesuffix("_stream")
+
+
+def _unbounded(param: str) -> Extent:
+    return Extent(prompt_bytes=None, unbounded_param=param)
+
+
+def _messages(fields: _Fields, size: int) -> Extent:
+    if is_given(fields.get("mcp_servers", ABSENT)) and bytes(fields["mcp_servers"]) != b"[]":
+        return _unbounded("mcp_servers")
+    tools = _tools(fields.get("tools", ABSENT))
+    if tools is None:
+        return _unbounded("tools")
+    served = [count(tool.max_uses) for tool in tools if not _is_callers(tool)]
+    uses = sum(most for most in served if most is not None)
+    if None in served:
+        return _unbounded("tools.max_uses")
+    compacts = is_given(fields.get("context_management", ABSENT))
+    elsewhere = ""
+    if served or compacts:
+        elsewhere = "tools" if served else "context_management"
+    elif is_given(fields.get("container", ABSENT)):
+        elsewhere = "container"
+    elif not _is_prompt(fields.get("system", ABSENT), _MESSAGES_TEXT) or not _are_turns(
+        fields.get("messages", ABSENT), _MESSAGES_TEXT
+    ):
+        elsewhere = "messages"
+    # one round after each use, and some after uses that were refused as too many
+    rounds = 1 + (uses + SERVED_ROUNDS if served else 0)
+    # before each the context may be read and summed up once more, at any length
+    rounds *= 2 if compacts else 1
+    return Extent(
+        prompt_bytes=None if elsewhere else size,
+        elsewhere_param=elsewhere,
+        prompt_reads=rounds,
+        has_tools=bool(tools),
+        answer_tokens_max=None if compacts else count(fields.get("max_tokens", ABSENT)),
+        answer_param="max_tokens",
+        answers=rounds,
+        tool_calls=uses,
+    )
+
+
+def _is_callers(tool: _Tool) -> bool:
+    return tool.type in (None, "custom") or _CALLERS_TOOL.fullmatch(tool.type or "") is not None
+
+
+def _chat(fields: _Fields, size: int) -> Extent:
+    tools = _tools(fields.get("tools", ABSENT))
+    if tools is None or any(tool.type not in _OPENAI_CALLERS_TOOLS for tool in tools):
+        return _unbounded("tools")
+    choices = _choices(fields, "n")
+    if choices is None:
+        return _unbounded("n")
+    searches = is_given(fields.get("web_search_options", ABSENT))
+    elsewhere = "web_search_options" if searches else ""
+    if not elsewhere and not _are_turns(fields.get("messages", ABSENT), _CHAT_TEXT):
+        elsewhere = "messages"
+    has_tools = bool(tools) or is_given(fields.get("functions", ABSENT))
+    return Extent(
+        prompt_bytes=None if elsewhere else size,
+        elsewhere_param=elsewhere,
+        has_tools=has_tools,
+        answer_tokens_max=_longest(fields, "max_completion_tokens", "max_tokens"),
+        answer_param="max_completion_tokens",
+        answers=choices,
+        # what was predicted and did not come true is billed as answered
+        answer_tokens_beside=size if is_given(fields.get("prediction", ABSENT)) else 0,
+        tool_calls=int(searches),
+    )
+
+
+def _completions(fields: _Fields, size: int) -> Extent:
+    choices = _choices(fields, "n", "best_of")
+    if choices is None:
+        return _unbounded("n")
+    prompts = opened(fields.get("prompt", ABSENT), _VALUES) or []
+    many = sum(_first_byte(each) in (_QUOTE, _BRACKET) for each in prompts)
+    return Extent(
+        prompt_bytes=size,
+        is_one_prompt=many <= 1,
+        answer_tokens_max=_longest(fields, "max_tokens"),
+        answer_param="max_tokens",
+        answers=choices * max(1, many),
+    )
+
+
+def _responses(fields: _Fields, size: int) -> Extent:
+    if is_given(fields.get("prompt", ABSENT)):
+        return _unbounded("prompt")
+    if flag(fields.get("background", ABSENT)) is not False and is_given(fields.get("background", ABSENT)):
+        return _unbounded("background")  # its answer comes before it has used anything
+    tools = _tools(fields.get("tools", ABSENT))
+    if tools is None:
+        return _unbounded("tools")
+    calls = 0
+    if any(tool.type not in _OPENAI_CALLERS_TOOLS for tool in tools):
+        most = count(fields.get("max_tool_calls", ABSENT))
+        if most is None:
+            return _unbounded("max_tool_calls")
+        calls = most
+    elsewhere = next(
+        (name for name in ("previous_response_id", "conversation") if is_given(fields.get(name, ABSENT))), ""
+    )
+    if not elsewhere and (calls or not _are_items(fields.get("input", ABSENT))):
+        elsewhere = "tools" if calls else "input"
+    return Extent(
+        prompt_bytes=None if elsewhere else size,
+        elsewhere_param=elsewhere,
+        prompt_reads=1 + calls,
+        has_tools=bool(tools),
+        answer_tokens_max=_longest(fields, "max_output_tokens"),
+        answer_param="max_output_tokens",
+        tool_calls=calls,
+    )
+
+
+def _embeddings(fields: _Fields, size: int) -> Extent:
+    return Extent(prompt_bytes=size, is_one_prompt=False, answer_tokens_max=0)
+
+
+def _converse(fields: _Fields, size: int) -> Extent:
+    config = opened(fields.get("toolConfig", ABSENT), _TOOL_CONFIG)
+    tools = opened(config.tools, _BLOCKS) if config is not None else []
+    if tools is None or any(not tool.keys() <= {"toolSpec", "cachePoint"} for tool in tools):
+        return _unbounded("toolConfig")
+    inference = opened(fields.get("inferenceConfig", ABSENT), _INFERENCE) or _Inference()
+    is_plain = not is_given(fields.get("additionalModelRequestFields", ABSENT))
+    elsewhere = "" if is_plain else "additionalModelRequestFields"
+    if is_plain and not (
+        _are_blocks(fields.get("system", ABSENT)) and _are_block_turns(fields.get("messages", ABSENT))
+    ):
+        elsewhere = "messages"
+    return Extent(
+        prompt_bytes=None if elsewhere else size,
+        elsewhere_param=elsewhere,
+        has_tools=bool(tools),
+        # what else is said to the model may lengthen its answer
+        answer_tokens_max=count(inference.maxTokens) if is_plain else None,
+        answer_param="inferenceConfig.maxTokens",
+    )
+
+
+def _invoked(fields: _Fields, size: int) -> Extent:
+    """A model in its maker's own form: only its limits bound it."""
+    return Extent(prompt_bytes=None, elsewhere_param="model", answer_param="model")
+
+
+_READERS: Final[dict[str, tuple[frozenset[str], Callable[[_Fields, int], Extent]]]] = {
+    "messages": (_MESSAGES_FIELDS, _messages),
+    "chat_completions": (_CHAT_FIELDS, _chat),
+    "completions": (_COMPLETIONS_FIELDS, _completions),
+    "responses": (_RESPONSES_FIELDS, _responses),
+    "embeddings": (_EMBEDDINGS_FIELDS, _embeddings),
+    "converse": (_CONVERSE_FIELDS, _converse),
+}
+
+
+def _longest(fields: _Fields, *names: str) -> int | None:
+    """The longest answer that any of the fields allows; None where none does, or one cannot be read."""
+    given = [fields[name] for name in names if is_given(fields.get(name, ABSENT))]
+    most = [count(field) for field in given]
+    known = [each for each in most if each is not None]
+    return max(known) if known and len(known) == len(most) else None
+
+
+def _choices(fields: _Fields, *names: str) -> int | None:
+    """How many answers are made; None where it cannot be read."""
+    if not any(is_given(fields.get(name, ABSENT)) for name in names):
+        return 1
+    most = _longest(fields, *names)
+    return None if most is None else max(1, most)
+
+
+def _tools(field: Raw) -> list[_Tool] | None:
+    """The tools of a call; None where they cannot be read."""
+    return opened(field, _TOOLS) if is_given(field) else []
+
+
+def _first_byte(field: Raw) -> int:
+    view = memoryview(field)
+    return view[0] if view.nbytes else 0
+
+
+def _is_prompt(content: Raw, text_types: frozenset[str]) -> bool:
+    """Whether a message's content is text and nothing else."""
+    if not is_given(content) or _first_byte(content) == _QUOTE:
+        return True
+    parts = opened(content, _PARTS)
+    return parts is not None and _are_texts(parts, text_types)
+
+
+def _are_texts(parts: Iterable[_Part], text_types: frozenset[str]) -> bool:
+    return all(
+        part.type in text_types and (part.type != "tool_result" or _is_prompt(part.content, text_types))
+        for part in parts
+    )
+
+
+def _are_turns(field: Raw, text_types: frozenset[str]) -> bool:
+    turns = opened(field, _TURNS)
+    return turns is not None and all(
+        _is_prompt(turn.content, text_types) and not is_given(turn.audio) for turn in turns
+    )
+
+
+def _are_items(field: Raw) -> bool:
+    """Whether a response's input is text and nothing else."""
+    if _first_byte(field) == _QUOTE:
+        return True
+    items = opened(field, _ITEMS)
+    return items is not None and all(
+        item.type in _RESPONSES_CALLS
+        or (item.type == "message" and _is_prompt(item.content, _RESPONSES_TEXT))
+        or (item.type in _RESPONSES_RESULTS and _is_prompt(item.output, _RESPONSES_TEXT))
+        for item in items
+    )
+
+
+def _are_blocks(field: Raw) -> bool:
+    """Whether Converse's blocks are text and nothing else."""
+    if not is_given(field):
+        return True
+    blocks = opened(field, _BLOCKS)
+    if blocks is None:
+        return False
+    for block in blocks:
+        result = block.pop("toolResult", None)
+        if not block.keys() <= _CONVERSE_TEXT:
+            return False
+        if result is not None:
+            opened_result = opened(result, _BLOCK)
+            if opened_result is None or not _are_blocks(opened_result.content):
+                return False
+    return True
+
+
+def _are_block_turns(field: Raw) -> bool:
+    turns = opened(field, _TURNS)
+    return turns is not None and all(_are_blocks(turn.content) for turn in turns)
