@@ -1,5 +1,8 @@
 """Questions about rollups: how much was used and spent, when, by whom. Never reads an event.
 
+Thirty days in any zone are at most 100 documents, whatever the traffic: one a UTC day, and the shards of the
+few quarter hours that are not compacted yet (`metering.quarters`).
+
 Time: `start` and `end` are widened to whole buckets, days and hours of a zone's own clock. A day is 23 to 25
 hours where clocks change; where the change falls inside an hour, that hour is two buckets, one before and
 one after it. Every quarter hour lies in exactly one bucket, so buckets sum to the range.
@@ -10,37 +13,33 @@ the same.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
 
 import msgspec
 
-from metering.collections import quarters_collection
 from metering.errors import InvalidInput
+from metering.quarters import rollups_between
 from metering.rollups import (
-    CELLS,
     DIMENSIONS,
     OTHER,
     QUARTER,
     SUMS,
-    VALUES,
     Amounts,
     Cell,
     Kind,
     percentile_ms,
     quarter_of,
 )
-from metering.stores import DocumentStore, Query
+from metering.stores import DocumentStore
 
 RANGE_MAX = {"1h": timedelta(days=31), "1d": timedelta(days=92)}
 EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
 LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 GROUPS_MAX = 1_000
 FILTER_VALUES_MAX = 100
-DOCUMENTS_A_READ = 100
-DOCUMENTS_READ_MAX = 20_000
 TOP_MAX = 5
 
 GROUPABLE = (*DIMENSIONS["main"], "key_id", "prompt_template_id")
@@ -157,13 +156,11 @@ class Statistics:
         edges = bucket_edges(query.start, query.end, query.bucket_width, ZoneInfo(query.timezone))
         known: set[tuple[str, ...]] = set()
         buckets = [_Groups(query.group_by, known) for _ in edges[1:]]
-        kind = query.kind
-        for quarter, cells in self._quarters(account_id, edges[0], edges[-1], kind):
-            groups = buckets[bisect_right(edges, quarter) - 1]
-            for cell, amounts in cells:
-                values = dict(zip(DIMENSIONS[kind], cell[1:], strict=True))
-                if all(values[name] in accepted for name, accepted in query.filters.items()):
-                    groups.add(values, amounts)
+        group_of = _Grouping(query)
+        for day in rollups_between(self._store, account_id, edges[0], edges[-1], query.kind):
+            found = day.summed(lambda quarter: bisect_right(edges, quarter) - 1, group_of)
+            for (bucket, group), amounts in found.items():
+                buckets[bucket].add(group, amounts)
         return UsageReport(
             start=edges[0],
             end=edges[-1],
@@ -185,16 +182,13 @@ class Statistics:
         models, teams = _Groups(("provider", "model"), set()), _Groups(("team",), set())
         # A day more at the front, since the zone's day may begin up to 14 hours before the UTC day.
         start = datetime(first.year, first.month, first.day, tzinfo=UTC) - timedelta(days=1)
-        for quarter, cells in self._quarters(account_id, start, quarter_of(now) + QUARTER, "main"):
-            day = quarter.astimezone(zone).date()
-            is_this_month = day >= today.replace(day=1)
-            sums = days.setdefault(day, _zeros())
-            for cell, amounts in cells:
-                _add(sums, amounts)
-                if is_this_month:
-                    values = dict(zip(DIMENSIONS["main"], cell[1:], strict=True))
-                    models.add(values, amounts)
-                    teams.add(values, amounts)
+        for found in rollups_between(self._store, account_id, start, quarter_of(now) + QUARTER, "main"):
+            by_day = found.summed(lambda quarter: quarter.astimezone(zone).date(), lambda cell: cell[1:4])
+            for (day, (provider, model, team)), amounts in by_day.items():
+                _add(days.setdefault(day, _zeros()), amounts)
+                if day >= today.replace(day=1):
+                    models.add((provider, model), amounts)
+                    teams.add((team,), amounts)
         calendar = [first + timedelta(days=number) for number in range((today - first).days + 1)]
         return Overview(
             today=days.get(today, _zeros()),
@@ -213,35 +207,12 @@ class Statistics:
         _check(query)
         edges = bucket_edges(query.start, query.end, query.bucket_width, ZoneInfo(query.timezone))
         models: dict[Cell, Amounts] = {}
-        for _, cells in self._quarters(account_id, edges[0], edges[-1], "latency"):
-            for cell, amounts in cells:
+        for day in rollups_between(self._store, account_id, edges[0], edges[-1], "latency"):
+            for (_, cell), amounts in day.summed(lambda _: True, lambda cell: cell).items():
                 has_room = cell in models or len(models) < GROUPS_MAX
                 _add(models.setdefault(cell if has_room else ("latency", OTHER, OTHER), {}), amounts)
         found = [_model_latency(cell, amounts) for cell, amounts in models.items()]
         return tuple(sorted(found, key=lambda each: each.requests, reverse=True))
-
-    def _quarters(
-        self, account_id: str, start: datetime, end: datetime, kind: Kind
-    ) -> Iterator[tuple[datetime, list[tuple[Cell, Amounts]]]]:
-        """The shards of the range: when their quarter hour starts, and their cells of that kind."""
-        after: tuple[datetime, str] | None = None
-        for _ in range(0, DOCUMENTS_READ_MAX, DOCUMENTS_A_READ):
-            query = Query(
-                collection=quarters_collection(account_id),
-                order_by="starts_at",
-                at_least=start,
-                below=end,
-                after=after,
-                limit=DOCUMENTS_A_READ,
-            )
-            found = self._store.query(query)
-            for document in found:
-                cells = [(tuple(cell.pop(VALUES)), cell) for cell in document.fields[CELLS].values()]
-                yield document.fields["starts_at"], [each for each in cells if each[0][0] == kind]
-            if len(found) < DOCUMENTS_A_READ:
-                return
-            after = (found[-1].fields["starts_at"], found[-1].document_id)
-        raise InvalidInput("that is more than one answer can sum up; ask for a shorter range", "start_time")
 
 
 def bucket_edges(start: datetime, end: datetime, bucket_width: str, zone: tzinfo) -> list[datetime]:
@@ -296,6 +267,20 @@ def _complaints_of_range(start: datetime, end: datetime, bucket_width: str) -> l
     return found
 
 
+class _Grouping:
+    """Tells the group that a cell adds to, None where a filter does not pass it."""
+
+    def __init__(self, query: UsageQuery) -> None:
+        places = {name: place for place, name in enumerate(DIMENSIONS[query.kind], 1)}
+        self._group_by = [places[name] for name in query.group_by]
+        self._filters = [(places[name], frozenset(values)) for name, values in query.filters.items()]
+
+    def __call__(self, cell: Cell) -> tuple[str, ...] | None:
+        if not all(cell[place] in accepted for place, accepted in self._filters):
+            return None
+        return tuple(cell[place] for place in self._group_by)
+
+
 class _Groups:
     """Sums by the values of some dimensions. `known` are the groups of all that share it, bounded."""
 
@@ -304,9 +289,8 @@ class _Groups:
         self._dimensions = dimensions
         self._known = known
 
-    def add(self, values: Mapping[str, str], amounts: Amounts) -> None:
+    def add(self, group: tuple[str, ...], amounts: Amounts) -> None:
         """Add to the group of these values; to `other`, where it would be one too many."""
-        group = tuple(values[name] for name in self._dimensions)
         if group not in self._known and len(self._known) >= GROUPS_MAX:
             group = (OTHER,) * len(self._dimensions)
         sums = self.sums.get(group)

@@ -232,7 +232,7 @@ def test_a_month_begins_where_its_zones_first_day_does(store: DocumentStore) -> 
 def test_all_quarters_are_read_however_many_reads_it_takes(
     store: DocumentStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("metering.stats.DOCUMENTS_A_READ", 2)
+    monkeypatch.setattr("metering.quarters.DOCUMENTS_A_READ", 2)
     _keep(store, [make_event(timestamp=AT + quarter * QUARTER, cost_nanodollars=1) for quarter in range(5)])
 
     report = Statistics(store).usage(ACCOUNT_ID, UsageQuery(start=AT, end=AT + 5 * QUARTER))

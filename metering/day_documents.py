@@ -1,0 +1,232 @@
+"""A UTC day's rollups in two documents, so that a month is read in a few dozen documents.
+
+`main` holds the cells of kinds main and latency, `key` those of key and template: a question asks for one
+kind, and so reads one document a day. Sums stand in columns (`Sheet`), compressed. Both documents name, by
+`shards`, what of which quarter hour they hold: an integer a quarter, whose bits are the numbers of the shards
+that were added up; `NOT_HELD`, or `SHARDS_GONE` once the shards themselves have been deleted.
+
+A document stays below `PART_BYTES_MAX`: where a day has more cells than fit, those that cost least collapse
+into `other` step by step, as in a full shard; sums are complete all the same.
+
+Measured: docs/decisions/0013.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Literal, TypeVar
+
+import msgspec
+import zstandard
+
+from metering.collections import days_collection
+from metering.errors import StoreError
+from metering.ids import repeatable_digest
+from metering.rollups import COLLAPSE_ALL, QUARTER, Amounts, Cell, Kind, collapsed
+
+Part = Literal["main", "key"]
+Rows = dict[tuple[Cell, int], Amounts]  # (cell, number of the quarter hour in its day) → sums
+Group = TypeVar("Group", bound=Hashable)
+Slot = TypeVar("Slot", bound=Hashable)
+
+PARTS: Final[dict[Part, tuple[Kind, ...]]] = {"main": ("main", "latency"), "key": ("key", "template")}
+PART_OF: Final[dict[Kind, Part]] = {kind: part for part, kinds in PARTS.items() for kind in kinds}
+QUARTERS_A_DAY: Final = 96
+NOT_HELD: Final = -1
+SHARDS_GONE: Final = 0
+PART_BYTES_MAX: Final = 900 * 1024
+DECOMPRESSED_BYTES_MAX: Final = 64 * 1024 * 1024
+FITTINGS_MAX: Final = 12
+
+_COMPRESSION_LEVEL: Final = 6
+_FITTING_MARGIN_PERCENT: Final = 97
+_DAY: Final = timedelta(days=1)
+
+
+class DayUnreadable(StoreError):
+    """A day's document is not as it was written; its quarter hours can be made again from their shards."""
+
+
+class Sheet(msgspec.Struct, frozen=True, array_like=True):
+    """Cells of one kind over a day, by columns.
+
+    Row r is what `cells[cell_of[r]]` holds in the quarter hour number `quarter_of[r]`; a sum that is 0 in all
+    rows has no column.
+    """
+
+    cells: list[Cell]
+    cell_of: list[int]
+    quarter_of: list[int]
+    columns: dict[str, list[int]]
+
+    def summed(
+        self, slot_of: Sequence[Slot | None], group_of: Callable[[Cell], Group | None]
+    ) -> dict[tuple[Slot, Group], Amounts]:
+        """The rows added up by the slot of their quarter hour and the group of their cell; None leaves out.
+
+        Sums that are 0 are not named.
+        """
+        slots, slot_numbers = _numbered(slot_of)
+        groups, group_numbers = _numbered([group_of(cell) for cell in self.cells])
+        nowhere = len(slots) * len(groups)
+        places = [
+            nowhere if slot < 0 or group < 0 else slot * len(groups) + group
+            for slot, group in zip(
+                map(slot_numbers.__getitem__, self.quarter_of),
+                map(group_numbers.__getitem__, self.cell_of),
+                strict=True,
+            )
+        ]
+        found: defaultdict[int, Amounts] = defaultdict(dict)
+        for name, column in self.columns.items():
+            totals = [0] * (nowhere + 1)
+            for place, amount in zip(places, column, strict=True):
+                totals[place] += amount
+            for place, total in enumerate(totals[:nowhere]):
+                if total:
+                    found[place][name] = total
+        return {
+            (slots[place // len(groups)], groups[place % len(groups)]): sums for place, sums in found.items()
+        }
+
+    def rows(self) -> Rows:
+        """The sheet row by row."""
+        found: Rows = {
+            (self.cells[cell], quarter): {}
+            for cell, quarter in zip(self.cell_of, self.quarter_of, strict=True)
+        }
+        for name, column in self.columns.items():
+            for sums, amount in zip(found.values(), column, strict=True):
+                if amount:
+                    sums[name] = amount
+        return found
+
+
+class DayPart(msgspec.Struct, frozen=True, kw_only=True):
+    """One of a day's documents: what it holds of each quarter hour, and the cells by kind."""
+
+    shards: tuple[int, ...]
+    sheets: dict[str, Sheet]
+
+
+NO_PART: Final = DayPart(shards=(NOT_HELD,) * QUARTERS_A_DAY, sheets={})
+NO_SHEET: Final = Sheet([], [], [], {})
+
+_ENCODER: Final = msgspec.msgpack.Encoder()
+_DECODER: Final = msgspec.msgpack.Decoder(dict[str, Sheet])
+
+
+def day_of(moment: datetime) -> datetime:
+    """The beginning of the UTC day that the moment lies in."""
+    return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def days_between(start: datetime, end: datetime) -> list[datetime]:
+    """The UTC days that a range, half-open, touches."""
+    first = day_of(start)
+    return [first + number * _DAY for number in range(-((first - end) // _DAY))]
+
+
+def number_of(quarter: datetime) -> int:
+    """Which quarter hour of its UTC day it is, from 0."""
+    return (quarter - day_of(quarter)) // QUARTER
+
+
+def day_path(account_id: str, day: datetime, part: Part) -> str:
+    """Where that document of an account's UTC day is stored."""
+    name = repeatable_digest("day", f"{day:%Y-%m-%d}", part)
+    return f"{days_collection(account_id)}/{name}"
+
+
+def sheet_of(rows: Mapping[tuple[Cell, int], Amounts]) -> Sheet:
+    """The rows by columns, in the order of cells and hours, which compresses best."""
+    ordered = sorted(rows)
+    cells: dict[Cell, int] = {}
+    cell_of = [cells.setdefault(cell, len(cells)) for cell, _ in ordered]
+    names = sorted({name for sums in rows.values() for name in sums})
+    columns = {name: [rows[key].get(name, 0) for key in ordered] for name in names}
+    return Sheet(list(cells), cell_of, [quarter for _, quarter in ordered], columns)
+
+
+def part_fields(day: datetime, shards: Sequence[int], rows: Mapping[Kind, Rows]) -> dict[str, Any]:
+    """The document; cells that do not fit it have become `other`."""
+    return {"day": f"{day:%Y-%m-%d}", "shards": list(shards), "packed": packed(rows)}
+
+
+def stored_part(fields: Mapping[str, Any]) -> DayPart:
+    """What a day's document holds. Raises: DayUnreadable."""
+    try:
+        content = zstandard.ZstdDecompressor().decompress(fields["packed"], DECOMPRESSED_BYTES_MAX)
+        return DayPart(shards=tuple(fields["shards"]), sheets=_DECODER.decode(content))
+    except (KeyError, TypeError, zstandard.ZstdError, msgspec.MsgspecError) as error:
+        raise DayUnreadable("a day's document is not as it was written") from error
+
+
+def packed(rows: Mapping[Kind, Rows]) -> bytes:
+    """The rows of each kind, compressed to at most `PART_BYTES_MAX`."""
+    content = _compressed(rows)
+    room = sum(map(len, rows.values()))
+    for _ in range(FITTINGS_MAX):
+        if len(content) <= PART_BYTES_MAX:
+            return content
+        before = room
+        room = room * PART_BYTES_MAX * _FITTING_MARGIN_PERCENT // (100 * len(content))
+        rows = {kind: fewer_rows(each, len(each) * room // before) for kind, each in rows.items()}
+        room = sum(map(len, rows.values()))
+        content = _compressed(rows)
+    # Not reached by anything that shards can hold: a row a quarter hour and kind remains.
+    return _compressed({kind: fewer_rows(each, 0) for kind, each in rows.items()})
+
+
+def fewer_rows(rows: Rows, rows_max: int) -> Rows:
+    """The rows with their cheapest cells collapsed, as few steps as will do; about `rows_max` are left."""
+    if len(rows) <= rows_max:
+        return rows
+    for steps in range(1, COLLAPSE_ALL + 1):
+        others = len({(collapsed(cell, steps), quarter) for cell, quarter in rows})
+        if 2 * others <= rows_max:
+            break
+    kept = _dearest(rows, rows_max - others)
+    return added_up(
+        ((cell if cell in kept else collapsed(cell, steps), quarter), sums)
+        for (cell, quarter), sums in rows.items()
+    )
+
+
+def added_up(rows: Iterable[tuple[tuple[Cell, int], Amounts]]) -> Rows:
+    """The rows with those of one cell and quarter hour added up. The amounts handed in stay as they are."""
+    found: Rows = {}
+    for key, sums in rows:
+        totals = found.setdefault(key, {})
+        for name, amount in sums.items():
+            totals[name] = totals.get(name, 0) + amount
+    return found
+
+
+def _dearest(rows: Rows, rows_max: int) -> set[Cell]:
+    """The cells that cost most over the day, ties by requests, as many as have so many rows together."""
+    totals: dict[Cell, list[int]] = {}
+    for (cell, _), sums in rows.items():
+        total = totals.setdefault(cell, [0, 0, 0])
+        total[0] += sums.get("cost_nanodollars", 0)
+        total[1] += sums.get("requests", 0)
+        total[2] += 1
+    kept: set[Cell] = set()
+    for cell in sorted(totals, key=lambda each: totals[each], reverse=True):
+        rows_max -= totals[cell][2]
+        if rows_max < 0:
+            break
+        kept.add(cell)
+    return kept
+
+
+def _compressed(rows: Mapping[Kind, Rows]) -> bytes:
+    content = _ENCODER.encode({kind: sheet_of(each) for kind, each in rows.items()})
+    return zstandard.ZstdCompressor(level=_COMPRESSION_LEVEL).compress(content)
+
+
+def _numbered(keys: Sequence[Slot | None]) -> tuple[list[Slot], list[int]]:
+    """The different keys, and for each place the number of its key; -1 for None."""
+    numbers: dict[Slot, int] = {}
+    places = [-1 if key is None else numbers.setdefault(key, len(numbers)) for key in keys]
+    return list(numbers), places

@@ -1,0 +1,225 @@
+"""An account's rollups by quarter hour, wherever they lie: in documents of their day, or still in shards.
+
+**What is where.** A shard is found by its `starts_at` while it has sums that its day's documents lack: it is
+**open**. Compaction takes `starts_at` away in the very commit that puts the shard's sums into the day's
+documents, on condition that the shard has not changed; every commit of events puts it back. So no clock
+decides what is fresh, and at every moment a quarter hour that has no open shard is complete in its day's
+documents.
+
+**Reading**, in this order, so that writers and compactions in between can only add: the open shards of the
+range; the days' documents; and, for quarter hours that are held but have been opened again, all their
+shards. Whoever sums up rollups does it here, and not by reading shards: most of them are not open, and eight
+days after their compaction they are gone.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Final, TypeVar
+
+import msgspec
+
+from metering.collections import quarters_collection
+from metering.day_documents import (
+    NO_PART,
+    NO_SHEET,
+    NOT_HELD,
+    PART_OF,
+    QUARTERS_A_DAY,
+    SHARDS_GONE,
+    DayPart,
+    Sheet,
+    added_up,
+    day_of,
+    day_path,
+    days_between,
+    number_of,
+    sheet_of,
+    stored_part,
+)
+from metering.errors import InvalidInput
+from metering.rollups import CELLS, QUARTER, VALUES, Amounts, Cell, Kind
+from metering.shards import SHARDS_MAX, ShardKey
+from metering.stores import Document, DocumentStore, Query
+
+DOCUMENTS_A_READ: Final = 100
+SHARDS_A_READ: Final = 200
+OPEN_SHARDS_MAX: Final = 20_000
+
+_DAY: Final = timedelta(days=1)
+Group = TypeVar("Group", bound=Hashable)
+Slot = TypeVar("Slot", bound=Hashable)
+
+ShardCells = list[tuple[Cell, Amounts]]
+_Open = dict[datetime, dict[int, ShardCells]]  # quarter hour → number of the shard → cells of one kind
+
+
+class DayRollups(msgspec.Struct, frozen=True, kw_only=True):
+    """The cells of one kind in one UTC day, as far as the day lies in the range that was asked for."""
+
+    day: datetime
+    sheets: tuple[tuple[Sheet, frozenset[int]], ...]  # with the quarter hours that count
+
+    def summed(
+        self, slot_of: Callable[[datetime], Slot | None], group_of: Callable[[Cell], Group | None]
+    ) -> dict[tuple[Slot, Group], Amounts]:
+        """The cells added up by the slot of their quarter hour and the group of their cell; None leaves out.
+
+        Sums that are 0 are not named.
+        """
+        found: dict[tuple[Slot, Group], Amounts] = {}
+        for sheet, counted in self.sheets:
+            slots = [
+                slot_of(self.day + number * QUARTER) if number in counted else None
+                for number in range(QUARTERS_A_DAY)
+            ]
+            for key, sums in sheet.summed(slots, group_of).items():
+                totals = found.setdefault(key, {})
+                for name, amount in sums.items():
+                    totals[name] = totals.get(name, 0) + amount
+        return found
+
+
+def rollups_between(
+    store: DocumentStore, account_id: str, start: datetime, end: datetime, kind: Kind
+) -> Iterator[DayRollups]:
+    """The account's cells of that kind from `start` (inclusive) to `end`, whole quarter hours, day by day.
+
+    Reads a document a UTC day, beside the open shards. A store failure passes to the caller, and so does
+    DayUnreadable: no figure is made up. Raises: InvalidInput, for more open shards than one answer reads.
+    """
+    days = days_between(start, end)
+    reader = _Reader(store, account_id, start, end, kind)
+    for until, opened in reader.open_shards():
+        whole = [day for day in days if day + _DAY <= until]
+        days = days[len(whole) :]
+        if whole:
+            yield from reader.days(whole, opened)
+
+
+def shard_number(document: Document) -> int:
+    """Which shard of its quarter hour the document is."""
+    number: int = document.fields["shard"]
+    return number
+
+
+def shard_cells(document: Document) -> ShardCells:
+    """A shard's cells, of all kinds."""
+    cells = []
+    for stored in document.fields[CELLS].values():
+        sums = dict(stored)
+        cells.append((tuple(sums.pop(VALUES)), sums))
+    return cells
+
+
+def open_shards_query(
+    account_id: str,
+    start: datetime,
+    end: datetime,
+    after: tuple[datetime, str] | None = None,
+    limit: int = DOCUMENTS_A_READ,
+) -> Query:
+    """The open shards of a range, by their quarter hour."""
+    return Query(
+        collection=quarters_collection(account_id),
+        order_by="starts_at",
+        at_least=start,
+        below=end,
+        after=after,
+        limit=limit,
+    )
+
+
+def shards_named(account_id: str, quarter: datetime, shards: int) -> list[str]:
+    """The paths of the shards whose numbers are the bits of `shards`."""
+    return [
+        ShardKey(account_id, quarter, number).path for number in range(SHARDS_MAX) if shards >> number & 1
+    ]
+
+
+class _Reader:
+    """One reading of a range."""
+
+    def __init__(
+        self, store: DocumentStore, account_id: str, start: datetime, end: datetime, kind: Kind
+    ) -> None:
+        self._store = store
+        self._account_id = account_id
+        self._start = start
+        self._end = end
+        self._kind = kind
+
+    def open_shards(self) -> Iterator[tuple[datetime, _Open]]:
+        """Moments, rising, with all open shards before them that were not handed out before."""
+        opened: _Open = defaultdict(dict)
+        after: tuple[datetime, str] | None = None
+        for _ in range(0, OPEN_SHARDS_MAX, DOCUMENTS_A_READ):
+            query = open_shards_query(self._account_id, self._start, self._end, after, DOCUMENTS_A_READ)
+            found = self._store.query(query)
+            for document in found:
+                opened[document.fields["starts_at"]][shard_number(document)] = self._cells(document)
+            if len(found) < DOCUMENTS_A_READ:
+                yield day_of(self._end) + _DAY, opened
+                return
+            after = (found[-1].fields["starts_at"], found[-1].document_id)
+            today = day_of(after[0])
+            yield today, {quarter: shards for quarter, shards in opened.items() if quarter < today}
+            opened = defaultdict(
+                dict, {quarter: shards for quarter, shards in opened.items() if quarter >= today}
+            )
+        raise InvalidInput("that is more than one answer can sum up; ask for a shorter range", "start_time")
+
+    def days(self, days: Sequence[datetime], opened: _Open) -> Iterator[DayRollups]:
+        paths = {day: day_path(self._account_id, day, PART_OF[self._kind]) for day in days}
+        documents = self._store.get_many(list(paths.values()))
+        parts = {
+            day: stored_part(documents[path].fields) if path in documents else NO_PART
+            for day, path in paths.items()
+        }
+        opened = self._complete(opened, parts)
+        for day, part in parts.items():
+            yield self._day(day, part, opened)
+
+    def _complete(self, opened: _Open, parts: dict[datetime, DayPart]) -> _Open:
+        """The open quarter hours with all their shards, so that none of them is wanted from its day."""
+        complete: _Open = {}
+        paths: dict[str, datetime] = {}
+        for quarter, shards in opened.items():
+            held = parts[day_of(quarter)].shards[number_of(quarter)]
+            if held == NOT_HELD:
+                complete[quarter] = shards
+            else:
+                complete[quarter] = {}
+                numbers = held | sum(1 << number for number in shards)
+                paths |= dict.fromkeys(shards_named(self._account_id, quarter, numbers), quarter)
+        wanted = list(paths)
+        for place in range(0, len(wanted), SHARDS_A_READ):
+            found = self._store.get_many(wanted[place : place + SHARDS_A_READ])
+            for path, document in found.items():
+                complete[paths[path]][shard_number(document)] = self._cells(document)
+        return complete
+
+    def _day(self, day: datetime, part: DayPart, opened: _Open) -> DayRollups:
+        numbers = {
+            number_of(quarter): quarter
+            for quarter in (day + number * QUARTER for number in range(QUARTERS_A_DAY))
+            if self._start <= quarter < self._end
+        }
+        # What came after its quarter hour's shards were deleted is beside what the day holds of it.
+        held = frozenset(
+            number
+            for number, quarter in numbers.items()
+            if part.shards[number] != NOT_HELD
+            and (part.shards[number] == SHARDS_GONE or quarter not in opened)
+        )
+        rows = added_up(
+            ((cell, number), sums)
+            for number, quarter in numbers.items()
+            for cells in opened.get(quarter, {}).values()
+            for cell, sums in cells
+        )
+        sheets = [(part.sheets.get(self._kind, NO_SHEET), held), (sheet_of(rows), frozenset(numbers))]
+        return DayRollups(day=day, sheets=tuple(each for each in sheets if each[0].cells))
+
+    def _cells(self, document: Document) -> ShardCells:
+        return [each for each in shard_cells(document) if each[0][0] == self._kind]
