@@ -13,7 +13,7 @@ Measured: docs/decisions/0013.
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal, TypeVar
 
 import msgspec
@@ -22,7 +22,7 @@ import zstandard
 from metering.collections import days_collection
 from metering.errors import StoreError
 from metering.ids import repeatable_digest
-from metering.rollups import COLLAPSE_ALL, QUARTER, Amounts, Cell, Kind, collapsed
+from metering.rollups import COLLAPSE_ALL, QUARTER, Amounts, Cell, Kind, beginning_of_day, collapsed
 
 Part = Literal["main", "key"]
 Rows = dict[tuple[Cell, int], Amounts]  # (cell, number of the quarter hour in its day) → sums
@@ -116,20 +116,15 @@ _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(dict[str, Sheet])
 
 
-def day_of(moment: datetime) -> datetime:
-    """The beginning of the UTC day that the moment lies in."""
-    return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-
-
 def days_between(start: datetime, end: datetime) -> list[datetime]:
     """The UTC days that a range, half-open, touches."""
-    first = day_of(start)
+    first = beginning_of_day(start)
     return [first + number * _DAY for number in range(-((first - end) // _DAY))]
 
 
 def number_of(quarter: datetime) -> int:
     """Which quarter hour of its UTC day it is, from 0."""
-    return (quarter - day_of(quarter)) // QUARTER
+    return (quarter - beginning_of_day(quarter)) // QUARTER
 
 
 def day_path(account_id: str, day: datetime, part: Part) -> str:

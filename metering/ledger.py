@@ -1,8 +1,9 @@
 """The ledger: cost events as they are kept, each exactly once, together with their rollups.
 
 **Storing.** One atomic commit creates a segment's document and adds its events to the rollups, so Σ events =
-Σ rollups at every moment. Names make it repeatable: a commit whose outcome is unknown is simply made again,
-by the same process or by recovery, with the same or an overlapping set of events.
+Σ rollups at every moment; it opens their shard anew where that was compacted (`metering.quarters`), and notes
+their day for compaction (`metering.active_days`). Names make it repeatable: a commit whose outcome is unknown
+is simply made again, by the same process or by recovery, with the same or an overlapping set of events.
 
 AlreadyExists is never success by itself: whoever came first may have known fewer events. The writer reads
 what is stored under the name, drops those events from its own, and creates the rest as the next link of the
@@ -18,13 +19,14 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from metering.active_days import DayMarks
 from metering.clock import Clock, SystemClock
 from metering.collections import segments_collection
 from metering.conservation import count_writes, day_of
 from metering.errors import AlreadyExists, DocumentTooLarge, NotFound, StoreError
 from metering.event_pages import EventPage, EventQuery, page_of_events
 from metering.events import CostEvent
-from metering.rollups import quarter_of, rolled_up
+from metering.rollups import beginning_of_day, quarter_of, rolled_up
 from metering.segments import (
     EVENTS_KEPT,
     Segment,
@@ -82,6 +84,7 @@ class Ledger:
         self._store = store
         self._clock = clock or SystemClock()
         self._shards = Shards(self._clock)
+        self._day_marks = DayMarks()
         self._events_kept = events_kept
         self._admitted = admitted
 
@@ -149,8 +152,10 @@ class Ledger:
 
     def _create(self, path: str, segment: Segment, events: Sequence[CostEvent], also: ExtraWrites) -> None:
         document = Create(path, segment_fields(events, self._events_kept))
-        extra = [*also(events), *self._counts(segment, events)]
         quarter = quarter_of(events[0].timestamp)
+        day = beginning_of_day(quarter)
+        marks = self._day_marks.writes(segment.account_id, day, self._clock.now())
+        extra = [*also(events), *self._counts(segment, events), *marks]
         cells = rolled_up(events)
         for write in self._shards.writes(segment.account_id, quarter, segment.name, cells):
             try:
@@ -163,6 +168,7 @@ class Ledger:
                 raise
             else:
                 self._shards.applied(write, results[1].values)
+                self._day_marks.noted(segment.account_id, day)
                 return
         raise DocumentTooLarge(f"no shard of {quarter:%Y-%m-%dT%H:%M}Z takes the commit")
 

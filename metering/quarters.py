@@ -30,7 +30,6 @@ from metering.day_documents import (
     DayPart,
     Sheet,
     added_up,
-    day_of,
     day_path,
     days_between,
     number_of,
@@ -38,7 +37,7 @@ from metering.day_documents import (
     stored_part,
 )
 from metering.errors import InvalidInput
-from metering.rollups import CELLS, QUARTER, VALUES, Amounts, Cell, Kind
+from metering.rollups import CELLS, QUARTER, VALUES, Amounts, Cell, Kind, beginning_of_day
 from metering.shards import SHARDS_MAX, ShardKey
 from metering.stores import Document, DocumentStore, Query
 
@@ -159,10 +158,10 @@ class _Reader:
             for document in found:
                 opened[document.fields["starts_at"]][shard_number(document)] = self._cells(document)
             if len(found) < DOCUMENTS_A_READ:
-                yield day_of(self._end) + _DAY, opened
+                yield beginning_of_day(self._end) + _DAY, opened
                 return
             after = (found[-1].fields["starts_at"], found[-1].document_id)
-            today = day_of(after[0])
+            today = beginning_of_day(after[0])
             yield today, {quarter: shards for quarter, shards in opened.items() if quarter < today}
             opened = defaultdict(
                 dict, {quarter: shards for quarter, shards in opened.items() if quarter >= today}
@@ -185,7 +184,7 @@ class _Reader:
         complete: _Open = {}
         paths: dict[str, datetime] = {}
         for quarter, shards in opened.items():
-            held = parts[day_of(quarter)].shards[number_of(quarter)]
+            held = parts[beginning_of_day(quarter)].shards[number_of(quarter)]
             if held == NOT_HELD:
                 complete[quarter] = shards
             else:

@@ -91,6 +91,11 @@ def quarter_of(moment: datetime) -> datetime:
     return moment.replace(minute=moment.minute - moment.minute % 15, second=0, microsecond=0)
 
 
+def beginning_of_day(moment: datetime) -> datetime:
+    """The beginning of the UTC day that the moment, aware UTC, lies in."""
+    return moment.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
 def combination_of(event: CostEvent) -> tuple[str, ...]:
     """All the values that choose the event's cells of kinds `main`, `key` and `template`."""
     return _COMBINATION(event)

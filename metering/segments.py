@@ -52,7 +52,7 @@ EVENTS_KEPT_MIN = timedelta(days=8)  # recovery must find what it is to compare 
 DECOMPRESSED_BYTES_MAX = 4 * 1024 * 1024
 
 _COMPRESSION_LEVEL = 1
-_DOCUMENTS_BESIDE_LEASES = 3  # the segment, its rollup shard and its instance's count
+_DOCUMENTS_BESIDE_LEASES = 4  # the segment, its rollup shard, its instance's count and its active day
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(list[CostEvent])
 

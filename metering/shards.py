@@ -8,6 +8,9 @@ segment goes to the shard `hash of its name` modulo width: shard 0 while quiet, 
 instances as well as between one instance's segments. Readers add all shards up, so a width that differs
 between instances, or is forgotten, costs nothing but speed.
 
+**Open.** Every commit sets the shard's `starts_at`, by which it is found; compaction takes it away where the
+day's documents hold all of the shard (`metering.quarters`).
+
 **Cells.** A shard holds about `CELLS_MAX` cells. A writer knows from the values that come back which cells it
 made (the value is its own amount) and adds their number to the shard's `cell_count` with its next commit,
 whose result tells it of the cells of all writers. A cell it has seen is always used. Where the shard is full,

@@ -81,7 +81,7 @@ def test_a_segment_stays_below_its_bytes_and_fits_a_document_however_badly_it_co
         assert document_bytes(f"{segments_collection(ACCOUNT_ID)}/x", incompressible) <= DOCUMENT_BYTES_MAX
 
 
-@pytest.mark.parametrize(("leases", "sizes"), [(DOCUMENTS_MAX - 3, [2]), (DOCUMENTS_MAX - 2, [1, 1])])
+@pytest.mark.parametrize(("leases", "sizes"), [(DOCUMENTS_MAX - 4, [2]), (DOCUMENTS_MAX - 3, [1, 1])])
 def test_a_commit_touches_at_most_three_hundred_documents(leases: int, sizes: list[int]) -> None:
     charges = [Charge(f"bud_{n}", "2026-11", f"lease_{n}", 1) for n in range(leases)]
     events = [make_event(charges=tuple(charges[:-1])), make_event(charges=tuple(charges[-1:]))]
