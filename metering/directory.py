@@ -10,7 +10,7 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
@@ -26,7 +26,7 @@ from metering.accounts import (
     compiled_policy,
 )
 from metering.clock import Clock
-from metering.collections import CHANGES_PATH, KEYS, account_path, key_path, policy_path
+from metering.collections import ACCOUNTS, CHANGES_PATH, KEYS, account_path, key_path, policy_path
 from metering.errors import (
     AlreadyExists,
     Conflict,
@@ -69,6 +69,8 @@ KEPT_KEYS_MAX = 200  # an account's keys altogether; beyond, the oldest dead one
 KEY_ADDRESSES_MAX = 20
 NOTED_USES_MAX = 10_000  # keys whose last use one process remembers
 HINT_CHARACTERS = 4
+ACCOUNTS_MAX = 1_000_000
+ACCOUNTS_A_READ = 100
 
 T = TypeVar("T")
 
@@ -373,6 +375,17 @@ class Directory:
 
     def _get(self, path: str) -> Document | None:
         return self._store.get(path, timeout_seconds=self._timeout_seconds)
+
+
+def all_accounts(store: DocumentStore) -> Iterator[Account]:
+    """Every account there is, in no order that means anything. A store failure passes to the caller."""
+    after: tuple[str, str] | None = None
+    for _ in range(0, ACCOUNTS_MAX, ACCOUNTS_A_READ):
+        found = store.query(Query(collection=ACCOUNTS, after=after, limit=ACCOUNTS_A_READ))
+        yield from (account_from(document) for document in found)
+        if len(found) < ACCOUNTS_A_READ:
+            return
+        after = ("", found[-1].document_id)
 
 
 def account_from(document: Document) -> Account:
