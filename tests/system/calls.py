@@ -101,6 +101,12 @@ class OpenCall:
             assert piece, f"the answer ended before {mark!r}: {self.read[-300:]!r}"
             self.read += piece
 
+    def read_some(self) -> bool:
+        """Read what comes next; whether anything came before the end."""
+        piece = self._connection.recv(4096)
+        self.read += piece
+        return bool(piece)
+
     def read_to_end(self) -> None:
         """Read until the connection closes."""
         while piece := self._connection.recv(65536):

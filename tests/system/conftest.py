@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.doubles.tcp_relay import TcpRelay
 from tests.system.deployment import Deployment, Tenant
 
 
@@ -47,6 +48,13 @@ def deployment(request: pytest.FixtureRequest) -> Deployment:
 def tenant(deployment: Deployment) -> Tenant:
     """A new account in the deployment."""
     return deployment.tenant()
+
+
+@pytest.fixture
+def firestore_relay(emulator: str) -> Iterator[TcpRelay]:
+    """A relay before the emulator, to be stopped."""
+    with TcpRelay(emulator) as relay:
+        yield relay
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -56,12 +56,26 @@ class Tenant:
         return hashlib.sha256(self.provider_key.encode()).hexdigest()[:16]
 
 
+@dataclass(frozen=True)
+class Faults:
+    """Of so many commits in a hundred the reply is lost; while the file exists, the store answers nobody."""
+
+    lost_replies_percent: int
+    silencing: Path
+
+
 @dataclass
 class Deployment:
-    """Started processes and what they share. `folder` holds their data and logs."""
+    """Started processes and what they share. `folder` holds their data and logs.
+
+    `settings` are told to every service and win over all others. `faults` has the services run on a store
+    with faults (`tests.doubles.faulty_service`).
+    """
 
     folder: Path
     store_url: str
+    settings: dict[str, str] = field(default_factory=dict)
+    faults: Faults | None = None
     secret: str = field(default_factory=lambda: secrets.token_hex(32))
     started: list[Process] = field(default_factory=list)
     provider: Process = field(init=False)
@@ -104,9 +118,11 @@ class Deployment:
             )
         )
 
-    def start_proxy(self, settings: dict[str, str] | None = None, *, data: str = "proxy") -> Process:
+    def start_proxy(
+        self, settings: dict[str, str] | None = None, *, data: str = "proxy", port: int = 0
+    ) -> Process:
         """Start a proxy in front of the demo provider, with a journal of its own in folder `data`."""
-        port = free_port()
+        port = port or free_port()
         upstreams = ("ANTHROPIC_BASE_URL", "OPENAI_BASE_URL", "BEDROCK_ENDPOINT_URL", "AZURE_OPENAI_ENDPOINT")
         told = {
             **self._shared(),
@@ -118,16 +134,27 @@ class Deployment:
             "TLS_PORT": "0",
             **(settings or {}),
         }
-        log = self.folder / f"proxy-{port}.log"
-        return self._keep(Process("proxy_service", port=port, log=log, settings=told))
+        return self._service("proxy_service", port, self.folder / f"proxy-{port}.log", told)
 
     def start_api(self) -> Process:
         """Start an API service."""
         port = free_port()
         told = {**self._shared(), "PORT": str(port), "DATA_DIR": str(self.folder / "api")}
+        return self._service("api_service", port, self.folder / f"api-{port}.log", told)
+
+    def _service(self, module: str, port: int, log: Path, settings: dict[str, str]) -> Process:
+        told = {**settings, **self.settings}
+        if self.faults is None:
+            return self._keep(Process(module, port=port, log=log, settings=told))
+        options = (module, str(self.faults.lost_replies_percent), str(self.faults.silencing))
         return self._keep(
-            Process("api_service", port=port, log=self.folder / f"api-{port}.log", settings=told)
+            Process("tests.doubles.faulty_service", *options, port=port, log=log, settings=told)
         )
+
+    def start_twice(self) -> list[Process]:
+        """Start one of each and a second proxy; the proxies."""
+        self.start()
+        return [self.proxy, self.start_proxy(data="second")]
 
     def _shared(self) -> dict[str, str]:
         return {"STORE_URL": self.store_url, "MODELTRACK_SECRET": self.secret, "LOG_LEVEL": "debug"}
@@ -167,6 +194,11 @@ class Deployment:
         """What the demo provider charged the tenant's provider key, oldest first."""
         address = f"{self.provider.url}/demo/bill?customer={tenant.customer}"
         rows: list[Row] = requests.get(address, timeout=10).json()["data"]
+        return rows
+
+    def whole_bill(self) -> list[Row]:
+        """What the demo provider charged anybody, oldest first."""
+        rows: list[Row] = requests.get(f"{self.provider.url}/demo/bill", timeout=60).json()["data"]
         return rows
 
     def received(self, tenant: Tenant) -> list[Row]:
@@ -216,7 +248,7 @@ class Deployment:
         """
         bill = self.bill(tenant)
         events = self.events(tenant, count)
-        assert sorted(map(_summary, bill)) == sorted(map(_event_summary, events))
+        assert sorted(map(summary, bill)) == sorted(map(event_summary, events))
         usage = self.usage(tenant)
         assert usage["requests"] == count
         assert usage["cost_usd"] == sum((event["cost_usd"] for event in events), Decimal(0))
@@ -232,10 +264,12 @@ def nanodollars(amount: Decimal | int) -> int:
     return int(whole)
 
 
-def _summary(row: Row) -> tuple[Any, ...]:
+def summary(row: Row) -> tuple[Any, ...]:
+    """What a row of the bill says of a call's kind, tokens and cost."""
     return (row["provider"], row["streaming"], *(row[name] for name in BUCKETS), row["nanodollars"])
 
 
-def _event_summary(event: Row) -> tuple[Any, ...]:
+def event_summary(event: Row) -> tuple[Any, ...]:
+    """What an event says of the same."""
     tokens = (event[name] for name in BUCKETS)
     return (event["provider"], event["streaming"], *tokens, nanodollars(event["cost_usd"]))

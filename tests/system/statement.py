@@ -1,0 +1,124 @@
+"""What callers saw, what the demo provider billed and what the store holds, compared call by call."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from tests.system.deployment import Deployment, Row, Tenant, event_summary, nanodollars, summary
+from tests.system.traffic import Made
+
+EVENTS_A_PAGE = 1_000
+
+# The states in which a call's event may stand, by what its caller saw of it.
+STATES = {
+    "whole": {"completed"},
+    "provider_error": {"upstream_error"},
+    "hung_up": {"client_closed", "completed", "upstream_truncated", "lost"},
+    "cut": {"upstream_truncated", "lost", "completed", "client_closed", "upstream_error", "drained"},
+    "refused": {"refused"},
+    "not_taken": set(),
+}
+# Nobody listened, or we refused whom we could not name: such a call need not be in the books.
+MAY_LACK_AN_EVENT = {"not_taken", "refused", "cut"}
+
+
+@dataclass(frozen=True)
+class Statement:
+    """Every call made, the bill by customer, and every event, each by its trace id."""
+
+    made: Sequence[Made]
+    bill: Mapping[str, Row]
+    events: Mapping[str, Row]
+    salt: str
+
+    def billed(self, made: Made) -> Row | None:
+        """The call's row of the bill."""
+        return self.bill.get(made.planned.customer(self.salt))
+
+    def event(self, made: Made) -> Row | None:
+        """The call's event."""
+        return self.events.get(made.planned.trace_id)
+
+    def without_event(self) -> list[Made]:
+        """The calls that had to leave an event, and left none."""
+        return [made for made in self.made if self._needs_event(made) and self.event(made) is None]
+
+    def _needs_event(self, made: Made) -> bool:
+        return made.outcome not in MAY_LACK_AN_EVENT or self.billed(made) is not None
+
+    def differences(self) -> list[str]:
+        """Everything that is not as it must be, a line each."""
+        found = [f"no event: {_said(made)}, billed: {self.billed(made)}" for made in self.without_event()]
+        for made in self.made:
+            event, billed = self.event(made), self.billed(made)
+            if event is None:
+                continue
+            if event["state"] not in STATES[made.outcome]:
+                found.append(f"state {event['state']}: {_said(made)}")
+            if made.outcome == "whole" and (billed is None or summary(billed) != event_summary(event)):
+                found.append(f"not as billed: {_said(made)}, {billed}, {event}")
+        known = {made.planned.trace_id for made in self.made}
+        return found + [f"an event of no call: {trace_id}" for trace_id in self.events.keys() - known]
+
+    def printed(self) -> str:
+        """The counts, for whoever runs the test."""
+        whole = [made for made in self.made if made.outcome == "whole"]
+        others = [made for made in self.made if made.outcome != "whole"]
+        billed = sum(row["nanodollars"] for made in whole if (row := self.billed(made)))
+        recorded = sum(nanodollars(row["cost_usd"]) for made in whole if (row := self.event(made)))
+        lines = [
+            f"calls made: {len(self.made)}",
+            f"answers that came whole: {len(whole)}; billed {billed} nanodollars, recorded {recorded}",
+            f"other calls: {len(others)}",
+        ]
+        for outcome, count in sorted(Counter(made.outcome for made in others).items()):
+            states = Counter(
+                str(event["state"]) if (event := self.event(made)) else "no event"
+                for made in others
+                if made.outcome == outcome
+            )
+            lines.append(f"  {outcome}: {count} = {_counts(states)}")
+        return "\n".join(lines)
+
+
+def statement(deployment: Deployment, tenant: Tenant, made: Sequence[Made], salt: str) -> Statement:
+    """The statement as of now. Fails the test where the bill or the events name a call twice."""
+    customers = {call.planned.customer(salt) for call in made}
+    page = [row for row in deployment.whole_bill() if row["customer"] in customers]
+    events = all_events(deployment, tenant)
+    bill = {str(row["customer"]): row for row in page}
+    by_trace = {str(event["trace_id"]): event for event in events}
+    assert len(bill) == len(page), "a call went to the provider twice"
+    assert len(by_trace) == len(events), _repeated(event["trace_id"] for event in events)
+    assert len({event["request_id"] for event in events}) == len(events)
+    return Statement(made, bill, by_trace, salt)
+
+
+def all_events(deployment: Deployment, tenant: Tenant) -> list[Row]:
+    """Every event of the tenant, page by page."""
+    events: list[Row] = []
+    address = path = f"/v1/events?limit={EVENTS_A_PAGE}"
+    while True:
+        page = deployment.ask_api(tenant, path)
+        events += page["data"]
+        if not page["next_page"]:
+            return events
+        path = f"{address}&page={page['next_page']}"
+
+
+def recorded_nanodollars(events: Iterable[Row]) -> int:
+    """What the events cost together."""
+    return nanodollars(sum((event["cost_usd"] for event in events), Decimal(0)))
+
+
+def _said(made: Made) -> str:
+    return f"call {made.planned.number}: {made.outcome} {made.status} {made.code}".strip()
+
+
+def _counts(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.most_common())
+
+
+def _repeated(values: Iterable[object]) -> list[tuple[object, int]]:
+    return [(value, count) for value, count in Counter(values).items() if count > 1]
