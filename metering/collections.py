@@ -15,6 +15,7 @@ CHANGES_PATH = "changes/current"
 LEASES = "leases"
 ACTIVE_DAYS = "active_days"
 RECOVERY_PATH = "recovery/current"
+SEEDINGS = "seedings"
 
 # Last part of the collection's path → the fields a Query may use there.
 INDEXED_FIELDS: dict[str, tuple[str, ...]] = {
@@ -28,9 +29,8 @@ INDEXED_FIELDS: dict[str, tuple[str, ...]] = {
     "changes": (),
     "segments": ("last_at", "request_ids", "session_ids"),
     "quarters": ("starts_at",),
-    "budgets": (),
-    "routing_rules": (),
-    "budget_periods": (),
+    "budget_periods": ("budget_id", "period"),
+    "seedings": ("next_at",),
     "leases": ("account_id", "state", "expires_at"),
     "counts": ("day",),
     "days": (),
@@ -86,19 +86,19 @@ def quarters_collection(account_id: str) -> str:
     return f"{ACCOUNTS}/{account_id}/quarters"
 
 
-def budgets_collection(account_id: str) -> str:
-    """The collection of an account's budgets."""
-    return f"{ACCOUNTS}/{account_id}/budgets"
+def budget_periods_collection(account_id: str) -> str:
+    """The collection of an account's budgets' totals, a document a budget, period and value."""
+    return f"{ACCOUNTS}/{account_id}/budget_periods"
 
 
-def routing_rules_collection(account_id: str) -> str:
-    """The collection of an account's routing rules."""
-    return f"{ACCOUNTS}/{account_id}/routing_rules"
+def seeding_path(budget_id: str) -> str:
+    """Where it is kept how far a budget counts what was spent before it was made."""
+    return f"{SEEDINGS}/{budget_id}"
 
 
 def budget_period_path(account_id: str, counter_id: str) -> str:
     """Where the totals of one budget in one period are kept."""
-    return f"{ACCOUNTS}/{account_id}/budget_periods/{counter_id}"
+    return f"{budget_periods_collection(account_id)}/{counter_id}"
 
 
 def lease_path(lease_id: str) -> str:

@@ -25,6 +25,7 @@ from metering.accounts import (
     Policy,
     compiled_policy,
 )
+from metering.budgets import Budget
 from metering.clock import Clock
 from metering.collections import ACCOUNTS, CHANGES_PATH, KEYS, account_path, key_path, policy_path
 from metering.errors import (
@@ -48,6 +49,7 @@ from metering.keys import (
     new_ingress_id,
     new_key,
 )
+from metering.routing import RoutingRule
 from metering.stores import (
     STORE_TIMEOUT_SECONDS,
     Create,
@@ -215,11 +217,25 @@ class Directory:
         if before is None:
             raise NotFound("there is no such account")
         after = edit(before)
-        writes = [
+        writes: list[Write] = [
             Put(account_path(account_id), _account_fields(after)),
-            Put(policy_path(account_id), _policy_fields(compiled_policy(after))),
+            Update(policy_path(account_id), _fields_of_account(compiled_policy(after))),
         ]
         return Change(writes, [account_id], after)
+
+    def edition_of_policy(self, account_id: str, edit: Callable[[Policy], Policy]) -> Change[Policy]:
+        """The change that gives the account the budgets and routing rules of what `edit` makes of its policy.
+
+        They are kept in the policy itself, so that there is nothing for a proxy's view to differ from.
+        Raises: NotFound, and whatever `edit` raises to refuse.
+        """
+        before = self.policy(account_id)
+        if before is None:
+            raise NotFound("there is no such account")
+        after = edit(before)
+        if after == before:
+            return Change([], [], after)
+        return Change([Update(policy_path(account_id), _fields_of_rules(after))], [account_id], after)
 
     def change_settings(self, account_id: str, settings: AccountSettings) -> Account:
         """Give the account these settings. Raises: NotFound."""
@@ -395,7 +411,12 @@ def account_from(document: Document) -> Account:
 
 def policy_from(document: Document) -> Policy:
     """The policy that a document of `policies` holds."""
-    return msgspec.convert(_with_settings(document.fields), Policy)
+    fields = document.fields
+    rules = {
+        "budgets": msgspec.json.decode(fields.get("budgets", "[]"), type=tuple[Budget, ...]),
+        "routing_rules": msgspec.json.decode(fields.get("routing_rules", "[]"), type=tuple[RoutingRule, ...]),
+    }
+    return msgspec.convert(_with_settings(fields) | rules, Policy)
 
 
 def key_from(document: Document) -> KeyRecord:
@@ -430,10 +451,17 @@ def _account_fields(account: Account) -> dict[str, Any]:
 
 
 def _policy_fields(policy: Policy) -> dict[str, Any]:
+    return {"account_id": policy.account_id, **_fields_of_account(policy), **_fields_of_rules(policy)}
+
+
+def _fields_of_account(policy: Policy) -> dict[str, Any]:
+    return {"status": policy.status, "settings": msgspec.json.encode(policy.settings).decode()}
+
+
+def _fields_of_rules(policy: Policy) -> dict[str, Any]:
     return {
-        "account_id": policy.account_id,
-        "status": policy.status,
-        "settings": msgspec.json.encode(policy.settings).decode(),
+        "budgets": msgspec.json.encode(policy.budgets).decode(),
+        "routing_rules": msgspec.json.encode(policy.routing_rules).decode(),
     }
 
 

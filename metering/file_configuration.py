@@ -1,0 +1,316 @@
+"""Budgets, routing rules and namespaces from files, on a machine of one's own: the published formats.
+
+| file | what it holds |
+|---|---|
+| `budgets.json` | `{"budgets": [{team, app ("" is the whole team), monthly_limit in USD, action}]}` |
+| `routing.json` | `{"rules": [{name, description, trigger, threshold, from_models, to_model, …}]}` |
+| `namespace_map.json` | `{namespace: team}` of a cluster |
+
+They govern the machine's own account (`LOCAL_ACCOUNT_ID`), beside what its API was told. A file that is not
+there says nothing; one that cannot be read, or makes no sense as a whole, leaves what was last good in force,
+and `FileState` says why, never with a value of it.
+
+A budget's id follows from its team and app, so a changed limit keeps what was counted.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, NoReturn, TypeVar
+
+import msgspec
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictStr, ValidationError
+
+from metering.accounts import LOCAL_ACCOUNT_ID, Policy
+from metering.budgets import BUDGETS_MAX, Budget, Scope
+from metering.clock import Clock
+from metering.ids import repeatable_digest
+from metering.money import nanodollars_from_usd
+from metering.routing import FROM_MODELS_MAX, RULES_MAX, RoutingRule
+from metering.tags import TAG_CHARACTERS_MAX, normalised_tag
+
+FILE_BYTES_MAX: Final = 1024 * 1024
+NAMESPACES_MAX: Final = 10_000
+COMPLAINTS_MAX: Final = 20
+MONTHLY_LIMIT_USD_MAX: Final = 1_000_000_000
+
+FileName = Literal["budgets.json", "routing.json", "namespace_map.json"]
+State = Literal["absent", "in_force", "refused"]
+M = TypeVar("M", bound=BaseModel)
+
+
+class ConfigurationFiles(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the files are."""
+
+    budgets: Path
+    routing: Path
+    namespace_map: Path
+
+
+class FileState(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one file. `entries` are in force; `changed_at` is when they last became so.
+
+    `refused`: what stands in the file now is not in force, and `complaints` says why, a line each.
+    """
+
+    file: FileName
+    state: State = "absent"
+    entries: int = 0
+    changed_at: datetime | None = None
+    complaints: tuple[str, ...] = ()
+
+
+class FileConfiguration(msgspec.Struct, frozen=True, kw_only=True):
+    """What the files say. `opt_out_header` "" leaves the published name."""
+
+    budgets: tuple[Budget, ...] = ()
+    routing_rules: tuple[RoutingRule, ...] = ()
+    opt_out_header: str = ""
+    namespace_teams: Mapping[str, str] = {}
+    states: tuple[FileState, ...] = ()
+
+    def merged(self, policy: Policy) -> Policy:
+        """The policy as it governs calls: of the machine's own account with what the files say in front."""
+        if policy.account_id != LOCAL_ACCOUNT_ID:
+            return policy
+        return msgspec.structs.replace(
+            policy,
+            budgets=(*self.budgets, *policy.budgets),
+            routing_rules=(*self.routing_rules, *policy.routing_rules),
+        )
+
+
+NO_FILES: Final = FileConfiguration()
+
+
+class WatchedFiles:
+    """The files, looked at whenever somebody asks. For one thread.
+
+    Files are small and are read whole each time: neither their times nor their sizes tell every change.
+    """
+
+    def __init__(self, files: ConfigurationFiles, clock: Clock) -> None:
+        self._clock = clock
+        self._watched: dict[FileName, _Watched] = {
+            "budgets.json": _Watched(files.budgets, _read_budgets),
+            "routing.json": _Watched(files.routing, _read_routing),
+            "namespace_map.json": _Watched(files.namespace_map, _read_namespaces),
+        }
+        self.configuration = NO_FILES
+
+    def look(self) -> FileConfiguration:
+        """What the files say now; the same object as before where nothing has changed."""
+        now = self._clock.now()
+        changes = [each.look(now) for each in self._watched.values()]
+        if any(changes):
+            self.configuration = FileConfiguration(
+                budgets=self._watched["budgets.json"].content.budgets,
+                routing_rules=self._watched["routing.json"].content.routing_rules,
+                opt_out_header=self._watched["routing.json"].content.opt_out_header,
+                namespace_teams=self._watched["namespace_map.json"].content.namespace_teams,
+                states=tuple(each.state_of(name) for name, each in self._watched.items()),
+            )
+        return self.configuration
+
+
+class _Refused(Exception):
+    def __init__(self, complaints: Sequence[str]) -> None:
+        super().__init__()
+        self.complaints = tuple(complaints[:COMPLAINTS_MAX])
+
+
+class _Watched:
+    """One file: what it held when last looked at, and what was last good in it."""
+
+    def __init__(self, path: Path, read: Callable[[bytes], tuple[FileConfiguration, int]]) -> None:
+        self._path = path
+        self._read = read
+        self._seen: object = ""  # nothing that a look gives
+        self._state: State = "absent"
+        self._entries = 0
+        self._changed_at: datetime | None = None
+        self._complaints: tuple[str, ...] = ()
+        self.content = NO_FILES
+
+    def look(self, now: datetime) -> bool:
+        """Whether something is otherwise than at the last look."""
+        try:
+            data = self._data()
+            seen = None if data is None else hashlib.blake2b(data).digest()
+            if seen == self._seen:
+                return False
+            self._seen = seen
+            content, entries = (NO_FILES, 0) if data is None else self._read(data)
+        except _Refused as refused:
+            was = (self._state, self._complaints)
+            self._state, self._complaints = "refused", refused.complaints
+            return was != (self._state, self._complaints)
+        self._state, self._complaints = ("absent" if data is None else "in_force"), ()
+        self.content, self._entries, self._changed_at = content, entries, now
+        return True
+
+    def state_of(self, name: FileName) -> FileState:
+        """What became of it."""
+        return FileState(
+            file=name,
+            state=self._state,
+            entries=self._entries,
+            changed_at=self._changed_at,
+            complaints=self._complaints,
+        )
+
+    def _data(self) -> bytes | None:
+        try:
+            with self._path.open("rb") as file:
+                data = file.read(FILE_BYTES_MAX + 1)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            self._seen = error.errno
+            raise _Refused([f"the file cannot be read: {error.strerror}"]) from error
+        if len(data) > FILE_BYTES_MAX:
+            self._seen = FILE_BYTES_MAX
+            raise _Refused([f"the file is larger than {FILE_BYTES_MAX} bytes"])
+        return data
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+def _usd(value: Any) -> int:
+    wanted = f"give US dollars from 0 to {MONTHLY_LIMIT_USD_MAX}, as a number"
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | Decimal)
+        or not 0 <= value <= MONTHLY_LIMIT_USD_MAX
+    ):
+        raise ValueError(wanted)
+    return nanodollars_from_usd(value)
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | Decimal) or value != int(value):
+        raise ValueError("give a whole number")
+    return int(value)
+
+
+Tag = Annotated[StrictStr, Field(max_length=TAG_CHARACTERS_MAX)]
+Model = Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,199}$")]
+
+
+class _BudgetEntry(_Model):
+    team: Annotated[Tag, Field(min_length=1)]
+    app: Tag = ""
+    monthly_limit: Annotated[int, BeforeValidator(_usd)]
+    action: Literal["block", "warn"]
+
+
+class _BudgetsFile(_Model):
+    budgets: list[_BudgetEntry] = Field(max_length=BUDGETS_MAX)
+
+
+class _RuleEntry(_Model):
+    name: Annotated[StrictStr, Field(pattern=r"^[!-~]([ -~]{0,98}[!-~])?$")]
+    description: StrictStr = Field(default="", max_length=1_000)
+    trigger: Literal["budget_percent_above"]
+    threshold: Annotated[int, BeforeValidator(_whole), Field(ge=0, le=100)]
+    from_models: list[Model] = Field(min_length=1, max_length=FROM_MODELS_MAX)
+    to_model: Model
+    provider: Literal["", "anthropic", "openai"] = ""
+    action: Literal["downgrade"]
+    enabled: StrictBool = True
+
+
+class _RoutingFile(_Model):
+    rules: list[_RuleEntry] = Field(max_length=RULES_MAX)
+    opt_out_header: Annotated[StrictStr, Field(pattern=r"^([A-Za-z0-9-]{1,100})?$")] = ""
+    fallback_behavior: StrictStr = ""  # published, and without a meaning
+
+
+class _NamespacesFile(_Model):
+    teams: dict[Annotated[StrictStr, Field(min_length=1, max_length=253)], Tag] = Field(
+        max_length=NAMESPACES_MAX
+    )
+
+
+def _read_budgets(data: bytes) -> tuple[FileConfiguration, int]:
+    entries = _checked(_BudgetsFile, _parsed(data)).budgets
+    budgets = tuple(_budget(entry) for entry in entries)
+    seen: set[str] = set()
+    for place, budget in enumerate(budgets):
+        if budget.budget_id in seen:
+            raise _Refused([f"budgets.{place}: there is one of that team and app already"])
+        if not budget.scope.team:
+            raise _Refused([f"budgets.{place}.team: give a team that can be seen"])
+        seen.add(budget.budget_id)
+    return FileConfiguration(budgets=budgets), len(budgets)
+
+
+def _budget(entry: _BudgetEntry) -> Budget:
+    team, app = normalised_tag(entry.team), normalised_tag(entry.app)
+    return Budget(
+        budget_id=f"budget_{repeatable_digest('budget_of_file', team, app)}",
+        name=f"{team}/{app}" if app else team,
+        scope=Scope(team=team, app=app),
+        limit_nanodollars=entry.monthly_limit,
+        action=entry.action,
+        source="file",
+    )
+
+
+def _read_routing(data: bytes) -> tuple[FileConfiguration, int]:
+    file = _checked(_RoutingFile, _parsed(data))
+    names: set[str] = set()
+    for place, entry in enumerate(file.rules):
+        if entry.name in names:
+            raise _Refused([f"rules.{place}.name: there is a rule of that name already"])
+        if entry.to_model in entry.from_models:
+            raise _Refused([f"rules.{place}.to_model: a rule leads to another model than it comes from"])
+        names.add(entry.name)
+    rules = tuple(
+        RoutingRule(
+            rule_id=f"rule_{repeatable_digest('rule_of_file', entry.name)}",
+            source="file",
+            **(entry.model_dump() | {"from_models": tuple(entry.from_models)}),
+        )
+        for entry in file.rules
+    )
+    return FileConfiguration(routing_rules=rules, opt_out_header=file.opt_out_header), len(rules)
+
+
+def _read_namespaces(data: bytes) -> tuple[FileConfiguration, int]:
+    teams = _checked(_NamespacesFile, {"teams": _parsed(data)}).teams
+    normalised = {namespace: normalised_tag(team) for namespace, team in teams.items()}
+    return FileConfiguration(namespace_teams=normalised), len(teams)
+
+
+def _parsed(data: bytes) -> Any:
+    try:
+        return json.loads(data.decode(), parse_float=Decimal, parse_constant=_no_number)
+    except json.JSONDecodeError as error:
+        raise _Refused([f"line {error.lineno}: this is no JSON"]) from None
+    except (ValueError, ArithmeticError, RecursionError):
+        raise _Refused(["this is no JSON in UTF-8"]) from None
+
+
+def _no_number(_text: str) -> NoReturn:
+    raise ValueError
+
+
+def _checked(model: type[M], content: Any) -> M:
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise _Refused(
+            [_complaint(each) for each in error.errors(include_url=False, include_input=False)]
+        ) from None
+
+
+def _complaint(error: Any) -> str:
+    place = ".".join(str(each) for each in error["loc"])
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message
