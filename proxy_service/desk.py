@@ -1,45 +1,470 @@
-"""The lease desk: what the budgets over a call keep back for it, taken and given back in memory."""
+"""The lease desk: what the budgets over a call keep back for it, taken and given back in memory.
 
-from collections.abc import Sequence
+The desk has one lease of each counter that calls of this instance are counted by (`metering.leases` says what
+a lease does), makes them when a budget is first met, tells the store what they have to say, and hands them
+back when nobody needs them. While a lease has room, a call asks no store.
+
+| | what a call meets |
+|---|---|
+| the first call of a counter | waits, at most `WAIT_SECONDS`, for what the store says |
+| the lease has room | admitted, from memory |
+| it has none | waits for one sync, as do all who need more at that moment; then admitted or refused |
+| the store gives no answer | `warn` and `normal` serve it, unadmitted; `strict` does so while it has room |
+| the store gave no answer lately | the same, without waiting |
+
+Whether the limit is reached is never forgotten for the store's silence: what was spent stays spent.
+
+All holds of a call are taken in one step of the loop, or none is. With `each`, the first `EACH_VALUES_MAX`
+values that this instance meets in a period have a limit of their own, and all others share one.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Executor
 from datetime import datetime
+from typing import Final
+
+import msgspec
 
 from metering.accounts import Policy
-from metering.budgets import Subject
+from metering.budgets import EACH_VALUES_MAX, Budget, PeriodKind, Subject, matching
+from metering.clock import Clock
+from metering.counters import CounterKey, LeaseName, Standing, counter_key, standing_from
+from metering.errors import RevisionChanged, StoreUnavailable
 from metering.events import Charge
-from proxy_service.stakes import NOTHING_HELD, Amounts, Held, Stake, StakeStanding
+from metering.journal import Hold
+from metering.leases import CallHold, Lease, Sync, Told, carry_out
+from metering.periods import Period, period_of
+from metering.stores import DocumentStore
+from proxy_service.stakes import (
+    NOTHING_HELD,
+    Amounts,
+    BudgetExceeded,
+    BudgetUnverifiable,
+    Held,
+    Stake,
+    StakeStanding,
+    Unbounded,
+)
+
+WAIT_SECONDS: Final = 2.0  # a call waits no longer for its budgets
+SYNC_SECONDS: Final = 1.5  # nor a sync for the store: the call then learns that it is silent
+LOOK_SECONDS: Final = 0.2  # between two looks at what leases have to say
+LOOKS_A_ROUND: Final = 20  # in so many of them, each lease is looked at, also those that nobody uses
+LOOKED_AT_ONCE: Final = 500  # then other work of the loop has its turn
+ACTIVE_SECONDS: Final = 5.0  # since its last call, a lease is looked at each time
+RETRY_PAUSE_SECONDS: Final = 0.1  # of a call whose lease waits to ask again
+SYNCS_AT_ONCE: Final = 32  # beyond, only calls that wait begin one
+SYNC_THREADS: Final = 4
+FAILURES_OF_SILENCE: Final = 3  # in a row, or one that took so long:
+SECONDS_OF_SILENCE: Final = 1.0
+CLOSING_SECONDS_MAX: Final = 2.0
+LEASES_MAX: Final = 50_000
+ZONES_MAX: Final = 2_000
 
 
 class Desk:
-    """Takes and gives back what calls hold of their budgets. On the loop."""
+    """Takes and gives back what calls hold of their budgets. On the loop; the store is told in threads.
+
+    `on_fault` hears of what the store refuses, which it never should.
+    """
+
+    def __init__(
+        self,
+        store: DocumentStore,
+        clock: Clock,
+        instance: str,
+        *,
+        threads: Executor,
+        on_fault: Callable[[BaseException], None],
+        wait_seconds: float = WAIT_SECONDS,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._instance = instance
+        self._threads = threads
+        self._on_fault = on_fault
+        self._wait_seconds = wait_seconds
+        self._numbers = 0
+        self._current: dict[CounterKey, Lease] = {}  # which lease of a counter calls are admitted against
+        self._leases: dict[str, dict[Lease, None]] = {}  # of an account, also those that only settle
+        self._count = 0
+        self._active: dict[Lease, float] = {}  # since when nothing happened
+        self._round: deque[Lease] = deque()
+        self._syncing: dict[Lease, asyncio.Task[bool]] = {}
+        self._values: dict[tuple[str, str, str], _Values] = {}
+        self._periods: dict[tuple[PeriodKind, str], Period] = {}
+        self._failures = 0
+        self._is_silent = False
+
+    @property
+    def accounts(self) -> Collection[str]:
+        """The accounts whose budgets this instance has leases of: a change of their policies matters here."""
+        return self._leases.keys()
+
+    # What a call asks
 
     def stakes(self, policy: Policy, subject: Subject, at: datetime) -> tuple[Stake, ...]:
         """The budgets over a call admitted at that moment. From memory."""
-        return ()
+        return tuple(
+            Stake(budget, self._counter(policy.account_id, budget, subject, at))
+            for budget in matching(policy.budgets, subject)
+        )
 
     async def ready(self, stakes: Sequence[Stake]) -> None:
-        """Wait, at most `FIRST_SYNC_SECONDS`, until the store has told how each of these budgets stands."""
+        """Wait until the store has told how each of these budgets stands, if it does soon."""
+        unknown = [lease for lease in map(self._lease, stakes) if lease and not lease.is_known]
+        if unknown and not self._is_silent:
+            await asyncio.wait([self._told(lease) for lease in unknown], timeout=self._wait_seconds)
 
     def percent_reached(self, stakes: Sequence[Stake], threshold: int) -> bool:
         """Whether so many percent of the strictest budget are spent, to the nanodollar."""
-        return False
+        return any(self._standing(stake).has_reached(threshold) for stake in stakes)
 
     def strictest(self, stakes: Sequence[Stake]) -> StakeStanding | None:
         """The budget of which most is spent, in parts of its limit; None where there is none."""
-        return None
+        most: tuple[Stake, Standing] | None = None
+        for stake in stakes:
+            standing = self._standing(stake)
+            if most is None or _is_stricter(standing, most[1]):
+                most = (stake, standing)
+        return None if most is None else _told_of(*most)
 
     async def hold(self, stakes: Sequence[Stake], amounts: Amounts) -> Held:
         """Have every budget keep back what the call needs of it, or none.
 
         Raises: BudgetExceeded, BudgetUnverifiable, Unbounded: nothing is held.
         """
-        return NOTHING_HELD
+        if not stakes:
+            return NOTHING_HELD
+        deadline = asyncio.get_running_loop().time() + self._wait_seconds
+        while True:
+            parts = [self._part(stake, amounts) for stake in stakes]
+            now = self._clock.monotonic()
+            short = [part for part in parts if not part.lease.admits(part.need, now)]
+            if not short:
+                return self._taken(parts, now)
+            if not await self._may_ask_again(short[0], deadline):
+                return self._taken_at_last(stakes, amounts)
 
     def settle(self, held: Held, cost_nanodollars: int) -> tuple[Charge, ...]:
         """The call cost so much: its charges, one a budget; what was held beyond is free again."""
-        return ()
+        charges = []
+        for lease, need in held.parts:
+            lease.settle(need, cost_nanodollars)
+            self._note_activity(lease)
+            key = lease.key
+            charges.append(Charge(key.budget_id, key.period.text, lease.name.lease_id, cost_nanodollars))
+        return tuple(charges) if cost_nanodollars else ()
 
     def release(self, held: Held) -> None:
         """The call cost nothing: all that was held is free again."""
+        for lease, need in held.parts:
+            lease.release(need)
+            self._note_activity(lease)
+
+    # What the instance asks
 
     def on_policy(self, policy: Policy) -> None:
         """The account's policy is this one now: limits act at once, what budgets lost is handed back."""
+        budgets = {budget.budget_id: budget for budget in policy.budgets if budget.enabled}
+        for lease in list(self._leases.get(policy.account_id, ())):
+            budget = budgets.get(lease.key.budget_id)
+            if budget is None:
+                self._retire(lease)
+            elif budget != lease.budget:
+                lease.govern(budget)
+            self._attend(lease)
+
+    async def run(self) -> None:
+        """Tell the store what leases have to say, for as long as the process lives."""
+        while True:
+            await self.look()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def look(self) -> None:
+        """Begin what is due of the leases in use, and of some of the others."""
+        now, at = self._clock.monotonic(), self._clock.now()
+        for place, lease in enumerate(self._looked_at(now)):
+            if at >= lease.key.period.ends_at:
+                self._retire(lease)
+            self._attend(lease, calls_wait=False)
+            if place % LOOKED_AT_ONCE == LOOKED_AT_ONCE - 1:
+                await asyncio.sleep(0)
+
+    async def settled(self) -> None:
+        """Return when no sync is under way."""
+        while self._syncing:
+            await asyncio.wait(list(self._syncing.values()))
+
+    async def close(self, seconds: float) -> None:
+        """Hand everything back, for at most so long; whatever stays open is left to the reaper."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + min(seconds, CLOSING_SECONDS_MAX)
+        for lease in self._all():
+            self._retire(lease)
+        while (left := deadline - loop.time()) > 0 and self._count:
+            for lease in self._all():
+                self._attend(lease)
+            running = list(self._syncing.values())
+            if running:
+                await asyncio.wait(running, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            else:
+                await asyncio.sleep(min(left, RETRY_PAUSE_SECONDS))
+        for task in self._syncing.values():
+            task.cancel()
+
+    # Counters and their leases
+
+    def _counter(self, account_id: str, budget: Budget, subject: Subject, at: datetime) -> CounterKey:
+        period = self._period(budget, at)
+        value = budget.value_of(subject)
+        if budget.each is not None:
+            values = self._values.get((account_id, budget.budget_id, period.text))
+            if values is not None and values.are_full and value not in values.own:
+                return counter_key(account_id, budget, period, is_shared=True)
+        return counter_key(account_id, budget, period, value)
+
+    def _period(self, budget: Budget, at: datetime) -> Period:
+        kind_and_zone = (budget.period, budget.timezone)
+        period = self._periods.get(kind_and_zone)
+        if period is None or not period.holds(at):
+            period = period_of(budget.period, budget.timezone, at)
+            if len(self._periods) >= ZONES_MAX:
+                self._periods.clear()
+            self._periods[kind_and_zone] = period
+        return period
+
+    def _lease(self, stake: Stake) -> Lease | None:
+        """The lease that the stake's calls are admitted against; None where no more fit into memory."""
+        lease = self._current.get(stake.counter)
+        if lease is None and self._count < LEASES_MAX:
+            lease = self._begun(stake)
+        return lease
+
+    def _begun(self, stake: Stake) -> Lease:
+        key = stake.counter
+        self._numbers += 1
+        name = LeaseName(key.counter_id, self._instance, self._numbers)
+        lease = self._current[key] = Lease(key, stake.budget, name, self._clock.monotonic())
+        self._leases.setdefault(key.account_id, {})[lease] = None
+        self._count += 1
+        if stake.budget.each is not None and not key.is_shared:
+            group = (key.account_id, key.budget_id, key.period.text)
+            self._values.setdefault(group, _Values(key.period)).own.add(key.value)
+        return lease
+
+    def _retire(self, lease: Lease) -> None:
+        lease.retire()
+        if self._current.get(lease.key) is lease:
+            del self._current[lease.key]
+
+    def _forget(self, lease: Lease) -> None:
+        self._retire(lease)
+        self._active.pop(lease, None)
+        of_account = self._leases.get(lease.key.account_id, {})
+        if lease in of_account:
+            del of_account[lease]
+            self._count -= 1
+        if not of_account:
+            self._leases.pop(lease.key.account_id, None)
+
+    def _all(self) -> list[Lease]:
+        return [lease for of_account in self._leases.values() for lease in of_account]
+
+    def _looked_at(self, now: float) -> list[Lease]:
+        quiet = [lease for lease, at in self._active.items() if now - at >= ACTIVE_SECONDS]
+        for lease in quiet:
+            del self._active[lease]
+        if not self._round:
+            self._round.extend(self._all())
+            self._forget_old_values()
+        some = min(len(self._round), self._count // LOOKS_A_ROUND + 1)
+        return [*self._active, *(self._round.popleft() for _ in range(some))]
+
+    def _forget_old_values(self) -> None:
+        at = self._clock.now()
+        for group in [group for group, values in self._values.items() if at >= values.period.ends_at]:
+            del self._values[group]
+
+    def _note_activity(self, lease: Lease) -> None:
+        self._active[lease] = self._clock.monotonic()
+
+    # What calls hold
+
+    def _part(self, stake: Stake, amounts: Amounts) -> "_Part":
+        lease = self._lease(stake)
+        if lease is None:
+            raise BudgetUnverifiable(_told_of(stake, self._standing(stake)))
+        need = lease.need(amounts.expected_nanodollars, amounts.upper_bound_nanodollars)
+        if need is None:
+            raise Unbounded(_told_of(stake, lease.standing))
+        return _Part(stake, lease, need)
+
+    def _taken(self, parts: Sequence["_Part"], now: float, *, unadmitted: bool = False) -> Held:
+        holds = []
+        for part in parts:
+            lease, key = part.lease, part.lease.key
+            lease.hold(part.need, now)
+            self._active[lease] = now
+            self._attend(lease, calls_wait=False)
+            amount = part.need.nanodollars
+            holds.append(Hold(key.budget_id, key.period.text, lease.name.lease_id, amount))
+        return Held(tuple((part.lease, part.need) for part in parts), tuple(holds), unadmitted)
+
+    def _taken_at_last(self, stakes: Sequence[Stake], amounts: Amounts) -> Held:
+        """Decide, whatever is known by now. Raises: BudgetExceeded, BudgetUnverifiable."""
+        parts = [self._part(stake, amounts) for stake in stakes]
+        now = self._clock.monotonic()
+        short = [part for part in parts if not part.lease.admits(part.need, now)]
+        for part in short:
+            lease = part.lease
+            standing = _told_of(part.stake, lease.standing)
+            if lease.is_known and not lease.is_only_held(part.need):
+                raise BudgetExceeded(standing, is_only_held=False)
+            if self._is_answered(lease):
+                raise BudgetExceeded(standing, is_only_held=True)
+            if lease.budget.mode == "strict":
+                raise BudgetUnverifiable(standing)
+        return self._taken(parts, now, unadmitted=bool(short))
+
+    def _is_answered(self, lease: Lease) -> bool:
+        return lease.is_known and not (self._is_silent or lease.is_silent)
+
+    async def _may_ask_again(self, part: "_Part", deadline: float) -> bool:
+        """Have the store asked for room; whether it may be there now, or can be asked for once more."""
+        lease, loop = part.lease, asyncio.get_running_loop()
+        lease.want(part.need)
+        if self._is_silent or (left := deadline - loop.time()) <= 0:
+            self._attend(lease, calls_wait=False)  # nobody waits for it, and the next call may know more
+            return False
+        telling = self._told(lease)
+        if not (await asyncio.wait((telling,), timeout=left))[0]:
+            return False
+        if lease.is_silent:  # not for long, it seems: others' syncs are answered
+            await asyncio.sleep(RETRY_PAUSE_SECONDS)
+            return True
+        return _asked(telling) or lease.admits(part.need, self._clock.monotonic())
+
+    def _standing(self, stake: Stake) -> Standing:
+        lease = self._current.get(stake.counter)
+        return standing_from(stake.budget, 0, 0) if lease is None else lease.standing
+
+    # What the store is told
+
+    def _told(self, lease: Lease) -> asyncio.Task[bool]:
+        """The sync under way, or one that begins once all who wait by now have said what they want."""
+        return self._syncing.get(lease) or self._begin(lease, None)
+
+    def _attend(self, lease: Lease, *, calls_wait: bool = True) -> None:
+        """Begin what the lease has to say, if anything."""
+        room = SYNCS_AT_ONCE if not self._is_silent else 1
+        if lease in self._syncing or (not calls_wait and len(self._syncing) >= room):
+            return
+        sync = self._next_sync(lease)
+        if sync is not None:
+            self._begin(lease, sync)
+        elif lease.is_done:
+            self._forget(lease)
+
+    def _begin(self, lease: Lease, sync: Sync | None) -> asyncio.Task[bool]:
+        task = self._syncing[lease] = asyncio.create_task(self._sync(lease, sync))
+        task.add_done_callback(lambda done: self._has_ended(lease, done))
+        return task
+
+    def _has_ended(self, lease: Lease, done: asyncio.Task[bool]) -> None:
+        del self._syncing[lease]
+        if not done.cancelled() and (error := done.exception()) is not None:
+            self._on_fault(error)
+        elif lease.is_done:
+            self._forget(lease)
+        elif _asked(done) and not lease.is_silent:
+            self._attend(lease)  # what was too much goes back at once
+
+    def _next_sync(self, lease: Lease) -> Sync | None:
+        sync = lease.next_sync(self._clock.monotonic())
+        if sync is not None and sync.kind == "close":
+            self._retire(lease)  # calls that come now have another one
+        return sync
+
+    async def _sync(self, lease: Lease, sync: Sync | None) -> bool:
+        """Tell the store what the lease has to say; whether that was anything."""
+        sync = sync or self._next_sync(lease)
+        if sync is None:
+            return False
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        try:
+            told = await loop.run_in_executor(self._threads, self._carried_out, sync)
+        except BaseException as error:
+            # Whether it was stored is not known: nothing is granted by it, and the lease says it anew later.
+            lease.unknown(sync, self._clock.monotonic())
+            if isinstance(error, StoreUnavailable):
+                self._note_silence(loop.time() - begun)
+            elif not isinstance(error, RevisionChanged):
+                raise
+        else:
+            lease.applied(sync, told, self._clock.monotonic())
+            self._failures, self._is_silent = 0, False
+        return True
+
+    def _note_silence(self, seconds: float) -> None:
+        self._failures += 1
+        if self._failures >= FAILURES_OF_SILENCE or seconds >= SECONDS_OF_SILENCE:
+            self._is_silent = True
+
+    def _carried_out(self, sync: Sync) -> Told:
+        return carry_out(self._store, sync, self._clock.now(), timeout_seconds=SYNC_SECONDS)
+
+
+class _Part(msgspec.Struct, frozen=True):
+    """What one of a call's budgets is to keep back, and where."""
+
+    stake: Stake
+    lease: Lease
+    need: CallHold
+
+
+class _Values:
+    """The values with a limit of their own, of one budget in one period."""
+
+    __slots__ = ("own", "period")
+
+    def __init__(self, period: Period) -> None:
+        self.period = period
+        self.own: set[str] = set()
+
+    @property
+    def are_full(self) -> bool:
+        return len(self.own) >= EACH_VALUES_MAX
+
+
+def _asked(telling: asyncio.Task[bool]) -> bool:
+    return not telling.cancelled() and telling.exception() is None and telling.result()
+
+
+def _is_stricter(standing: Standing, other: Standing) -> bool:
+    if standing.limit_nanodollars <= 0 or other.limit_nanodollars <= 0:
+        return other.limit_nanodollars > 0
+    return (
+        standing.spent_nanodollars * other.limit_nanodollars
+        > other.spent_nanodollars * standing.limit_nanodollars
+    )
+
+
+def _told_of(stake: Stake, standing: Standing) -> StakeStanding:
+    budget = stake.budget
+    return StakeStanding(
+        budget_id=budget.budget_id,
+        name=budget.name,
+        action=budget.action,
+        mode=budget.mode,
+        period=stake.counter.period.text,
+        value=stake.counter.value,
+        limit_nanodollars=standing.limit_nanodollars,
+        spent_nanodollars=standing.spent_nanodollars,
+        held_nanodollars=standing.held_nanodollars,
+        percent=standing.percent,
+        resets_at=stake.counter.period.ends_at,
+    )

@@ -1,7 +1,8 @@
 """One instance of the proxy: its parts made once and joined here, started together, stopped in order.
 
-Stopping: accept nothing more → let calls end → cut what is left → store what is in memory → close the
-journal. All of it within `STOP_SECONDS_MAX`; what the store does not take by then stays with the journal.
+Stopping: accept nothing more → let calls end → cut what is left → store what is in memory → hand leases
+back → close the journal. All of it within `STOP_SECONDS_MAX`; what the store does not take by then stays with
+the journal.
 """
 
 import asyncio
@@ -15,11 +16,12 @@ from metering.conservation import Admissions
 from metering.directory import Directory
 from metering.errors import MeteringError
 from metering.ids import new_instance_name
-from metering.ledger import Ledger
+from metering.leases import charge_writes, lease_expiry
+from metering.ledger import Ledger, Stored
 from metering.price_table import load_price_table
 from metering.pricing import Pricer
 from metering.rollups import Amounts
-from metering.segments import SegmentPacker
+from metering.segments import Segment, SegmentPacker
 from metering.stats import Statistics
 from metering.stores import DocumentStore
 from proxy_service.admission import Admittance
@@ -28,6 +30,7 @@ from proxy_service.batch_items import BatchItems
 from proxy_service.bodies import BodyRoom
 from proxy_service.books import Books
 from proxy_service.cache import AnswerCache, CacheRules
+from proxy_service.desk import SYNC_THREADS, Desk
 from proxy_service.exchange import Exchange, Steps
 from proxy_service.identity import Identity
 from proxy_service.journal import Journal, open_sink
@@ -45,6 +48,7 @@ from proxy_service.tally import Tally
 DRAIN_SECONDS: Final = 8.0
 STOP_SECONDS_MAX: Final = 9.6  # of the ten that a platform gives
 JOURNAL_SECONDS_MIN: Final = 0.3  # kept for the journal's end, whatever the store does
+LEASES_SECONDS_MIN: Final = 0.7  # kept for handing leases back, before that; the reaper does what is left
 LOG_SECONDS: Final = 0.1
 IDENTITY_STORE_SECONDS: Final = 2.0  # a call waits no longer to learn whose it is
 LOOK_UP_THREADS: Final = 4
@@ -71,6 +75,7 @@ class Instance:
         self._name = name = new_instance_name()
         self._commit_threads = ThreadPoolExecutor(COMMITS_AT_ONCE, "commit")
         self._look_up_threads = ThreadPoolExecutor(LOOK_UP_THREADS, "look-up")
+        self._lease_threads = ThreadPoolExecutor(SYNC_THREADS, "leases")
         self._poll_thread = ThreadPoolExecutor(1, "changes")
         self._note_thread = ThreadPoolExecutor(1, "notes")  # key uses and statistics: nobody's call waits
         self._directory = Directory(store, clock, secret, timeout_seconds=IDENTITY_STORE_SECONDS)
@@ -83,10 +88,18 @@ class Instance:
             self.tally,
             lambda error: self._log.fault("journal not written", error),
         )
+        self._desk = Desk(
+            store,
+            clock,
+            name,
+            threads=self._lease_threads,
+            on_fault=lambda error: self._log.fault("lease not told", error),
+        )
         self._admissions = Admissions()
+        self._ledger = Ledger(store, clock, admitted=self._admissions.of)
         self._recorder = Recorder(
             SegmentPacker(name),
-            Ledger(store, clock, admitted=self._admissions.of).commit,
+            self._store_segment,
             clock,
             self.tally,
             threads=self._commit_threads,
@@ -125,6 +138,7 @@ class Instance:
             on_fault=lambda error: self._log.fault("connection failed", error),
         )
         self._keep_running(self._memory.follow_changes())
+        self._keep_running(self._desk.run())
         self._keep_running(self._tell_of_left_journals())
         if not settings.is_hosted:
             self._keep_running(self._make_local_account())
@@ -142,13 +156,29 @@ class Instance:
             await self._server.drain(self._drain_seconds)
         for task in self._tasks:
             task.cancel()
-        await self._recorder.flush(max(0.0, deadline - loop.time() - JOURNAL_SECONDS_MIN))
+        kept = JOURNAL_SECONDS_MIN + LEASES_SECONDS_MIN
+        await self._recorder.flush(max(0.0, deadline - loop.time() - kept))
+        await self._desk.close(max(0.0, deadline - loop.time() - JOURNAL_SECONDS_MIN))
         await self._journal.close(max(JOURNAL_SECONDS_MIN, deadline - loop.time()))
         if self._upstream is not None:
             await self._upstream.close()
-        for threads in (self._commit_threads, self._look_up_threads, self._poll_thread, self._note_thread):
+        for threads in (
+            self._commit_threads,
+            self._lease_threads,
+            self._look_up_threads,
+            self._poll_thread,
+            self._note_thread,
+        ):
             threads.shutdown(wait=False, cancel_futures=True)
         self._log.close(LOG_SECONDS)
+
+    def _store_segment(self, segment: Segment) -> Stored:
+        """Store the events and, in the same commit, what they charge to leases. In a thread."""
+        looked_after_until = lease_expiry(self._clock.now())
+        return self._ledger.commit(
+            segment,
+            lambda events: charge_writes(segment.account_id, events, expires_at=looked_after_until),
+        )
 
     def _steps(self, upstream: UpstreamClient) -> Steps:
         settings, clock, tally = self._settings, self._clock, self.tally

@@ -7,6 +7,7 @@ import msgspec
 from metering.budgets import Action, Budget, Mode
 from metering.counters import CounterKey
 from metering.journal import Hold
+from metering.leases import CallHold, Lease
 
 
 class Stake(msgspec.Struct, frozen=True):
@@ -44,13 +45,13 @@ class StakeStanding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Held(msgspec.Struct, frozen=True):
-    """What the budgets over one call keep back for it, until it is settled or released.
+    """What the budgets over one call keep back for it, until it is settled or released, once.
 
     `holds` go into the journal. `unadmitted`: a budget could not be asked, and the call is served all the
-    same.
+    same. `parts` is the desk's own: which lease keeps back what.
     """
 
-    stakes: tuple[Stake, ...] = ()
+    parts: tuple[tuple[Lease, CallHold], ...] = ()
     holds: tuple[Hold, ...] = ()
     unadmitted: bool = False
 
