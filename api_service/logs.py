@@ -7,14 +7,18 @@ address or the text of an exception: those may hold what a caller sent.
 import sys
 import traceback
 from collections.abc import Mapping
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import msgspec
 
 from metering.clock import Clock
 
+if TYPE_CHECKING:
+    from metering.nightly_check import Check
+
 LEVELS = ("debug", "info", "warn", "error")
 FRAMES_MAX = 20
+DIFFERENCES_SHOWN_MAX = 10
 HEALTH_ROUTES = frozenset({"/healthz", "/health", "/readyz"})
 
 
@@ -64,6 +68,16 @@ class ApiLog:
     def job_overdue(self, job: str, seconds: float) -> None:
         """A job's run takes longer than any should; other jobs go on meanwhile."""
         self._write("error", "job overdue", {"job": job, "seconds": round(seconds)})
+
+    def day_unsound(self, account_id: str, check: "Check") -> None:
+        """The nightly check found an account's books of a day wrong: what it counted twice, differently."""
+        fields = {
+            "account_id": account_id,
+            "day": check.day,
+            "calls_unaccounted": check.in_flight,
+            "differences": msgspec.to_builtins(check.differences[:DIFFERENCES_SHOWN_MAX]),
+        }
+        self._write("error", "day unsound", fields)
 
     def fault(self, what: str) -> None:
         """An operator has to do something; `what` is a sentence of ours."""

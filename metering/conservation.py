@@ -82,8 +82,19 @@ class DayCounts(msgspec.Struct, frozen=True, kw_only=True):
         return self.settled + self.lost + self.in_flight
 
 
-def is_item_of_batch(event: CostEvent) -> bool:
-    """Whether the event is of an item of a batch, which nobody waited for."""
+def calls_of(events: Iterable[CostEvent]) -> tuple[int, int]:
+    """How many calls that were admitted one by one the events are of: settled ones, and lost ones."""
+    settled = lost = 0
+    for event in events:
+        if event.state == "lost":
+            lost += 1
+        elif event.state not in _NEVER_ADMITTED and not _is_item_of_batch(event):
+            settled += 1
+    return settled, lost
+
+
+def _is_item_of_batch(event: CostEvent) -> bool:
+    """Whether nobody waited for it."""
     return event.service_tier == BATCH_TIER and event.state == "completed" and event.latency_ms == 0
 
 
@@ -99,10 +110,7 @@ def count_writes(
 
     `admitted` is for the instance itself to give.
     """
-    lost = sum(event.state == "lost" for event in events)
-    settled = (
-        sum(event.state not in _NEVER_ADMITTED and not is_item_of_batch(event) for event in events) - lost
-    )
+    settled, lost = calls_of(events)
     if not (settled or lost):
         return []
     day = day_of(events[0].timestamp)

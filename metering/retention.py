@@ -1,0 +1,140 @@
+"""Retention: what nobody may see any more, or nobody needs any more, is deleted.
+
+| what | goes |
+|---|---|
+| segments | when their account no longer shows them, and recovery no longer looks at them |
+| counts of calls | after `COUNTS_KEPT` |
+| results of checks, counters of budgets | after `HISTORY_KEPT` |
+| closed leases | after `LEASES_KEPT` |
+
+Readers hide what is over its time at once (`AccountSettings.events_kept_since`), so deleting may come late,
+be interrupted, or run twice. What came to be by sums stays: rollups of a day say nothing of a single call.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Final
+
+import msgspec
+
+from metering.accounts import Account
+from metering.clock import Clock
+from metering.collections import (
+    LEASES,
+    budget_periods_collection,
+    checks_collection,
+    counts_collection,
+    segments_collection,
+)
+from metering.conservation import day_of
+from metering.counters import CLOSED
+from metering.directory import all_accounts
+from metering.segments import EVENTS_KEPT_MIN
+from metering.stores import Delete, Document, DocumentStore, Query
+
+COUNTS_KEPT: Final = timedelta(days=40)
+HISTORY_KEPT: Final = timedelta(days=400)
+LEASES_KEPT: Final = timedelta(days=9)  # a charge of recovery opens one again; it does not come so late
+DELETED_AT_ONCE: Final = 50  # a segment may have a megabyte
+DELETED_A_RUN_MAX: Final = 20_000  # of one kind and account; the next run goes on
+COUNTERS_A_READ: Final = 300
+COUNTERS_READ_MAX: Final = 300_000
+
+
+class RetentionReport(msgspec.Struct, frozen=True, kw_only=True):
+    """How many documents were deleted."""
+
+    segments: int = 0
+    counts: int = 0
+    checks: int = 0
+    counters: int = 0
+    leases: int = 0
+
+
+def run(store: DocumentStore, clock: Clock) -> RetentionReport:
+    """Delete what is over its time, of all accounts.
+
+    A store failure passes to the caller: what was deleted by then stays deleted, the next run goes on.
+    """
+    now = clock.now()
+    total = RetentionReport(leases=_delete_found(store, _old_leases(now)))
+    for account in all_accounts(store):
+        total = _sum(total, _of_account(store, account, now))
+    return total
+
+
+def _of_account(store: DocumentStore, account: Account, now: datetime) -> RetentionReport:
+    account_id = account.account_id
+    shown_since = account.settings.events_kept_since(now)
+    return RetentionReport(
+        segments=_delete_found(
+            store,
+            Query(
+                collection=segments_collection(account_id),
+                order_by="last_at",
+                below=min(shown_since, now - EVENTS_KEPT_MIN),
+                limit=DELETED_AT_ONCE,
+            ),
+        ),
+        counts=_delete_found(store, _older_days(counts_collection(account_id), now - COUNTS_KEPT)),
+        checks=_delete_found(store, _older_days(checks_collection(account_id), now - HISTORY_KEPT)),
+        counters=_delete_old_counters(store, account_id, now - HISTORY_KEPT),
+    )
+
+
+def _older_days(collection: str, moment: datetime) -> Query:
+    return Query(collection=collection, order_by="day", below=day_of(moment), limit=DELETED_AT_ONCE)
+
+
+def _old_leases(now: datetime) -> Query:
+    return Query(
+        collection=LEASES,
+        equal={"state": CLOSED},
+        order_by="expires_at",
+        below=now - LEASES_KEPT,
+        limit=DELETED_AT_ONCE,
+    )
+
+
+def _delete_found(store: DocumentStore, query: Query) -> int:
+    """Delete what the query finds, again and again until there is nothing more; how many it were."""
+    deleted = 0
+    while deleted < DELETED_A_RUN_MAX:
+        found = store.query(query)
+        _delete(store, found)
+        deleted += len(found)
+        if len(found) < query.limit:
+            break
+    return deleted
+
+
+def _delete(store: DocumentStore, found: list[Document]) -> None:
+    if found:
+        store.commit([Delete(document.path) for document in found])
+
+
+def _delete_old_counters(store: DocumentStore, account_id: str, before: datetime) -> int:
+    """Delete the counters whose period ended before that moment."""
+    deleted = 0
+    for found in _counters(store, account_id):
+        old = [document for document in found if document.fields["ends_at"] < before]
+        _delete(store, old)
+        deleted += len(old)
+    return deleted
+
+
+def _counters(store: DocumentStore, account_id: str) -> Iterator[list[Document]]:
+    collection = budget_periods_collection(account_id)
+    after: tuple[str, str] | None = None
+    for _ in range(0, COUNTERS_READ_MAX, COUNTERS_A_READ):
+        found = store.query(Query(collection=collection, after=after, limit=COUNTERS_A_READ))
+        yield found
+        if len(found) < COUNTERS_A_READ:
+            return
+        after = ("", found[-1].document_id)
+
+
+def _sum(first: RetentionReport, second: RetentionReport) -> RetentionReport:
+    return RetentionReport(
+        **{name: getattr(first, name) + getattr(second, name) for name in RetentionReport.__struct_fields__}
+    )
