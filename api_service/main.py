@@ -6,9 +6,10 @@ import sys
 from flask import Flask
 
 from api_service.app import create_app
-from api_service.functions.jobs import JOBS, Workplace
+from api_service.functions.jobs import JOBS
 from api_service.functions.schedule import Schedule
 from api_service.functions.settings import FunctionSettings
+from api_service.functions.workplace import Workplace
 from api_service.logs import ApiLog
 from api_service.server import Server
 from api_service.settings import ApiSettings

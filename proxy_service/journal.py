@@ -24,6 +24,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from metering.journal_files import FILES, LeftLines, LifeLock, journal_path, size_bytes
 from proxy_service.tally import Tally
 
 TICKET_SECONDS: Final = 0.05
@@ -31,14 +32,13 @@ FILE_BYTES_MAX: Final = 64 * 1024 * 1024
 FILES_BYTES_MAX: Final = 1024 * 1024 * 1024  # of one directory
 WAITING_BYTES_MAX: Final = 64 * 1024 * 1024  # handed over and not yet written
 STDOUT_WAIT_SECONDS: Final = 1.0
-FILES: Final = "cost_events*.jsonl"
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
     """One line, and what keeps it needed: a call still open, then its segment not yet stored.
 
     `segment` is the name by which `stored` speaks of its segment, and "" marks an `admitted` line. `is_held`
-    false: the event is in no memory of ours, so recovery alone can store it and the line stays.
+    false: the event is in no memory of ours, so the line is left to recovery, which alone can store it.
     """
 
     line: bytes
@@ -201,7 +201,8 @@ class FileSink:
     """Files of one process in a directory, bounded together with what other processes left there.
 
     A file is removed once it is full (or the process ends) and nothing in it is needed any more: each call
-    in it settled, each segment stored. What the store never got stays for recovery.
+    in it settled, each segment stored. What the store never got stays for recovery, which stores it when the
+    process is dead. Lines that recovery alone can store go to files of their own, which it reads at once.
     """
 
     def __init__(
@@ -216,7 +217,9 @@ class FileSink:
         self._instance = instance
         self._file_bytes_max = file_bytes_max
         self._files_bytes_max = files_bytes_max
-        self._bytes_elsewhere: int | None = None  # of other processes' files, as found at the first line
+        self._bytes_elsewhere = 0  # of other processes' files and of left lines, as found at the last look
+        self._life = LifeLock(directory, instance)
+        self._left = LeftLines(directory, instance, file_bytes_max)
         self._files: list[_File] = []
         self._numbers = 0
         self._open_calls: dict[str, _File] = {}
@@ -224,6 +227,16 @@ class FileSink:
 
     def write(self, entries: Sequence[Entry]) -> None:
         """Append the lines. Raises: OSError, also when the bound of all files is reached."""
+        held = [entry for entry in entries if entry.is_held]
+        left = [entry for entry in entries if not entry.is_held]
+        try:
+            self._write_held(held)
+        finally:
+            self._write_left(left)
+
+    def _write_held(self, entries: Sequence[Entry]) -> None:
+        if not entries:
+            return
         try:
             file = self._append(b"".join([entry.line for entry in entries]))
         except OSError:
@@ -239,6 +252,24 @@ class FileSink:
             file.close()
             self._remove_unneeded()
 
+    def _write_left(self, entries: Sequence[Entry]) -> None:
+        if not entries:
+            return
+        data = b"".join([entry.line for entry in entries])
+        try:
+            self._make_room(len(data))
+            self._left.append(data)
+        except OSError:
+            for entry in entries:
+                admitted_in = self._settle(entry)
+                if admitted_in is not None:  # recovery will find the call lost
+                    admitted_in.is_for_recovery = True
+            raise
+        self._bytes_elsewhere += len(data)
+        for entry in entries:
+            self._settle(entry)
+        self._remove_unneeded()
+
     def stored(self, segment: str) -> None:
         """The segment's lines are no longer needed."""
         for file in self._segments.pop(segment, ()):
@@ -246,15 +277,16 @@ class FileSink:
         self._remove_unneeded()
 
     def close(self) -> None:
-        """Close the current file, and remove it where nothing in it is needed."""
+        """Close the current file, remove it where nothing in it is needed, and tell that we are gone."""
         for file in self._files:
             file.close()
         self._remove_unneeded()
+        self._left.close()
+        self._life.release()
 
     def _append(self, data: bytes) -> "_File":
+        self._make_room(len(data))
         file = self._current()
-        if self._bytes() + len(data) > self._files_bytes_max:
-            raise OSError(f"the journal's {self._files_bytes_max} bytes are full")
         try:
             file.append(data)
         except OSError:
@@ -275,8 +307,6 @@ class FileSink:
         if not entry.segment:
             self._open_calls[entry.request_id] = file
             file.open_calls += 1
-        elif not entry.is_held:
-            file.is_for_recovery = True
         elif entry.segment not in file.segments:
             file.segments.add(entry.segment)
             self._segments.setdefault(entry.segment, []).append(file)
@@ -284,17 +314,28 @@ class FileSink:
     def _current(self) -> "_File":
         if not self._files or self._files[-1].is_closed:
             self._numbers += 1
-            suffix = f"-{self._numbers}" if self._numbers > 1 else ""
-            self._directory.mkdir(parents=True, exist_ok=True)
-            self._files.append(_File(self._directory / f"cost_events-{self._instance}{suffix}.jsonl"))
+            path = journal_path(self._directory, self._instance, self._numbers)
+            self._files.append(_File(path))
         return self._files[-1]
 
+    def _make_room(self, count: int) -> None:
+        """See that so many bytes may be written, by a process that lives. Raises: OSError."""
+        if not self._life.is_held:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._life.take()
+            self._look_elsewhere()
+        if self._bytes() + count > self._files_bytes_max:
+            self._look_elsewhere()  # recovery may have removed some
+        if self._bytes() + count > self._files_bytes_max:
+            raise OSError(f"the journal's {self._files_bytes_max} bytes are full")
+
     def _bytes(self) -> int:
-        if self._bytes_elsewhere is None:
-            own = {file.path for file in self._files}
-            others = [path for path in self._directory.glob(FILES) if path not in own]
-            self._bytes_elsewhere = sum(map(_size_bytes, others))
         return self._bytes_elsewhere + sum(file.size_bytes for file in self._files)
+
+    def _look_elsewhere(self) -> None:
+        own = {file.path for file in self._files}
+        others = [path for path in self._directory.glob(FILES) if path not in own]
+        self._bytes_elsewhere = sum(map(size_bytes, others))
 
     def _remove_unneeded(self) -> None:
         for file in [each for each in self._files if each.is_closed and not each.is_needed]:
@@ -333,13 +374,6 @@ class _File:
         if not self.is_closed:
             os.close(self._descriptor)
             self._descriptor = -1
-
-
-def _size_bytes(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:  # its process has just removed it
-        return 0
 
 
 def open_sink(journal: str, instance: str) -> Sink:

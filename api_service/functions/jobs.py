@@ -10,23 +10,10 @@ from typing import Final
 
 import msgspec
 
-from api_service.functions.settings import FunctionSettings
-from api_service.logs import ApiLog
-from metering.clock import Clock
-from metering.stores import DocumentStore
+from api_service.functions.workplace import Workplace
 
 MINUTE: Final = 60.0
 HOUR: Final = 60 * MINUTE
-
-
-@dataclass(frozen=True)
-class Workplace:
-    """What jobs work with."""
-
-    settings: FunctionSettings
-    store: DocumentStore
-    clock: Clock
-    log: ApiLog
 
 
 @dataclass(frozen=True)
@@ -42,7 +29,47 @@ class Job:
     alarming: tuple[str, ...] = ()
 
 
-JOBS: Final[Sequence[Job]] = ()
+def _recover(workplace: Workplace) -> msgspec.Struct:
+    from api_service.functions import recover
+
+    return recover.run(workplace)
+
+
+def _reap(workplace: Workplace) -> msgspec.Struct:
+    from api_service.functions import reap
+
+    return reap.run(workplace)
+
+
+def _retain(workplace: Workplace) -> msgspec.Struct:
+    from metering.retention import run
+
+    return run(workplace.store, workplace.clock)
+
+
+def _check(workplace: Workplace) -> msgspec.Struct:
+    from metering.nightly_check import run
+
+    return run(workplace.store, workplace.clock, workplace.log.day_unsound)
+
+
+# Each is a target of that name in `api_service.functions.main`.
+JOBS: Final[Sequence[Job]] = (
+    Job(
+        "recover",
+        _recover,
+        every_seconds=5.0,  # a killed proxy's calls are in the statistics soon; nothing left costs a look
+        alarming=("lines_bad", "lines_too_old", "lines_not_taken", "files_unreadable"),
+    ),
+    Job("reap", _reap, every_seconds=15.0),  # a lease lasts a minute or two anyway
+    Job("retain", _retain, every_seconds=HOUR),  # what is over its time is hidden already
+    Job(
+        "check",
+        _check,
+        every_seconds=HOUR,  # a day is due once; machines of one's own are switched off at night
+        alarming=("differences", "calls_unaccounted"),
+    ),
+)
 
 
 def job_named(name: str) -> Job:

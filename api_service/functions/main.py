@@ -15,8 +15,9 @@ from typing import Final
 from flask import Request, Response
 
 from api_service.answers import answer_fields
-from api_service.functions.jobs import Workplace, job_named, perform
+from api_service.functions.jobs import job_named, perform
 from api_service.functions.settings import FunctionSettings
+from api_service.functions.workplace import Workplace
 from api_service.logs import ApiLog
 from metering.clock import SystemClock
 from metering.errors import StoreError
@@ -64,3 +65,7 @@ def _target(name: str) -> Target:
 
 
 # One a job of `api_service.functions.jobs`, by its name.
+recover = _target("recover")
+reap = _target("reap")
+retain = _target("retain")
+check = _target("check")

@@ -9,7 +9,8 @@ import threading
 from collections.abc import Sequence
 from typing import Final
 
-from api_service.functions.jobs import Job, Workplace, perform
+from api_service.functions.jobs import Job, perform
+from api_service.functions.workplace import Workplace
 
 LOOK_SECONDS: Final = 1.0  # between two looks at what is due
 RETRY_SECONDS_MAX: Final = 60.0  # a run that failed is made up for by then

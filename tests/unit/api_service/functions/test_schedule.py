@@ -7,9 +7,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from api_service.functions.jobs import Job, Workplace
+from api_service.functions.jobs import Job
 from api_service.functions.schedule import RETRY_SECONDS_MAX, Schedule
 from api_service.functions.settings import FunctionSettings
+from api_service.functions.workplace import Workplace
 from api_service.logs import ApiLog
 from metering.errors import StoreUnavailable
 from tests.doubles.clock import ManualClock

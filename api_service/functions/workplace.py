@@ -1,0 +1,18 @@
+"""Where jobs work: the process's settings, store, clock and log."""
+
+from dataclasses import dataclass
+
+from api_service.functions.settings import FunctionSettings
+from api_service.logs import ApiLog
+from metering.clock import Clock
+from metering.stores import DocumentStore
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """What jobs work with."""
+
+    settings: FunctionSettings
+    store: DocumentStore
+    clock: Clock
+    log: ApiLog
