@@ -157,7 +157,10 @@ class Ledger:
         marks = self._day_marks.writes(segment.account_id, day, self._clock.now())
         extra = [*also(events), *self._counts(segment, events), *marks]
         cells = rolled_up(events)
-        for write in self._shards.writes(segment.account_id, quarter, segment.name, cells):
+        has_sessions = any(event.session_id for event in events)
+        for write in self._shards.writes(
+            segment.account_id, quarter, segment.name, cells, has_sessions=has_sessions
+        ):
             try:
                 # An unknown outcome leaves at once; what the shard was to be told of new cells is forgotten.
                 results = self._store.commit([document, write.increment, *extra])

@@ -96,6 +96,19 @@ def rollups_between(
             yield from reader.days(whole, opened)
 
 
+def open_quarters(store: DocumentStore, account_id: str, start: datetime, end: datetime) -> set[datetime]:
+    """The quarter hours of the range that have an open shard. Raises: InvalidInput, for too many."""
+    found: set[datetime] = set()
+    after: tuple[datetime, str] | None = None
+    for _ in range(0, OPEN_SHARDS_MAX, DOCUMENTS_A_READ):
+        documents = store.query(open_shards_query(account_id, start, end, after))
+        found.update(document.fields["starts_at"] for document in documents)
+        if len(documents) < DOCUMENTS_A_READ:
+            return found
+        after = (documents[-1].fields["starts_at"], documents[-1].document_id)
+    raise _too_much()
+
+
 def shard_number(document: Document) -> int:
     """Which shard of its quarter hour the document is."""
     number: int = document.fields["shard"]
@@ -136,6 +149,10 @@ def shards_named(account_id: str, quarter: datetime, shards: int) -> list[str]:
     ]
 
 
+def _too_much() -> InvalidInput:
+    return InvalidInput("that is more than one answer can sum up; ask for a shorter range", "start_time")
+
+
 class _Reader:
     """One reading of a range."""
 
@@ -166,7 +183,7 @@ class _Reader:
             opened = defaultdict(
                 dict, {quarter: shards for quarter, shards in opened.items() if quarter >= today}
             )
-        raise InvalidInput("that is more than one answer can sum up; ask for a shorter range", "start_time")
+        raise _too_much()
 
     def days(self, days: Sequence[datetime], opened: _Open) -> Iterator[DayRollups]:
         paths = {day: day_path(self._account_id, day, PART_OF[self._kind]) for day in days}

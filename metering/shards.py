@@ -81,7 +81,13 @@ class Shards:
         self._widths: OrderedDict[str, int] = OrderedDict()
 
     def writes(
-        self, account_id: str, quarter: datetime, segment_name: str, cells: Mapping[Cell, Amounts]
+        self,
+        account_id: str,
+        quarter: datetime,
+        segment_name: str,
+        cells: Mapping[Cell, Amounts],
+        *,
+        has_sessions: bool = False,
     ) -> Iterator[ShardWrite]:
         """The increment to commit; when the store says DocumentTooLarge, ask for the next one.
 
@@ -90,7 +96,7 @@ class Shards:
         first = self._shard_of(account_id, segment_name)
         with self._lock:
             key = ShardKey(account_id, quarter, first)
-            write = self._planned(key, cells)
+            write = self._planned(key, cells, has_sessions)
         yield write
         with self._lock:
             self._shard(key).is_full = True
@@ -98,7 +104,7 @@ class Shards:
         for step in range(SHARDS_MAX):
             with self._lock:
                 key = ShardKey(account_id, quarter, (first + step) % SHARDS_MAX)
-                write = self._planned(key, everything_else)
+                write = self._planned(key, everything_else, has_sessions)
             yield write
 
     def applied(self, write: ShardWrite, values: Mapping[FieldPath, int]) -> None:
@@ -120,11 +126,13 @@ class Shards:
         with self._lock:
             self._shard(write.key).cells_unreported += write.cells_reported
 
-    def _planned(self, key: ShardKey, cells: Mapping[Cell, Amounts]) -> ShardWrite:
+    def _planned(self, key: ShardKey, cells: Mapping[Cell, Amounts], has_sessions: bool) -> ShardWrite:
         shard = self._shard(key)
         placed = merged(shard.placed(cells))
         amounts: dict[FieldPath, int] = {}
         merge: dict[FieldPath, object] = {("starts_at",): key.quarter, ("shard",): key.shard}
+        if has_sessions:  # else compaction need not look for any in the segments
+            merge[("has_sessions",)] = True
         requests: dict[str, int] = {}
         for cell, sums in placed.items():
             name = cell_id(cell)
