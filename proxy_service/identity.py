@@ -157,7 +157,7 @@ class Identity:
         except StoreUnavailable:
             # The key is known and its account's settings are not: served under the cap, with the defaults.
             self._take_unseen_call()
-            policy = Policy(account_id=account_id)
+            policy = self._memory.policy_unread(account_id)
         except TooManyLookUps as error:
             raise _busy() from error
         if policy is None:
@@ -176,7 +176,7 @@ class Identity:
             policy = None  # our own machine's call goes through without its settings
         if policy is not None and policy.status == "suspended":
             raise RequestRefused(403, "account_suspended", "this ModelTrack account is suspended")
-        return Identified(_LOCAL_CALLER, policy or _LOCAL_POLICY)
+        return Identified(_LOCAL_CALLER, policy or self._memory.policy_unread(LOCAL_ACCOUNT_ID))
 
     def _unseen(self, hashed: str) -> Identified:
         self._take_unseen_call()
@@ -189,7 +189,6 @@ class Identity:
 
 
 _LOCAL_CALLER = Caller(account_id=LOCAL_ACCOUNT_ID)
-_LOCAL_POLICY = Policy(account_id=LOCAL_ACCOUNT_ID)
 
 
 def _unauthenticated() -> RequestRefused:

@@ -34,6 +34,10 @@ class Memory(Generic[T]):
         for name in names:
             self._entries.pop(name, None)
 
+    def names(self) -> tuple[str, ...]:
+        """What is kept, the least recently used first."""
+        return tuple(self._entries)
+
     def clear(self) -> None:
         """Keep nothing."""
         self._entries.clear()

@@ -2,6 +2,9 @@
 
 `changes` is read each half second; what it names is forgotten and looked up anew on the next call, so that
 a revoked key, a suspended account or a new setting acts within a second. A gap forgets everything.
+
+Policies with budgets are looked up anew at once, call or no call: what this instance holds of a limit that
+was lowered has to go back. The policy of the machine's own account has what its files say in front.
 """
 
 import asyncio
@@ -12,8 +15,9 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from metering.accounts import Caller, Policy
+from metering.accounts import LOCAL_ACCOUNT_ID, Caller, Policy
 from metering.clock import Clock
+from metering.file_configuration import NO_FILES, FileConfiguration
 from metering.keys import LAST_USE_RESOLUTION_SECONDS, KeyRecord
 from proxy_service.lookups import LOOK_UPS_MAX, LookUpRoom, RateCap, TooManyLookUps
 from proxy_service.memory import Memory
@@ -24,6 +28,7 @@ UNKNOWN_KEYS_MAX = 10_000  # a memory of their own: a flood of made-up keys push
 POLICIES_MAX = 10_000
 USES_WAITING_MAX = 256
 POLICY_LOOK_UPS_MAX = LOOK_UPS_MAX  # a bound of their own: a flood of keys delays no known one
+FOLLOWED_LOOK_UPS_MAX = 16  # of the above, at most, for policies that no call waits for
 CHANGES_POLL_SECONDS = 0.5
 
 T = TypeVar("T")
@@ -64,10 +69,17 @@ class PolicyMemory:
     """Keys by hash and policies by account. On the event loop; looks up in threads.
 
     The store being silent raises StoreUnavailable from a look-up and leaves what is known in force.
+    `on_policy` is told each policy that comes to be in force, and of a deleted account an empty one.
     """
 
     def __init__(
-        self, directory: KeyDirectory, tally: Tally, *, look_up_threads: Executor, poll_thread: Executor
+        self,
+        directory: KeyDirectory,
+        tally: Tally,
+        *,
+        look_up_threads: Executor,
+        poll_thread: Executor,
+        on_policy: Callable[[Policy], None] | None = None,
     ) -> None:
         self._directory = directory
         self._tally = tally
@@ -81,6 +93,11 @@ class PolicyMemory:
         self._policies_asked: dict[str, asyncio.Task[Policy | None]] = {}
         self._generation = 0
         self._version: int | None = None
+        self._on_policy = on_policy or _nobody
+        self._files = NO_FILES
+        self._own_policy: Policy | None = None  # the machine's own account's, without what files say
+        self._followed: Memory[bool] = Memory(POLICIES_MAX)  # accounts whose policy had budgets
+        self._overtaken: dict[str, None] = {}  # those of them that changed since, the longest ago first
 
     async def key(self, hashed: str, address: str, now: float) -> KnownKey | None:
         """The key with that hash, None where there is none; `address` is who asks, see `lookups`.
@@ -108,6 +125,18 @@ class PolicyMemory:
             _ask(self._policies_asked, account_id, self._fetched_policy(account_id))
         return await asyncio.shield(self._policies_asked[account_id])
 
+    def policy_unread(self, account_id: str) -> Policy:
+        """What is known of an account whose policy cannot be had: what the machine's own files say."""
+        return self._files.merged(Policy(account_id=account_id))
+
+    def take_files(self, files: FileConfiguration) -> None:
+        """The machine's own files say this now."""
+        self._files = files
+        policy = files.merged(self._own_policy or Policy(account_id=LOCAL_ACCOUNT_ID))
+        if self._policies.get(LOCAL_ACCOUNT_ID) is not None:
+            self._policies.put(LOCAL_ACCOUNT_ID, policy)
+        self._tell(policy)
+
     async def follow_changes(self) -> None:
         """Read what changed, each half second, for as long as the process lives.
 
@@ -120,6 +149,7 @@ class PolicyMemory:
                 self.take(await loop.run_in_executor(self._poll_thread, self._directory.changes))
             except Exception:  # noqa: BLE001 - see above; it is counted
                 self._tally.changes_unread += 1
+            self._look_up_overtaken()
             await asyncio.sleep(CHANGES_POLL_SECONDS)
 
     def take(self, changes: Changed) -> None:
@@ -135,6 +165,16 @@ class PolicyMemory:
                 memory.clear()
             else:
                 memory.forget(changed)
+        overtaken = self._followed.names() if changed is None else changed
+        self._overtaken |= {name: None for name in overtaken if self._followed.get(name)}
+
+    def _look_up_overtaken(self) -> None:
+        """Begin to look up what changed of the policies with budgets; what fails is due at the next poll."""
+        for account_id in list(self._overtaken):
+            if len(self._policies_asked) >= FOLLOWED_LOOK_UPS_MAX:
+                return
+            if account_id not in self._policies_asked:
+                _ask(self._policies_asked, account_id, self._fetched_policy(account_id))
 
     async def _fetched_key(self, hashed: str, allowance: RateCap) -> KnownKey | None:
         generation = self._generation
@@ -152,10 +192,25 @@ class PolicyMemory:
 
     async def _fetched_policy(self, account_id: str) -> Policy | None:
         generation = self._generation
-        policy = await self._in_thread(lambda: self._directory.policy(account_id))
-        if policy is not None and generation == self._generation:
-            self._policies.put(account_id, policy)
+        stored = await self._in_thread(lambda: self._directory.policy(account_id))
+        policy = None if stored is None else self._files.merged(stored)
+        if generation == self._generation:
+            if account_id == LOCAL_ACCOUNT_ID:
+                self._own_policy = stored
+            if policy is not None:
+                self._policies.put(account_id, policy)
+            self._overtaken.pop(account_id, None)
+            self._tell(policy or self.policy_unread(account_id))
         return policy
+
+    def _tell(self, policy: Policy) -> None:
+        if policy.budgets:
+            self._followed.put(policy.account_id, True)
+        elif self._followed.get(policy.account_id):
+            self._followed.forget((policy.account_id,))
+        else:
+            return  # neither had budgets nor has any: nobody holds anything of it
+        self._on_policy(policy)
 
     async def _in_thread(self, read: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._look_up_threads, read)
@@ -192,6 +247,10 @@ class KeyUses:
         self._waiting -= 1
         if not done.cancelled():
             done.exception()  # see the class
+
+
+def _nobody(_policy: Policy) -> None:
+    """Nobody wants to know."""
 
 
 def _ask(asked: dict[str, asyncio.Task[T]], name: str, look_up: Coroutine[Any, Any, T]) -> None:

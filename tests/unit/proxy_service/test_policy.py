@@ -3,13 +3,18 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any
 
+import msgspec
 import pytest
 
+from metering.accounts import LOCAL_ACCOUNT_ID, Policy
+from metering.budgets import Budget
 from metering.errors import StoreUnavailable
+from metering.file_configuration import FileConfiguration
 from metering.keys import KeyRecord
+from metering.routing import RoutingRule
 from proxy_service.lookups import IN_VAIN_BURST, LOOK_UPS_MAX, TooManyLookUps
 from proxy_service.memory import Memory
-from proxy_service.policy import KeyUses, KnownKey, PolicyMemory
+from proxy_service.policy import FOLLOWED_LOOK_UPS_MAX, KeyUses, KnownKey, PolicyMemory
 from proxy_service.tally import Tally
 from tests.builders import ACCOUNT_ID, make_key_record, make_policy
 from tests.doubles.at_once import AtOnce
@@ -331,3 +336,163 @@ def test_a_memory_keeps_the_most_recently_used() -> None:
     memory.put("c", 3)
 
     assert (memory.get("a"), memory.get("b"), memory.get("c"), len(memory)) == (1, None, 3, 2)
+
+
+BUDGET = Budget(budget_id="budget_1", limit_nanodollars=100)
+OF_FILE = Budget(budget_id="budget_2", limit_nanodollars=200, source="file")
+RULE_OF_FILE = RoutingRule(rule_id="r", name="cheap", threshold=70, from_models=("a",), to_model="b")
+
+
+class Followed:
+    """A memory over a directory, what its desk is told, and polls one at a time."""
+
+    def __init__(self, directory: DirectoryDouble) -> None:
+        self.directory = directory
+        self.told: list[Policy] = []
+        self.memory = PolicyMemory(
+            directory, Tally(), look_up_threads=AtOnce(), poll_thread=AtOnce(), on_policy=self.told.append
+        )
+
+    async def poll(self) -> None:
+        following = asyncio.ensure_future(self.memory.follow_changes())
+        for _ in range(10):
+            await asyncio.sleep(0)
+        following.cancel()
+
+
+def test_a_changed_budget_is_told_without_a_call() -> None:
+    followed = Followed(DirectoryDouble())
+    lowered = make_policy(budgets=(msgspec.structs.replace(BUDGET, limit_nanodollars=50),))
+
+    async def scenario() -> None:
+        followed.directory.put(make_policy(budgets=(BUDGET,)))
+        await followed.poll()
+        await followed.memory.policy(ACCOUNT_ID)
+        followed.directory.put(lowered)
+        await followed.poll()
+
+    asyncio.run(scenario())
+
+    assert followed.told == [make_policy(budgets=(BUDGET,)), lowered]
+
+
+def test_the_end_of_the_last_budget_is_told_and_then_nothing_more() -> None:
+    followed = Followed(DirectoryDouble())
+
+    async def scenario() -> None:
+        for budgets in ((BUDGET,), (), ()):
+            followed.directory.put(make_policy(budgets=budgets))
+            await followed.poll()
+            await followed.memory.policy(ACCOUNT_ID)
+
+    asyncio.run(scenario())
+
+    assert [policy.budgets for policy in followed.told] == [(BUDGET,), ()]
+
+
+def test_a_deleted_account_is_told_as_one_without_budgets() -> None:
+    followed = Followed(DirectoryDouble())
+
+    async def scenario() -> None:
+        followed.directory.put(make_policy(budgets=(BUDGET,)))
+        await followed.poll()
+        await followed.memory.policy(ACCOUNT_ID)
+        del followed.directory.policies[ACCOUNT_ID]
+        followed.directory.changed.append(ACCOUNT_ID)
+        await followed.poll()
+
+    asyncio.run(scenario())
+
+    assert followed.told[-1] == make_policy()
+
+
+@pytest.mark.parametrize("is_gap", [False, True])
+def test_what_changed_while_the_store_was_silent_is_told_when_it_is_back(is_gap: bool) -> None:
+    followed = Followed(DirectoryDouble())
+    lowered = make_policy(budgets=(msgspec.structs.replace(BUDGET, limit_nanodollars=50),))
+
+    async def scenario() -> None:
+        followed.directory.put(make_policy(budgets=(BUDGET,)))
+        await followed.poll()
+        await followed.memory.policy(ACCOUNT_ID)
+        followed.directory.put(lowered)
+        followed.directory.forgotten = len(followed.directory.changed) if is_gap else 0
+        changes = followed.directory.changes()
+        followed.directory.is_down = True
+        followed.memory.take(changes)
+        await followed.poll()
+        assert len(followed.told) == 1
+        followed.directory.is_down = False
+        await followed.poll()
+
+    asyncio.run(scenario())
+
+    assert followed.told[1:] == [lowered]
+
+
+def test_no_more_than_so_many_policies_are_looked_up_that_no_call_waits_for() -> None:
+    followed = Followed(DirectoryDouble())
+    accounts = [f"acct_{number}" for number in range(FOLLOWED_LOOK_UPS_MAX + 1)]
+    threads = Later()
+
+    async def scenario() -> None:
+        policies = [make_policy(account_id=each, budgets=(BUDGET,)) for each in accounts]
+        followed.directory.put(*policies)
+        await followed.poll()
+        for account_id in accounts:
+            await followed.memory.policy(account_id)
+        followed.memory._look_up_threads = threads
+        followed.directory.put(*policies)
+        await followed.poll()
+
+        assert len(threads.waiting) == FOLLOWED_LOOK_UPS_MAX
+        threads.run()
+        await asyncio.sleep(0)
+
+    asyncio.run(scenario())
+
+
+def test_what_files_say_stands_in_front_of_the_machines_own_policy_and_of_no_other() -> None:
+    followed = Followed(DirectoryDouble())
+    own = make_policy(account_id=LOCAL_ACCOUNT_ID, budgets=(BUDGET,))
+    merged = msgspec.structs.replace(own, budgets=(OF_FILE, BUDGET), routing_rules=(RULE_OF_FILE,))
+
+    async def scenario() -> None:
+        followed.directory.put(own, make_policy())
+        followed.memory.take_files(FileConfiguration(budgets=(OF_FILE,), routing_rules=(RULE_OF_FILE,)))
+
+        assert await followed.memory.policy(LOCAL_ACCOUNT_ID) == merged
+        assert await followed.memory.policy(ACCOUNT_ID) == make_policy()
+
+    asyncio.run(scenario())
+
+    assert followed.told[-1] == merged
+
+
+def test_a_changed_file_acts_at_once_also_while_the_store_is_silent() -> None:
+    followed = Followed(DirectoryDouble())
+    own = make_policy(account_id=LOCAL_ACCOUNT_ID, budgets=(BUDGET,))
+
+    async def scenario() -> None:
+        followed.directory.put(own)
+        await followed.memory.policy(LOCAL_ACCOUNT_ID)
+        followed.directory.is_down = True
+        followed.memory.take_files(FileConfiguration(budgets=(OF_FILE,)))
+
+        policy = await followed.memory.policy(LOCAL_ACCOUNT_ID)
+        assert policy is not None
+        assert policy.budgets == (OF_FILE, BUDGET)
+        followed.memory.take_files(FileConfiguration())
+        assert await followed.memory.policy(LOCAL_ACCOUNT_ID) == own
+
+    asyncio.run(scenario())
+
+    assert [policy.budgets for policy in followed.told] == [(BUDGET,), (OF_FILE, BUDGET), (BUDGET,)]
+
+
+def test_without_a_store_the_machines_own_calls_have_the_budgets_of_its_files() -> None:
+    followed = Followed(DirectoryDouble())
+    followed.memory.take_files(FileConfiguration(budgets=(OF_FILE,)))
+
+    assert followed.memory.policy_unread(LOCAL_ACCOUNT_ID).budgets == (OF_FILE,)
+    assert followed.memory.policy_unread(ACCOUNT_ID) == make_policy()
