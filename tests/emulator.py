@@ -14,7 +14,10 @@ Index = tuple[str, tuple[tuple[str, str], ...]]
 
 # Queries by equality alone: Firestore joins the single-field indexes, and needs no composite one.
 JOINED: frozenset[Index] = frozenset(
-    {("memberships", (("account_id", "ASCENDING"), ("person_id", "ASCENDING")))},
+    {
+        ("memberships", (("account_id", "ASCENDING"), ("person_id", "ASCENDING"))),
+        ("leases", (("account_id", "ASCENDING"), ("state", "ASCENDING"))),
+    },
 )
 
 
