@@ -1,0 +1,139 @@
+"""What is over its time is deleted on both stores, and nothing else."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from metering.accounts import Account, AccountSettings
+from metering.budgets import Budget
+from metering.collections import (
+    LEASES,
+    budget_periods_collection,
+    checks_collection,
+    counts_collection,
+    segments_collection,
+)
+from metering.conservation import day_of
+from metering.counters import counter_key
+from metering.directory import Directory
+from metering.ledger import Ledger
+from metering.periods import period_of
+from metering.retention import COUNTS_KEPT, DELETED_AT_ONCE, HISTORY_KEPT, LEASES_KEPT, run
+from metering.segments import Segment
+from metering.stores import DocumentStore, Increment, Put
+from tests.builders import SECRET, make_event
+from tests.doubles.clock import ManualClock
+from tests.doubles.counting_store import CountingStore
+from tests.stores.accounting import all_documents
+
+DAY = timedelta(days=1)
+MOMENT = timedelta(microseconds=1)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def account(store: DocumentStore, clock: ManualClock) -> Account:
+    return Directory(store, clock, SECRET).create_account("Ada")
+
+
+def keep_events(store: DocumentStore, clock: ManualClock, account: Account, *ages: timedelta) -> None:
+    """One segment for each event of that age."""
+    for number, age in enumerate(ages):
+        event = make_event(account_id=account.account_id, timestamp=clock.now() - age)
+        name = f"{'a' * 32}-{number}"
+        Ledger(store, clock).commit(Segment(name=name, account_id=account.account_id, events=(event,)))
+
+
+def deleted(store: DocumentStore, clock: ManualClock) -> Mapping[str, int]:
+    return {name: count for name, count in msgspec.structs.asdict(run(store, clock)).items() if count}
+
+
+@pytest.mark.parametrize(("days", "least"), [(400, 400), (9, 9), (1, 8)])
+def test_segments_go_when_they_are_hidden_and_recovery_is_done_with_them(
+    store: DocumentStore, clock: ManualClock, account: Account, days: int, least: int
+) -> None:
+    settings = AccountSettings(events_kept_days=days)
+    Directory(store, clock, SECRET).change_settings(account.account_id, settings)
+    keep_events(store, clock, account, least * DAY + MOMENT, least * DAY)
+
+    assert deleted(store, clock)["segments"] == 1
+    assert deleted(store, clock) == {}
+    assert len(all_documents(store, segments_collection(account.account_id))) == 1
+
+
+def test_all_that_is_over_its_time_goes_however_much_it_is(
+    sqlite_store: DocumentStore, clock: ManualClock
+) -> None:
+    account = Directory(sqlite_store, clock, SECRET).create_account("Ada")
+    keep_events(sqlite_store, clock, account, *[500 * DAY] * (2 * DELETED_AT_ONCE + 1))
+    counting = CountingStore(sqlite_store)
+
+    assert deleted(counting, clock)["segments"] == 2 * DELETED_AT_ONCE + 1
+    counting.check_limits()
+
+
+def test_another_accounts_events_are_judged_by_its_own_setting(
+    store: DocumentStore, clock: ManualClock, account: Account
+) -> None:
+    other = Directory(store, clock, SECRET).create_account("Bob")
+    Directory(store, clock, SECRET).change_settings(account.account_id, AccountSettings(events_kept_days=9))
+    for each in (account, other):
+        keep_events(store, clock, each, 10 * DAY)
+
+    deleted(store, clock)
+
+    assert all_documents(store, segments_collection(account.account_id)) == []
+    assert len(all_documents(store, segments_collection(other.account_id))) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "collection", "kept"),
+    [("counts", counts_collection, COUNTS_KEPT), ("checks", checks_collection, HISTORY_KEPT)],
+)
+def test_counts_and_checks_go_by_their_day(
+    store: DocumentStore, clock: ManualClock, account: Account, kind: str, collection: Any, kept: timedelta
+) -> None:
+    path = collection(account.account_id)
+    for number, age in enumerate((kept, kept + DAY)):
+        store.commit([Put(f"{path}/{number}", {"day": day_of(clock.now() - age)})])
+
+    assert deleted(store, clock) == {kind: 1}
+    assert [document.document_id for document in all_documents(store, path)] == ["0"]
+
+
+@pytest.mark.parametrize(
+    ("state", "age", "is_deleted"),
+    [
+        ("closed", LEASES_KEPT + MOMENT, True),
+        ("closed", LEASES_KEPT, False),
+        ("open", 100 * DAY, False),
+    ],
+)
+def test_leases_go_once_they_are_closed_and_nothing_can_come_late(
+    store: DocumentStore, clock: ManualClock, state: str, age: timedelta, is_deleted: bool
+) -> None:
+    lease = {"account_id": "acct_1", "state": state, "expires_at": clock.now() - age}
+    store.commit([Put(f"{LEASES}/{'a' * 32}.{'b' * 32}.1", lease)])
+
+    assert deleted(store, clock) == ({"leases": 1} if is_deleted else {})
+
+
+def test_counters_go_long_after_their_period(
+    store: DocumentStore, clock: ManualClock, account: Account
+) -> None:
+    budget = Budget(budget_id="bud_1", limit_nanodollars=1, period="day")
+    ended = clock.now().replace(hour=0, minute=0) - HISTORY_KEPT
+    for moment in (ended - DAY, ended):
+        key = counter_key(account.account_id, budget, period_of("day", "UTC", moment))
+        store.commit([Increment(key.path, {("settled",): 1}, key.identity)])
+
+    assert deleted(store, clock) == {"counters": 1}
+    (left,) = all_documents(store, budget_periods_collection(account.account_id))
+    assert left.fields["starts_at"] == ended
