@@ -7,10 +7,15 @@
 - OpenAI and Anthropic answer with the snapshot behind an alias; the answer is the truth.
 """
 
+import re
+from collections.abc import Set
+
 from metering.accounts import AccountSettings
 from metering.events import Provider
+from metering.model_limits import vendors_name
 
 _ARN = "arn:"
+_BEDROCK_WORD = re.compile(r"[a-z][a-z-]*\.[a-z].*", re.DOTALL)
 _ARN_KINDS_THAT_NAME_A_MODEL = ("foundation-model/", "inference-profile/")
 
 
@@ -28,6 +33,32 @@ def served_model(provider: Provider, requested: str, answered: str | None, setti
         mapped = settings.bedrock.inference_profiles.get(requested)
         return mapped or priced_name(provider, requested) or requested
     return answered or requested
+
+
+def known_names(provider: Provider, requested: str, settings: AccountSettings) -> frozenset[str]:
+    """All that the model of a call is known by: the caller's word, the mapped one, the vendor's own."""
+    served = served_model(provider, requested, None, settings)
+    names = {requested, served, vendors_name(served) if provider == "bedrock" else served}
+    return frozenset(names - {""})
+
+
+def word_for(provider: Provider, model: str, settings: AccountSettings) -> str:
+    """What a call must say to be served by that model; "" where only the account's settings could tell.
+
+    On Azure it is a deployment of that model, on Bedrock an inference profile of it, or an id as it is.
+    """
+    if provider == "azure":
+        return _first_word(settings.azure.deployments, frozenset((model,)))
+    if provider == "bedrock":
+        if model.startswith(_ARN) or _BEDROCK_WORD.fullmatch(model):
+            return model
+        profiles = settings.bedrock.inference_profiles
+        return _first_word(profiles, {name for name in profiles.values() if vendors_name(name) == model})
+    return model
+
+
+def _first_word(words: dict[str, str], models: Set[str]) -> str:
+    return min((word for word, model in words.items() if model in models), default="")
 
 
 def priced_name(provider: str, model: str) -> str:

@@ -1,66 +1,313 @@
-"""Decide: may this call be made? Routing rules and budgets take their place here; prices are asked today.
+"""Route and admit, together: which model serves the call, and whether its budgets have room for it.
 
-A call without a known price meets the account's `unpriced` setting: let through and flagged, or refused.
+1. A call without a known price meets the account's `unpriced` setting: let through and flagged, or refused.
+2. The first routing rule that names the call's model and whose percentage is spent turns it to a cheaper one
+   (`metering.routing`), unless the caller opted out. A call that cannot be edited safely stays as it is.
+3. Every budget over the call keeps back what the call needs of it, or none does (`proxy_service.desk`). Where
+   a budget with the action `downgrade` has no room, the other rules' models are tried in their order.
+
+Without budgets nothing is asked and nothing waits. With them all is in memory; only the first call that meets
+a budget waits for the store, and no longer than the desk says.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
 import msgspec
 
-from metering.accounts import Policy
+from metering.accounts import Policy, PriceSettings
+from metering.bounds import BYTES_A_TOKEN, OUTPUT_TOKENS_EXPECTED, Bound, Bounds
+from metering.budgets import Subject
 from metering.events import Provider
-from metering.journal import Hold
-from metering.model_names import served_model
+from metering.model_names import known_names, served_model, word_for
+from metering.money import usd_text
 from metering.pricing import Pricer
+from metering.routing import RoutingRule, applicable, choose
 from metering.usage import Usage
+from proxy_service.budget_refusals import budget_exceeded, budget_unverifiable, cost_unbounded
+from proxy_service.call import Errand
+from proxy_service.desk import Desk
+from proxy_service.providers import Ask, Route, read_extent, redirected
 from proxy_service.refusals import RequestRefused
+from proxy_service.stakes import (
+    NOTHING_HELD,
+    Amounts,
+    BudgetExceeded,
+    BudgetUnverifiable,
+    Held,
+    Stake,
+    Unbounded,
+)
+
+UNSAFE_TO_EDIT: Final = "unsafe_to_edit"
+EXHAUSTED_PERCENT: Final = 100
 
 _NOTHING_USED = Usage()
 
 
-class Admission(msgspec.Struct, frozen=True):
-    """A call that may be made, and what its budgets keep back for it."""
+class Admission(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that may be made, as it is to be made, and what its budgets keep back for it.
 
-    holds: tuple[Hold, ...] = ()
+    `rule` turned it to `ask.model`; `route_reason` says why, or why not. `warning` is what the answer says of
+    the budget of which most is spent, "" below its first threshold.
+    """
 
-
-_WITHOUT_HOLDS = Admission()
+    route: Route
+    ask: Ask
+    body: bytes = b""
+    estimate_nanodollars: int = 0
+    held: Held = NOTHING_HELD
+    rule: RoutingRule | None = None
+    route_reason: str = ""
+    warning: str = ""
 
 
 class Admittance:
     """Decides about calls."""
 
-    def __init__(self, pricer: Pricer) -> None:
+    def __init__(self, pricer: Pricer, bounds: Bounds, desk: Desk) -> None:
         self._pricer = pricer
+        self._bounds = bounds
+        self._desk = desk
 
-    def decide(
-        self, policy: Policy, provider: Provider, model: str, at: datetime, service_tier: str = ""
-    ) -> Admission:
-        """Let the call through. Raises: RequestRefused (403 `model_unpriced`)."""
-        if policy.settings.prices.unpriced == "refuse" and self._is_unpriced(
-            policy, provider, model, at, service_tier
-        ):
+    async def decide(self, errand: Errand, ask: Ask, body: bytes, at: datetime) -> Admission:
+        """Let a metered call through. Raises: RequestRefused."""
+        policy, provider = errand.who.policy, errand.route.provider
+        self._refuse_unpriced(policy, provider, ask, at)
+        candidate = _Candidate(errand, ask, body, at, errand.route)
+        expected = self._expected(candidate)
+        if policy.budgets:
+            stakes = self._stakes(candidate)
+            if stakes:
+                await self._desk.ready(stakes)
+                return await self._with_budgets(candidate, stakes)
+        return Admission(route=errand.route, ask=ask, body=body, estimate_nanodollars=expected)
+
+    async def decide_unmetered(self, errand: Errand, at: datetime) -> Admission:
+        """Let through a call that may cost something nobody can read. Raises: RequestRefused.
+
+        Nothing can be held for it, so that only a budget without any rest refuses it.
+        """
+        ask = Ask(model=errand.route.model)
+        self._refuse_unpriced(errand.who.policy, errand.route.provider, ask, at)
+        admission = Admission(route=errand.route, ask=ask)
+        if not errand.who.policy.budgets:
+            return admission
+        stakes = self._stakes(_Candidate(errand, ask, b"", at, errand.route))
+        await self._desk.ready(stakes)
+        refusing = [stake for stake in stakes if stake.budget.takes_leases]
+        standing = self._desk.strictest(refusing)
+        if standing is not None and self._desk.percent_reached(refusing, EXHAUSTED_PERCENT):
+            raise budget_exceeded(BudgetExceeded(standing, is_only_held=False))
+        return msgspec.structs.replace(admission, warning=self._warning(stakes))
+
+    async def _with_budgets(self, asked: "_Candidate", stakes: Sequence[Stake]) -> Admission:
+        rules = _rules(asked)
+        fired = choose(rules, lambda threshold: self._desk.percent_reached(stakes, threshold))
+        turned = None if fired is None else self._turned(asked, fired)
+        reason = UNSAFE_TO_EDIT if fired is not None and turned is None else ""
+        first = asked
+        if fired is not None and turned is not None:
+            first = turned
+            standing = self._desk.strictest(stakes)
+            percent = 0 if standing is None else standing.percent
+            reason = f"{fired.name}: {percent}% of budget spent"
+        try:
+            return await self._admitted(first, reason)
+        except BudgetExceeded as exceeded:
+            others = [rule for rule in rules if rule is not fired]
+            cheaper = None
+            if exceeded.standing.action == "downgrade":
+                cheaper = await self._first_that_fits(asked, others)
+            if cheaper is None:
+                raise budget_exceeded(exceeded) from None
+            return cheaper
+        except BudgetUnverifiable as unverifiable:
+            raise budget_unverifiable(unverifiable.standing) from None
+        except Unbounded as unbounded:
+            raise cost_unbounded(unbounded.standing, self._bound(first).param) from None
+
+    async def _first_that_fits(self, asked: "_Candidate", rules: Sequence[RoutingRule]) -> Admission | None:
+        """The call turned to the first model for which the budgets have room; None where there is none."""
+        for rule in rules:
+            turned = self._turned(asked, rule)
+            if turned is not None:
+                try:
+                    return await self._admitted(turned, f"{rule.name}: no room in the budget")
+                except (BudgetExceeded, BudgetUnverifiable, Unbounded):
+                    continue
+        return None
+
+    async def _admitted(self, candidate: "_Candidate", reason: str) -> Admission:
+        """Have the candidate's budgets hold what it needs. Raises: what `Desk.hold` does."""
+        stakes = self._stakes(candidate)
+        await self._desk.ready(stakes)
+        expected = self._expected(candidate)
+        bound = Bound(None)
+        if any(stake.budget.takes_leases for stake in stakes):
+            bound = self._bound(candidate)
+        if bound.nanodollars is not None:
+            expected = min(expected, bound.nanodollars)
+        held = await self._desk.hold(stakes, Amounts(expected, bound.nanodollars))
+        return Admission(
+            route=candidate.route,
+            ask=candidate.ask,
+            body=candidate.body,
+            estimate_nanodollars=expected,
+            held=held,
+            rule=candidate.rule,
+            route_reason=reason,
+            warning=self._warning(stakes),
+        )
+
+    def _turned(self, asked: "_Candidate", rule: RoutingRule) -> "_Candidate | None":
+        """The call turned to the rule's model; None where it cannot be, or would not be understood there."""
+        errand, settings = asked.errand, asked.policy.settings
+        word = word_for(asked.provider, rule.to_model, settings)
+        turned = redirected(errand.route, asked.ask, errand.inbound.outbound, asked.body, word)
+        if turned is None:
+            return None
+        candidate = _Candidate(errand, turned.ask, turned.body, asked.at, turned.route, rule)
+        if errand.route.operation.startswith("invoke") and not _have_one_form(asked.model, candidate.model):
+            return None
+        rates = self._pricer.dearest(candidate.provider, candidate.model, asked.at, settings.prices)
+        if rates is None:
+            return None
+        limits = self._bounds.limits(rates)
+        longest = asked.ask.output_tokens_max
+        if limits is not None and longest is not None and longest > limits.output_tokens:
+            return None
+        return candidate
+
+    def _stakes(self, candidate: "_Candidate") -> tuple[Stake, ...]:
+        return self._desk.stakes(candidate.policy, candidate.subject, candidate.at)
+
+    def _bound(self, candidate: "_Candidate") -> Bound:
+        if candidate.provider == "azure" and candidate.model == candidate.ask.model:
+            return Bound(None, "model")  # a deployment's name says nothing of what it serves
+        errand = candidate.errand
+        return self._bounds.upper_bound(
+            read_extent(candidate.route, errand.inbound.outbound, candidate.body),
+            candidate.provider,
+            candidate.model,
+            candidate.at,
+            candidate.policy.settings.prices,
+        )
+
+    def _expected(self, candidate: "_Candidate") -> int:
+        """What the call is expected to cost: four bytes a token, and a usual answer."""
+        ask = candidate.ask
+        answer_tokens = 0
+        if candidate.route.operation != "embeddings":
+            longest = ask.output_tokens_max
+            answer_tokens = (
+                OUTPUT_TOKENS_EXPECTED if longest is None else min(longest, OUTPUT_TOKENS_EXPECTED)
+            )
+        return self._pricer.cost(
+            Usage(
+                input_tokens=-(-len(candidate.body) // BYTES_A_TOKEN),
+                output_tokens=answer_tokens * ask.choices,
+            ),
+            provider=candidate.provider,
+            model=candidate.model,
+            at=candidate.at,
+            service_tier=ask.service_tier,
+            settings=candidate.policy.settings.prices,
+            requested_model=ask.model,
+        ).nanodollars
+
+    def _warning(self, stakes: Sequence[Stake]) -> str:
+        """What the answer says of the budget of which most is spent, from its first threshold on."""
+        standing = self._desk.strictest(stakes)
+        if standing is None:
+            return ""
+        thresholds = next(
+            stake.budget.thresholds_percent
+            for stake in stakes
+            if stake.budget.budget_id == standing.budget_id
+        )
+        spent, limit = standing.spent_nanodollars, standing.limit_nanodollars
+        if not thresholds or spent * 100 < min(thresholds) * limit:
+            return ""
+        return (
+            f"{standing.value or standing.name or standing.budget_id} at {standing.percent}% of budget"
+            f" (${usd_text(spent)}/${usd_text(limit)})"
+        )
+
+    def _refuse_unpriced(self, policy: Policy, provider: Provider, ask: Ask, at: datetime) -> None:
+        prices = policy.settings.prices
+        if prices.unpriced == "refuse" and self._is_unpriced(policy, prices, provider, ask, at):
             raise RequestRefused(
                 403,
                 "model_unpriced",
                 "no price is known for this model, and the account refuses unpriced calls: "
-                f"{_cure(provider, model)} (PATCH /v1/account)",
+                f"{_cure(provider, ask.model)} (PATCH /v1/account)",
                 "model",
             )
-        return _WITHOUT_HOLDS
 
     def _is_unpriced(
-        self, policy: Policy, provider: Provider, model: str, at: datetime, service_tier: str
+        self, policy: Policy, prices: PriceSettings, provider: Provider, ask: Ask, at: datetime
     ) -> bool:
         return self._pricer.cost(
             _NOTHING_USED,
             provider=provider,
-            model=served_model(provider, model, None, policy.settings),
+            model=served_model(provider, ask.model, None, policy.settings),
             at=at,
-            service_tier=service_tier,
-            settings=policy.settings.prices,
-            requested_model=model,
+            service_tier=ask.service_tier,
+            settings=prices,
+            requested_model=ask.model,
         ).unpriced
+
+
+class _Candidate:
+    """The call with one of the models that may serve it."""
+
+    __slots__ = ("ask", "at", "body", "errand", "model", "policy", "provider", "route", "rule")
+
+    def __init__(
+        self,
+        errand: Errand,
+        ask: Ask,
+        body: bytes,
+        at: datetime,
+        route: Route,
+        rule: RoutingRule | None = None,
+    ) -> None:
+        self.errand = errand
+        self.policy = errand.who.policy
+        self.provider = route.provider
+        self.route = route
+        self.ask = ask
+        self.body = body
+        self.at = at
+        self.rule = rule
+        self.model = served_model(route.provider, ask.model, None, self.policy.settings)
+
+    @property
+    def subject(self) -> Subject:
+        """What budgets look at."""
+        caller, tags = self.errand.who.caller, self.errand.tags()
+        return Subject(
+            team=caller.team or tags.team,
+            app=caller.app or tags.app,
+            key_id=caller.key_id,
+            model=self.model,
+        )
+
+
+def _rules(asked: _Candidate) -> tuple[RoutingRule, ...]:
+    """The rules that may turn the call; none where the caller opted out."""
+    policy = asked.policy
+    if not policy.routing_rules or asked.errand.inbound.has_opted_out_of_routing():
+        return ()
+    names = known_names(asked.provider, asked.ask.model, policy.settings)
+    return applicable(policy.routing_rules, asked.provider, names)
+
+
+def _have_one_form(model: str, other: str) -> bool:
+    """Whether two models on Bedrock are invoked with the same form of body: we know that of Claudes."""
+    return "anthropic." in model and "anthropic." in other
 
 
 def _cure(provider: Provider, model: str) -> str:

@@ -1,8 +1,10 @@
 """The books of this instance: each call that is let through is opened once and settled once.
 
-Opening writes the journal's `admitted` line. Settling makes the one cost event, gives it to the recorder and
-writes the `settled` line, whose ticket the answer's last byte waits for.
+Opening writes the journal's `admitted` line. Settling makes the one cost event, charges the call's budgets,
+gives the event to the recorder and writes the `settled` line, whose ticket the answer's last byte waits for.
 """
+
+import msgspec
 
 from metering.clock import Clock
 from metering.conservation import Admissions
@@ -13,9 +15,11 @@ from metering.journal import admitted_line, settled_line
 from metering.segments import EVENTS_MAX
 from metering.usage import Reading
 from proxy_service.call import Call
+from proxy_service.desk import Desk
 from proxy_service.journal import Entry, Journal, Ticket
 from proxy_service.recorder import Recorder
-from proxy_service.settlement import Outcome, Settlement
+from proxy_service.settlement import Admitted, Outcome, Settlement
+from proxy_service.stakes import NOTHING_HELD
 from proxy_service.tally import Tally
 
 MILLISECONDS = 1000
@@ -24,7 +28,7 @@ MILLISECONDS = 1000
 class Books:
     """Opens and settles calls. On the loop. A call without admission costs nothing and is in no book."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # where each thing of a call goes
         self,
         settlement: Settlement,
         recorder: Recorder,
@@ -32,6 +36,7 @@ class Books:
         tally: Tally,
         clock: Clock,
         *,
+        desk: Desk,
         instance: str,
         admissions: Admissions,
     ) -> None:
@@ -41,6 +46,7 @@ class Books:
         self._journal = journal
         self._tally = tally
         self._clock = clock
+        self._desk = desk
         self._admissions = admissions
         self._unseen_instance = new_instance_name()
         self._unseen_events = 0
@@ -50,19 +56,7 @@ class Books:
         admitted = call.admitted
         if admitted is None:
             return
-        line = admitted_line(
-            AdmittedLine(
-                request_id=admitted.request_id,
-                timestamp=admitted.timestamp,
-                account_id=admitted.caller.account_id,
-                key_hash=call.unseen_key_hash,
-                key_id=admitted.caller.key_id,
-                provider=admitted.provider,
-                model=admitted.requested_model,
-                instance=self._unseen_instance if call.unseen_key_hash else self._instance,
-                holds=call.holds,
-            )
-        )
+        line = admitted_line(self._admitted(call, admitted))
         self._journal.append(Entry(line, admitted.request_id))
         if not call.unseen_key_hash:  # else the account is for recovery to find
             self._admissions.note(admitted.caller.account_id, admitted.timestamp)
@@ -84,7 +78,12 @@ class Books:
             ttft_ms=_ttft_ms(call) if admitted.streaming else None,
             saved_nanodollars=self._settlement.cost(admitted, reading).nanodollars if is_hit else 0,
         )
-        event = call.event = self._settlement.settle(admitted, outcome)
+        event = self._settlement.settle(admitted, outcome)
+        if call.held is not NOTHING_HELD:
+            charges = self._desk.settle(call.held, event.cost_nanodollars)
+            call.held = NOTHING_HELD
+            event = msgspec.structs.replace(event, charges=charges)
+        call.event = event
         call.is_open = False
         self._tally.count(event)
         key_hash = call.unseen_key_hash
@@ -92,10 +91,42 @@ class Books:
         line = settled_line(event, segment, key_hash=key_hash)
         return self._journal.append_and_tell(Entry(line, event.request_id, segment, is_held))
 
+    def give_up(self, call: Call) -> None:
+        """A call that was let through and never made: what its budgets hold for it is free again."""
+        if call.held is not NOTHING_HELD:
+            self._desk.release(call.held)
+            call.held = NOTHING_HELD
+
     async def written(self, ticket: Ticket | None) -> None:
         """Wait for the line, for no longer than its ticket does; a late one is counted."""
         if ticket is not None and not await ticket:
             self._tally.journal_late += 1
+
+    def _admitted(self, call: Call, admitted: Admitted) -> AdmittedLine:
+        """All that an event is made of if the call never settles."""
+        caller, tags = admitted.caller, admitted.tags
+        return AdmittedLine(
+            request_id=admitted.request_id,
+            timestamp=admitted.timestamp,
+            account_id=caller.account_id,
+            key_hash=call.unseen_key_hash,
+            key_id=caller.key_id,
+            deployment=caller.deployment,
+            provider=admitted.provider,
+            model=self._settlement.expected_model(admitted),
+            requested_model=admitted.requested_model,
+            streaming=admitted.streaming,
+            instance=self._unseen_instance if call.unseen_key_hash else self._instance,
+            team=caller.team or tags.team,
+            app=caller.app or tags.app,
+            feature=tags.feature,
+            customer_tier=tags.customer_tier,
+            session_id=tags.session_id,
+            trace_id=tags.trace_id,
+            prompt_template_id=tags.prompt_template_id,
+            estimate_nanodollars=call.estimate_nanodollars,
+            holds=call.held.holds,
+        )
 
     def _unseen_segment(self) -> tuple[str, bool]:
         """A segment for recovery to fill, once it has found whose the event is."""

@@ -6,11 +6,11 @@ from metering.accounts import Tags
 from metering.clock import Clock
 from metering.events import CostEvent
 from metering.ids import new_id
-from metering.journal import Hold
 from proxy_service.headers import Inbound
 from proxy_service.identity import Identified
 from proxy_service.providers import Ask, Prepared, Route
 from proxy_service.settlement import Admitted
+from proxy_service.stakes import NOTHING_HELD, Held
 from proxy_service.wire import Downstream, Origin, RequestHead
 
 NOTHING_PREPARED = Prepared(target=b"", headers=[], body=b"")
@@ -27,6 +27,10 @@ class Errand(msgspec.Struct, frozen=True):
     origin: Origin
     region: str
 
+    def tags(self) -> Tags:
+        """The call's attribution, as its caller gave it."""
+        return self.inbound.tags() if self.inbound.ours else _NO_TAGS
+
     def admission(self, call: "Call", ask: Ask) -> Admitted:
         """What is known of the call as it is let through."""
         return Admitted(
@@ -34,7 +38,7 @@ class Errand(msgspec.Struct, frozen=True):
             timestamp=call.at,
             caller=self.who.caller,
             policy=self.who.policy,
-            tags=self.inbound.tags() if self.inbound.ours else _NO_TAGS,
+            tags=self.tags(),
             provider=self.route.provider,
             requested_model=ask.model,
             streaming=ask.streaming,
@@ -53,20 +57,23 @@ class Call:
         "body_bytes",
         "cache",
         "downstream",
+        "estimate_nanodollars",
         "event",
         "first_at",
         "head",
-        "holds",
+        "held",
         "is_open",
         "prepared",
         "refusal",
         "request_id",
         "room_bytes",
         "route",
+        "route_reason",
         "started",
         "status",
         "unseen_key_hash",
         "waited_seconds",
+        "warning",
         "who",
     )
 
@@ -88,7 +95,10 @@ class Call:
         self.refusal = ""  # our own code, where we refused
         self.admitted: Admitted | None = None  # None: a call that costs nothing
         self.unseen_key_hash = ""
-        self.holds: tuple[Hold, ...] = ()
+        self.estimate_nanodollars = 0  # of what it is expected to cost
+        self.held: Held = NOTHING_HELD  # by its budgets, until it is settled
+        self.warning = ""  # what its answer says of a budget
+        self.route_reason = ""  # why another model serves it, or why not
         self.is_open = False  # in the books, and not yet closed
         self.event: CostEvent | None = None
 

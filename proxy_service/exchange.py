@@ -16,7 +16,7 @@ import msgspec
 
 from metering.clock import Clock
 from metering.usage import Reading
-from proxy_service.admission import Admittance
+from proxy_service.admission import Admission, Admittance
 from proxy_service.batch_items import BatchItems
 from proxy_service.bodies import BodyRoom
 from proxy_service.books import Books
@@ -137,8 +137,12 @@ class Exchange:
         steps, route, headers = self._steps, errand.route, errand.inbound.outbound
         body = await self._timed(call, steps.room.read(call, steps.body_limit_bytes))
         ask = read_ask(route, headers, body)
-        self._decide(call, errand, ask)
-        key = steps.cache.key(errand, ask, call.head.target, body)
+        admission = await self._decide(call, errand, ask, steps.admittance.decide(errand, ask, body, call.at))
+        if admission.rule is not None:  # from here on it is the call that the rule made of it
+            route, ask, body = admission.route, admission.ask, admission.body
+            errand = msgspec.structs.replace(errand, route=route)
+        del admission
+        key = steps.cache.key(errand, ask, route.target, body)
         kept = None if key is None else steps.cache.find(key, call.started)
         if kept is not None:
             return await self._repeat(call, kept)
@@ -183,7 +187,8 @@ class Exchange:
         steps, route, head = self._steps, errand.route, call.head
         refuse_signature(route, errand.inbound.outbound)
         if route.kind == "unmetered":
-            self._decide(call, errand, Ask(model=route.model))
+            deciding = steps.admittance.decide_unmetered(errand, call.at)
+            await self._decide(call, errand, Ask(model=route.model), deciding)
         has_body = head.is_chunked or bool(head.content_length)
         body = call.downstream.pump_body if has_body else b""
         lifeline = self._begin(call, None)
@@ -202,17 +207,28 @@ class Exchange:
         finally:
             lifeline.close()
 
-    def _decide(self, call: Call, errand: Errand, ask: Ask) -> None:
+    async def _decide(
+        self, call: Call, errand: Errand, ask: Ask, deciding: Coroutine[Any, Any, Admission]
+    ) -> Admission:
         """Let the call through, or record that it was refused. Raises: RequestRefused."""
-        call.admitted = errand.admission(call, ask)
-        policy, provider = errand.who.policy, errand.route.provider
+        call.admitted = admitted = errand.admission(call, ask)
         try:
-            admission = self._steps.admittance.decide(policy, provider, ask.model, call.at, ask.service_tier)
+            admission = await deciding
         except RequestRefused as refused:
             call.status = refused.status
             self._steps.books.settle(call, "refused", Reading())
             raise
-        call.holds = admission.holds
+        call.held = admission.held
+        call.estimate_nanodollars = admission.estimate_nanodollars
+        call.warning, call.route_reason = admission.warning, admission.route_reason
+        if admission.rule is not None or admission.held.unadmitted:
+            call.admitted = msgspec.structs.replace(
+                admitted,
+                sent_model="" if admission.rule is None else admission.ask.model,
+                routing_rule="" if admission.rule is None else admission.rule.name,
+                unadmitted=admission.held.unadmitted,
+            )
+        return admission
 
     async def _repeat(self, call: Call, kept: Kept) -> None:
         """Answer from memory: nothing goes upstream, and the event says what that saved."""
@@ -294,6 +310,7 @@ class Exchange:
             )
             call.status = call.status or status_given(ending, FAULT_STATUS)
             self._settle(call, ending, nothing_seen(call.body_bytes, ending))
+        steps.books.give_up(call)
         if call.refusal:
             steps.tally.refusals[call.refusal] += 1
         steps.log.write(call, round((steps.clock.monotonic() - call.started) * 1000))

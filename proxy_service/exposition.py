@@ -26,6 +26,10 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     cache_misses: int
     cache_entries: int
     saved_nanodollars: int
+    routed: int = 0
+    blocked: int = 0
+    routing_saved_nanodollars: int = 0
+    rule_hits: dict[str, int] = {}
     tally: Tally | None = None
 
 
@@ -56,6 +60,7 @@ def _totals(figures: Figures) -> "Iterator[Metric]":
     yield _counter(
         "modeltrack_cache_saved_nanodollars", "What those calls would have cost.", figures.saved_nanodollars
     )
+    yield _counter("modeltrack_routed_calls", "Calls turned to a cheaper model.", figures.routed)
     if figures.tally is None:
         yield _counter("modeltrack_calls", "Calls by how they ended.", figures.requests)
 
@@ -79,6 +84,7 @@ def _of_process(tally: Tally) -> "Iterator[Metric]":
 
 
 _PLAIN_COUNTERS: Final = {
+    "routing_saved_nanodollars": "What calls would have cost more by the models they asked for.",
     "cache_misses": "Calls looked up in memory and not found.",
     "changes_unread": "Polls of what changed that the store did not answer.",
     "unseen_keys_served": "Calls of keys the store could not tell of.",

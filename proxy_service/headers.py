@@ -14,6 +14,7 @@ from proxy_service.wire import Headers
 OUR_PREFIX = b"x-modeltrack-"
 KEY_HEADER = b"x-modeltrack-key"
 NO_CACHE_HEADER = b"x-modeltrack-no-cache"
+NO_ROUTE_HEADER = b"x-modeltrack-no-route"
 
 _OF_ONE_CONNECTION = frozenset(
     (
@@ -71,6 +72,10 @@ class Inbound(msgspec.Struct):
     def has_opted_out_of_cache(self) -> bool:
         """Whether the caller wants no answer from memory."""
         return self.ours.get(NO_CACHE_HEADER, b"").strip().lower() in _TRUE
+
+    def has_opted_out_of_routing(self) -> bool:
+        """Whether the caller wants the model it asks for, or none."""
+        return self.ours.get(NO_ROUTE_HEADER, b"").strip().lower() in _TRUE
 
     def tags(self) -> Tags:
         """The call's attribution, as the caller gave it."""

@@ -4,13 +4,19 @@
 shape carries in the place its SDK reads. Nothing a caller sent is ever part of a message.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from proxy_service.wire import Headers
 
 Dialect = Literal["anthropic", "openai", "azure", "bedrock"]
+
+Retry = Literal[
+    "by status",  # a 429 and a 503 say when to come back, other statuses nothing
+    "soon",  # what is missing is free again within seconds
+    "never",  # coming back changes nothing: SDKs are told not to
+]
 
 _ANTHROPIC_TYPES = {
     401: "authentication_error",
@@ -49,15 +55,26 @@ class RequestRefused(Exception):
     """A call we do not pass on, with the status and words its caller gets.
 
     `message` tells the caller what to change and holds nothing it sent but names of fields; `param` names
-    the field at fault where there is one.
+    the field at fault where there is one. `details` say the same to a program.
     """
 
-    def __init__(self, status: int, code: str, message: str, param: str | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        param: str | None = None,
+        *,
+        details: dict[str, str] | None = None,
+        retry: Retry = "by status",
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
         self.param = param
+        self.details = details or {}
+        self.retry = retry
 
 
 def render_error(
@@ -68,13 +85,17 @@ def render_error(
     request_id: str,
     *,
     param: str | None = None,
+    details: dict[str, str] | None = None,
 ) -> tuple[Headers, bytes]:
     """Headers and body of an error answer; `request_id` is where the caller's SDK looks for it."""
     if dialect == "anthropic":
-        return _anthropic(status, code, message, request_id)
-    if dialect == "bedrock":
-        return _bedrock(status, code, message, request_id)
-    return _openai(status, code, message, request_id, param)
+        headers, body = _anthropic(status, code, message, request_id, details or {})
+    elif dialect == "bedrock":
+        headers, body = _bedrock(status, code, message, request_id)
+        body |= {"details": details} if details else {}
+    else:
+        headers, body = _openai(status, code, message, request_id, param, details or {})
+    return headers, _ENCODER.encode(body)
 
 
 def anthropic_error_body(error_type: str, message: str, request_id: str | None = None) -> bytes:
@@ -90,30 +111,31 @@ def anthropic_error_type(status: int) -> str:
     return _ANTHROPIC_TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")
 
 
-def _anthropic(status: int, code: str, message: str, request_id: str) -> tuple[Headers, bytes]:
-    body = _ENCODER.encode(
-        {
-            "type": "error",
-            "error": {
-                "type": anthropic_error_type(status),
-                "message": message,
-                "details": {"error_code": code},
-            },
-            "request_id": request_id,
-        }
-    )
+def _anthropic(
+    status: int, code: str, message: str, request_id: str, details: dict[str, str]
+) -> tuple[Headers, dict[str, Any]]:
+    body = {
+        "type": "error",
+        "error": {
+            "type": anthropic_error_type(status),
+            "message": message,
+            "details": {"error_code": code} | details,
+        },
+        "request_id": request_id,
+    }
     return [(b"content-type", b"application/json"), (b"request-id", request_id.encode())], body
 
 
 def _openai(
-    status: int, code: str, message: str, request_id: str, param: str | None
-) -> tuple[Headers, bytes]:
+    status: int, code: str, message: str, request_id: str, param: str | None, details: dict[str, str]
+) -> tuple[Headers, dict[str, Any]]:
     error_type = _OPENAI_TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
-    body = _ENCODER.encode({"error": {"message": message, "type": error_type, "param": param, "code": code}})
+    error = {"message": message, "type": error_type, "param": param, "code": code}
+    body = {"error": error | ({"details": details} if details else {})}
     return [(b"content-type", b"application/json"), (b"x-request-id", request_id.encode())], body
 
 
-def _bedrock(status: int, code: str, message: str, request_id: str) -> tuple[Headers, bytes]:
+def _bedrock(status: int, code: str, message: str, request_id: str) -> tuple[Headers, dict[str, Any]]:
     default = "InternalServerException" if status >= 500 else "ValidationException"
     error_type = _BEDROCK_TYPES.get(status, default)
     headers = [
@@ -121,4 +143,4 @@ def _bedrock(status: int, code: str, message: str, request_id: str) -> tuple[Hea
         (b"x-amzn-errortype", error_type.encode()),
         (b"x-amzn-requestid", request_id.encode()),
     ]
-    return headers, _ENCODER.encode({"message": message, "code": code})
+    return headers, {"message": message, "code": code}

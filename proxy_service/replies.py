@@ -1,9 +1,12 @@
 """Answers of our own: refusals in the words of the caller's provider, and what each answer says beside.
 
 `X-ModelTrack-Request-ID` is on every answer; `-Cache` and `-Overhead-Ms` where a call was made;
-`-Cost-USD` where the answer was held whole, `-Cache-Savings` where it came from memory.
+`-Cost-USD` where the answer was held whole, `-Cache-Savings` where it came from memory. A call that a routing
+rule turned to another model says so (`-Routed`, `-Original-Model`, `-Routed-To`, `-Route-Reason`; the last
+alone where the rule could not be followed), and one near a budget's limit has `-Budget-Warning`.
 """
 
+import re
 from http import HTTPStatus
 from typing import Final
 
@@ -22,6 +25,7 @@ from proxy_service.wire import (
 
 RETRY_AFTER_SECONDS: Final = b"1"
 _COME_BACK: Final = frozenset((429, 503))
+_NOT_FOR_HEADERS: Final = re.compile(r"[^\x20-\x7e]")
 
 
 def answer_headers(call: Call, now: float) -> Headers:
@@ -29,8 +33,28 @@ def answer_headers(call: Call, now: float) -> Headers:
     headers = [(b"X-ModelTrack-Request-ID", call.request_id.encode())]
     if call.cache:
         headers.append((b"X-ModelTrack-Cache", call.cache))
+    if call.route_reason:
+        headers += _routing_headers(call)
+    if call.warning:
+        headers.append((b"X-ModelTrack-Budget-Warning", _header_value(call.warning)))
     headers.append((b"X-ModelTrack-Overhead-Ms", b"%.3f" % call.overhead_ms(now)))
     return headers
+
+
+def _routing_headers(call: Call) -> Headers:
+    headers: Headers = []
+    if call.admitted is not None and call.admitted.sent_model:
+        headers = [
+            (b"X-ModelTrack-Routed", b"true"),
+            (b"X-ModelTrack-Original-Model", _header_value(call.admitted.requested_model)),
+            (b"X-ModelTrack-Routed-To", _header_value(call.admitted.sent_model)),
+        ]
+    return [*headers, (b"X-ModelTrack-Route-Reason", _header_value(call.route_reason))]
+
+
+def _header_value(text: str) -> bytes:
+    """The text as a header can hold it: names are their givers' words, in any script."""
+    return _NOT_FOR_HEADERS.sub("?", text).encode()
 
 
 def cost_header(event: CostEvent | None) -> Headers:
@@ -64,11 +88,19 @@ def refuse(call: Call, refused: RequestRefused) -> None:
     """Answer with a refusal, in the shape that the caller's SDK reads."""
     dialect = call.route.dialect if call.route else dialect_of(call.head)
     headers, body = render_error(
-        dialect, refused.status, refused.code, refused.message, call.request_id, param=refused.param
+        dialect,
+        refused.status,
+        refused.code,
+        refused.message,
+        call.request_id,
+        param=refused.param,
+        details=refused.details,
     )
     headers.append((b"X-ModelTrack-Request-ID", call.request_id.encode()))
-    if refused.status in _COME_BACK:
+    if refused.retry == "soon" or (refused.retry == "by status" and refused.status in _COME_BACK):
         headers.append((b"Retry-After", RETRY_AFTER_SECONDS))
+    elif refused.retry == "never":
+        headers.append((b"x-should-retry", b"false"))
     if refused.status == HTTPStatus.METHOD_NOT_ALLOWED:
         headers.append((b"Allow", b"POST" if call.route else b"GET, HEAD"))
     call.status = refused.status

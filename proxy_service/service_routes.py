@@ -54,6 +54,8 @@ SERVICE_PATHS: Final = (
 )
 _OPEN: Final = {b"/healthz": {"status": "ok"}, b"/health": {"status": "ok"}}
 
+BUDGET_EXCEEDED: Final = "budget_exceeded"  # our own code
+
 MonthSums = Callable[[str, datetime], Awaitable[Amounts]]  # an account's, of the UTC month of that moment
 
 
@@ -149,6 +151,10 @@ class ServiceRoutes:
             cache_misses=tally.cache_misses,
             cache_entries=len(self._cache),
             saved_nanodollars=tally.saved_nanodollars,
+            routed=tally.routed,
+            blocked=tally.refusals[BUDGET_EXCEEDED],
+            routing_saved_nanodollars=tally.routing_saved_nanodollars,
+            rule_hits=dict(tally.rule_hits),
             tally=tally,
         )
 
@@ -167,6 +173,7 @@ class ServiceRoutes:
             cache_misses=sums["requests"] - sums["cache_hits"],
             cache_entries=self._cache.entries_of(caller.account_id),
             saved_nanodollars=sums["saved_nanodollars"],
+            routed=sums["routed"],
         )
 
     def _cache_stats_of(self, figures: Figures) -> Reply:
@@ -202,11 +209,11 @@ def _routing_stats(figures: Figures) -> Reply:
     return _reply(
         200,
         {
-            "total_routed": 0,
-            "total_pass_through": figures.requests,
-            "total_blocked": 0,
-            "rule_hits": {},
-            "estimated_savings": 0,
+            "total_routed": figures.routed,
+            "total_pass_through": figures.requests - figures.routed - figures.blocked,
+            "total_blocked": figures.blocked,
+            "rule_hits": figures.rule_hits,
+            "estimated_savings": _usd(figures.routing_saved_nanodollars),
             "since": figures.since,
         },
     )

@@ -23,7 +23,11 @@ _FREE_STATES: Final = frozenset(("refused", "upstream_error"))
 
 
 class Admitted(msgspec.Struct, frozen=True, kw_only=True):
-    """What was known of a call when it was let through."""
+    """What was known of a call when it was let through.
+
+    `sent_model` is the model it was turned to by `routing_rule`, "" where it goes as asked. `unadmitted`: a
+    budget could not be asked.
+    """
 
     request_id: str
     timestamp: datetime
@@ -36,6 +40,14 @@ class Admitted(msgspec.Struct, frozen=True, kw_only=True):
     service_tier: str = ""
     region: str = ""
     is_metered: bool = True
+    sent_model: str = ""
+    routing_rule: str = ""
+    unadmitted: bool = False
+
+    @property
+    def asked_model(self) -> str:
+        """The model that the upstream is asked for."""
+        return self.sent_model or self.requested_model
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -110,7 +122,14 @@ class Settlement:
         reading = outcome.reading
         model = self._served_model(admitted, reading)
         cost = self._cost(admitted, outcome, model)
-        return _event(admitted, outcome, model, cost)
+        unrouted = _FREE
+        if admitted.sent_model and outcome.state != "cache_hit":
+            unrouted = self._unrouted(admitted, reading)
+        return _event(admitted, outcome, model, cost, unrouted)
+
+    def expected_model(self, admitted: Admitted) -> str:
+        """The name of the model that will serve the call, as far as it is known before its answer."""
+        return served_model(admitted.provider, admitted.asked_model, None, admitted.policy.settings)
 
     def cost(self, admitted: Admitted, reading: Reading) -> Cost:
         """What the usage that was read costs."""
@@ -120,7 +139,7 @@ class Settlement:
 
     def _served_model(self, admitted: Admitted, reading: Reading) -> str:
         answered = normalised_tag(reading.model) if reading.model else None
-        return served_model(admitted.provider, admitted.requested_model, answered, admitted.policy.settings)
+        return served_model(admitted.provider, admitted.asked_model, answered, admitted.policy.settings)
 
     def _cost(self, admitted: Admitted, outcome: Outcome, model: str) -> Cost:
         if outcome.state == "unmetered":
@@ -139,20 +158,29 @@ class Settlement:
             service_tier=reading.service_tier or admitted.service_tier,
             region=reading.region or "",
             settings=admitted.policy.settings.prices,
-            requested_model=admitted.requested_model,
+            requested_model=admitted.asked_model,
         )
+
+    def _unrouted(self, admitted: Admitted, reading: Reading) -> Cost:
+        """What a routed call would have cost as it was asked for, had it used the same."""
+        as_asked = msgspec.structs.replace(admitted, sent_model="")
+        model = self.expected_model(as_asked)
+        return self._priced(as_asked, reading, model, reading.usage or _NOTHING_USED)
 
 
 _FREE: Final = Cost(nanodollars=Nanodollars(0), unpriced=False, price_version="")
 _UNKNOWN: Final = Cost(nanodollars=Nanodollars(0), unpriced=True, price_version="")
 
 
-def _event(admitted: Admitted, outcome: Outcome, model: str, cost: Cost) -> CostEvent:
+def _event(admitted: Admitted, outcome: Outcome, model: str, cost: Cost, unrouted: Cost) -> CostEvent:
     reading, tags, caller = outcome.reading, admitted.tags, admitted.caller
     usage = reading.usage or _NOTHING_USED
     is_hit = outcome.state == "cache_hit"
     billed = _NOTHING_USED if is_hit else usage
     method = _estimate_method(outcome)
+    saved = outcome.saved_nanodollars
+    if unrouted.nanodollars and not unrouted.unpriced and not cost.unpriced:
+        saved = unrouted.nanodollars - cost.nanodollars
     return CostEvent(
         request_id=admitted.request_id,
         timestamp=admitted.timestamp,
@@ -190,7 +218,11 @@ def _event(admitted: Admitted, outcome: Outcome, model: str, cost: Cost) -> Cost
         trace_id=tags.trace_id,
         prompt_template_id=tags.prompt_template_id,
         cache_hit=is_hit,
-        saved_nanodollars=outcome.saved_nanodollars,
+        routed=bool(admitted.sent_model),
+        routing_rule=admitted.routing_rule,
+        saved_nanodollars=saved,
+        counterfactual_nanodollars=unrouted.nanodollars,
+        unadmitted=admitted.unadmitted,
     )
 
 

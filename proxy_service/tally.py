@@ -1,6 +1,7 @@
 """What this process did since its start: plain integers, added to on the loop, read by the service routes.
 
-Labels are our own words only (provider, state, class of status, kind of token), so their number is bounded.
+Labels are our own words only (provider, state, class of status, kind of token), so their number is bounded;
+routing rules, which have names of their accounts' giving, are counted by name up to `RULE_NAMES_MAX`.
 """
 
 from collections import Counter
@@ -9,6 +10,8 @@ from typing import Final
 from metering.events import CostEvent
 
 OVERHEAD_BOUNDS_MS: Final = (0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0)
+RULE_NAMES_MAX: Final = 1_000
+OTHER_RULES: Final = "other"
 TOKEN_KINDS: Final = (
     "input_tokens",
     "output_tokens",
@@ -31,7 +34,10 @@ class Tally:
         self.overhead_ms_sum = 0.0
         self.cache_hits = 0
         self.cache_misses = 0
-        self.saved_nanodollars = 0
+        self.saved_nanodollars = 0  # by answers from memory
+        self.routed = 0
+        self.routing_saved_nanodollars = 0
+        self.rule_hits: Counter[str] = Counter()  # by the rule's name
         self.changes_unread = 0  # polls of what changed that the store did not answer
         self.unseen_keys_served = 0  # calls of keys the store could not tell us of
         self.journal_late = 0  # answers that went out before their line was written
@@ -57,6 +63,16 @@ class Tally:
         if event.cache_hit:
             self.cache_hits += 1
             self.saved_nanodollars += event.saved_nanodollars
+        if event.routed:
+            self._count_routed(event)
+
+    def _count_routed(self, event: CostEvent) -> None:
+        self.routed += 1
+        if not event.cache_hit:
+            self.routing_saved_nanodollars += event.saved_nanodollars
+        rule = event.routing_rule
+        has_room = rule in self.rule_hits or len(self.rule_hits) < RULE_NAMES_MAX
+        self.rule_hits[rule if has_room else OTHER_RULES] += 1
 
     def count_overhead(self, milliseconds: float) -> None:
         """Count what we added to one call."""

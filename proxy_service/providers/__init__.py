@@ -2,6 +2,8 @@
 
 match         raw path → `Route` (None: not a provider's path)
 read_ask      the body of a metered call → `Ask`
+read_extent   the same body → how far the call may reach (`metering.bounds.Extent`)
+redirected    the call turned to another model → `Redirected` (None: it cannot be edited safely)
 prepare       the call as it leaves → `Prepared`
 answer_edit   what changes of the answer on its way to the caller (None: nothing)
 make_meter    listens to the answer as it came → `Meter`
@@ -12,6 +14,7 @@ Everything here is pure: bytes in, values out. What is refused raises `RequestRe
 
 from proxy_service.providers.asks import read_ask
 from proxy_service.providers.base import Ask, Edit, Operation, Prepared, PrepareSettings, Route, RouteKind
+from proxy_service.providers.extents import read_extent
 from proxy_service.providers.meters import make_meter
 from proxy_service.providers.preparing import (
     AnswerEdit,
@@ -20,6 +23,7 @@ from proxy_service.providers.preparing import (
     refuse_signature,
     refuses_include_usage,
 )
+from proxy_service.providers.redirects import Redirected, redirected
 from proxy_service.providers.routes import dialect_of, match
 from proxy_service.refusals import Dialect, RequestRefused, render_error
 
@@ -31,6 +35,7 @@ __all__ = [
     "Operation",
     "PrepareSettings",
     "Prepared",
+    "Redirected",
     "RequestRefused",
     "Route",
     "RouteKind",
@@ -40,6 +45,8 @@ __all__ = [
     "match",
     "prepare",
     "read_ask",
+    "read_extent",
+    "redirected",
     "refuse_signature",
     "refuses_include_usage",
     "render_error",
