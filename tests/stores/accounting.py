@@ -7,6 +7,8 @@ from metering.events import CostEvent
 from metering.segments import stored_events
 from metering.stores import Document, DocumentStore, Query
 
+STATES_OF_ERRORS = {"upstream_error", "upstream_truncated", "refused", "drained", "lost"}
+
 
 def all_documents(store: DocumentStore, collection: str) -> list[Document]:
     """Every document of the collection."""
@@ -36,7 +38,7 @@ def event_totals(events: list[CostEvent]) -> Counter[str]:
     totals: Counter[str] = Counter()
     for event in events:
         totals["requests"] += 1
-        totals["errors"] += event.status_code >= 400
+        totals["errors"] += event.status_code >= 400 or event.state in STATES_OF_ERRORS
         for name in ("input_tokens", "output_tokens", "cache_read_tokens", "reasoning_tokens"):
             totals[name] += getattr(event, name)
         totals["cost_nanodollars"] += event.cost_nanodollars
