@@ -419,7 +419,7 @@ def fold_writes(lease: Document) -> list[Write]:
     change = CounterTotals(
         reserved=used - totals.amount, settled=used - totals.reported, instances=-totals.joined
     )
-    identity = {
+    identity: dict[FieldPath, Any] = {
         ("budget_id",): lease.fields["budget_id"],
         ("period",): period.text,
         ("starts_at",): period.starts_at,
