@@ -35,7 +35,7 @@ INDEXED_FIELDS: dict[str, tuple[str, ...]] = {
     "counts": ("day",),
     "days": (),
     "active_days": ("state",),
-    "session_hours": (),
+    "session_hours": ("hour",),
     "checks": ("day",),
     "recovery": (),
 }

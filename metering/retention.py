@@ -2,13 +2,14 @@
 
 | what | goes |
 |---|---|
-| segments | when their account no longer shows them, and recovery no longer looks at them |
+| segments, packs of sessions | when their account no longer shows them, and recovery is done with them |
+| shards of rollups | when they were compacted long ago (`metering.compaction`) |
 | counts of calls | after `COUNTS_KEPT` |
 | results of checks, counters of budgets | after `HISTORY_KEPT` |
 | closed leases | after `LEASES_KEPT` |
 
 Readers hide what is over its time at once (`AccountSettings.events_kept_since`), so deleting may come late,
-be interrupted, or run twice. What came to be by sums stays: rollups of a day say nothing of a single call.
+be interrupted, or run twice. The documents of days stay: they say nothing of a single call.
 """
 
 from collections.abc import Iterator
@@ -25,11 +26,14 @@ from metering.collections import (
     checks_collection,
     counts_collection,
     segments_collection,
+    session_hours_collection,
 )
+from metering.compaction import delete_old_shards
 from metering.conservation import day_of
 from metering.counters import CLOSED
 from metering.directory import all_accounts
 from metering.segments import EVENTS_KEPT_MIN
+from metering.sessions import hour_text
 from metering.stores import Delete, Document, DocumentStore, Query
 
 COUNTS_KEPT: Final = timedelta(days=40)
@@ -42,9 +46,12 @@ COUNTERS_READ_MAX: Final = 300_000
 
 
 class RetentionReport(msgspec.Struct, frozen=True, kw_only=True):
-    """How many documents were deleted."""
+    """How many documents were deleted. `days_left`: 1 where shards are left for the next run."""
 
     segments: int = 0
+    session_packs: int = 0
+    shards: int = 0
+    days_left: int = 0
     counts: int = 0
     checks: int = 0
     counters: int = 0
@@ -57,7 +64,10 @@ def run(store: DocumentStore, clock: Clock) -> RetentionReport:
     A store failure passes to the caller: what was deleted by then stays deleted, the next run goes on.
     """
     now = clock.now()
-    total = RetentionReport(leases=_delete_found(store, _old_leases(now)))
+    shards = delete_old_shards(store, clock)
+    total = RetentionReport(
+        shards=shards.shards, days_left=shards.days_left, leases=_delete_found(store, _old_leases(now))
+    )
     for account in all_accounts(store):
         total = _sum(total, _of_account(store, account, now))
     return total
@@ -65,25 +75,20 @@ def run(store: DocumentStore, clock: Clock) -> RetentionReport:
 
 def _of_account(store: DocumentStore, account: Account, now: datetime) -> RetentionReport:
     account_id = account.account_id
-    shown_since = account.settings.events_kept_since(now)
+    needed_since = min(account.settings.events_kept_since(now), now - EVENTS_KEPT_MIN)
     return RetentionReport(
-        segments=_delete_found(
-            store,
-            Query(
-                collection=segments_collection(account_id),
-                order_by="last_at",
-                below=min(shown_since, now - EVENTS_KEPT_MIN),
-                limit=DELETED_AT_ONCE,
-            ),
+        segments=_delete_found(store, _below(segments_collection(account_id), "last_at", needed_since)),
+        session_packs=_delete_found(
+            store, _below(session_hours_collection(account_id), "hour", hour_text(needed_since))
         ),
-        counts=_delete_found(store, _older_days(counts_collection(account_id), now - COUNTS_KEPT)),
-        checks=_delete_found(store, _older_days(checks_collection(account_id), now - HISTORY_KEPT)),
+        counts=_delete_found(store, _below(counts_collection(account_id), "day", day_of(now - COUNTS_KEPT))),
+        checks=_delete_found(store, _below(checks_collection(account_id), "day", day_of(now - HISTORY_KEPT))),
         counters=_delete_old_counters(store, account_id, now - HISTORY_KEPT),
     )
 
 
-def _older_days(collection: str, moment: datetime) -> Query:
-    return Query(collection=collection, order_by="day", below=day_of(moment), limit=DELETED_AT_ONCE)
+def _below(collection: str, field: str, bound: datetime | str) -> Query:
+    return Query(collection=collection, order_by=field, below=bound, limit=DELETED_AT_ONCE)
 
 
 def _old_leases(now: datetime) -> Query:

@@ -139,6 +139,11 @@ def pack_path(account_id: str, hour: datetime) -> str:
     return f"{session_hours_collection(account_id)}/{repeatable_digest('session_hour', hour.isoformat())}"
 
 
+def hour_text(moment: datetime) -> str:
+    """How a pack names the UTC hour that the moment lies in; rises with time."""
+    return f"{moment:%Y-%m-%dT%H}"
+
+
 def _pack(store: DocumentStore, account_id: str, hour: datetime, quarters: Sequence[datetime]) -> bool:
     path = pack_path(account_id, hour)
     numbers = {(quarter - hour) // QUARTER for quarter in quarters}
@@ -153,7 +158,7 @@ def _pack(store: DocumentStore, account_id: str, hour: datetime, quarters: Seque
             rows |= _quarter_rows(store, account_id, hour, quarter)
         if not rows and document is None:
             return False
-        fields = {"hour": f"{hour:%Y-%m-%dT%H}", "packed": _packed(rows)}
+        fields = {"hour": hour_text(hour), "packed": _packed(rows)}
         try:
             store.commit([Create(path, fields) if document is None else Put(path, fields, document.revision)])
         except (AlreadyExists, RevisionChanged):

@@ -41,6 +41,18 @@ def _reap(workplace: Workplace) -> msgspec.Struct:
     return reap.run(workplace)
 
 
+def _seed(workplace: Workplace) -> msgspec.Struct:
+    from metering.seeding import Seeder
+
+    return Seeder(workplace.store, workplace.clock).run()
+
+
+def _compact(workplace: Workplace) -> msgspec.Struct:
+    from metering.compaction import run
+
+    return run(workplace.store, workplace.clock)
+
+
 def _retain(workplace: Workplace) -> msgspec.Struct:
     from metering.retention import run
 
@@ -62,6 +74,13 @@ JOBS: Final[Sequence[Job]] = (
         alarming=("lines_bad", "lines_too_old", "lines_not_taken", "files_unreadable"),
     ),
     Job("reap", _reap, every_seconds=15.0),  # a lease lasts a minute or two anyway
+    Job("seed", _seed, every_seconds=15.0),  # a new budget counts at once; here, what was under way then
+    Job(
+        "compact",
+        _compact,
+        every_seconds=5 * MINUTE,  # quarter hours end every fifteen; until then they are read from shards
+        alarming=("unreadable",),
+    ),
     Job("retain", _retain, every_seconds=HOUR),  # what is over its time is hidden already
     Job(
         "check",

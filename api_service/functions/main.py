@@ -67,5 +67,7 @@ def _target(name: str) -> Target:
 # One a job of `api_service.functions.jobs`, by its name.
 recover = _target("recover")
 reap = _target("reap")
+seed = _target("seed")
+compact = _target("compact")
 retain = _target("retain")
 check = _target("check")

@@ -15,6 +15,7 @@ from metering.collections import (
     checks_collection,
     counts_collection,
     segments_collection,
+    session_hours_collection,
 )
 from metering.conservation import day_of
 from metering.counters import counter_key
@@ -23,6 +24,7 @@ from metering.ledger import Ledger
 from metering.periods import period_of
 from metering.retention import COUNTS_KEPT, DELETED_AT_ONCE, HISTORY_KEPT, LEASES_KEPT, run
 from metering.segments import Segment
+from metering.sessions import hour_text, pack_path
 from metering.stores import DocumentStore, Increment, Put
 from tests.builders import SECRET, make_event
 from tests.doubles.clock import ManualClock
@@ -66,6 +68,19 @@ def test_segments_go_when_they_are_hidden_and_recovery_is_done_with_them(
     assert deleted(store, clock)["segments"] == 1
     assert deleted(store, clock) == {}
     assert len(all_documents(store, segments_collection(account.account_id))) == 1
+
+
+def test_packs_of_sessions_go_with_their_events(
+    store: DocumentStore, clock: ManualClock, account: Account
+) -> None:
+    Directory(store, clock, SECRET).change_settings(account.account_id, AccountSettings(events_kept_days=9))
+    for hours in (9 * 24 + 1, 9 * 24):
+        hour = (clock.now() - timedelta(hours=hours)).replace(minute=0)
+        fields = {"hour": hour_text(hour), "packed": b""}
+        store.commit([Put(pack_path(account.account_id, hour), fields)])
+
+    assert deleted(store, clock) == {"session_packs": 1}
+    assert len(all_documents(store, session_hours_collection(account.account_id))) == 1
 
 
 def test_all_that_is_over_its_time_goes_however_much_it_is(
