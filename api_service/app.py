@@ -3,6 +3,7 @@
 `create_app` puts it together from what it is handed; importing this opens nothing and reads nothing.
 """
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -22,17 +23,25 @@ from api_service.passwords import Passwords
 from api_service.patience import PatienceLimited
 from api_service.people import People
 from api_service.resources.accounts import accounts
+from api_service.resources.conservation import conservation
+from api_service.resources.budgets import budgets
+from api_service.resources.configuration_files import configuration_files
 from api_service.resources.events import events
 from api_service.resources.health import health
 from api_service.resources.keys import keys
 from api_service.resources.people import people
+from api_service.resources.routing_rules import routing_rules
 from api_service.resources.usage import usage
 from api_service.services import EXTENSION, Services
 from api_service.sessions import Sessions
 from api_service.settings import ApiSettings
 from metering.clock import Clock
 from metering.directory import Directory
+from metering.file_configuration import NO_FILES, FileConfiguration, WatchedFiles
+from metering.file_configuration import configuration_files as configuration_files_of
 from metering.ledger import Ledger
+from metering.rulebook import Rulebook
+from metering.seeding import Seeder
 from metering.stats import Statistics
 from metering.stores import DocumentStore
 
@@ -92,7 +101,7 @@ def create_app(
     accompany(app, clock, services.log, is_https=settings.is_https)
     guard(app)
     answer_errors(app, services.log)
-    for routes in (people, keys, accounts, events, usage, health):
+    for routes in (people, keys, accounts, events, usage, conservation, health):
         app.register_api(routes)
     app.add_url_rule("/openapi.json", view_func=needs("anyone")(_describer(app)))
     return app
@@ -126,7 +135,24 @@ def _services(
         attempts=Attempts(clock),
         ledger=Ledger(store, clock),
         statistics=Statistics(store),
+        rulebook=Rulebook(store, directory, clock),
+        seeder=Seeder(store, clock),
+        files=_files(settings, clock),
     )
+
+
+def _files(settings: ApiSettings, clock: Clock) -> Callable[[], FileConfiguration]:
+    """What asks the machine's own files; hosted, there are none."""
+    if settings.is_hosted:
+        return lambda: NO_FILES
+    watched = WatchedFiles(configuration_files_of(settings.data_dir, settings.routing_file), clock)
+    looking = threading.Lock()
+
+    def look() -> FileConfiguration:
+        with looking:
+            return watched.look()
+
+    return look
 
 
 def _refuse(error: ValidationError) -> None:
