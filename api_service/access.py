@@ -204,6 +204,16 @@ def require_no_more_than_own(asking: Visitor, terms: KeyTerms) -> None:
         raise Forbidden("a key that is pinned to a team or app manages only keys with the same pins")
 
 
+def require_unpinned(asking: Visitor) -> None:
+    """What governs all calls of an account is changed by nobody who stands for one team or app of it.
+
+    Raises: Forbidden.
+    """
+    own = asking.key
+    if own is not None and (own.team or own.app):
+        raise Forbidden("a key that is pinned to a team or app changes no budgets and no routing rules")
+
+
 def require_no_longer_than_own(asking: Visitor, expires_at: datetime | None) -> None:
     """A key that expires makes no key that outlives it. Raises: Forbidden."""
     ends_at = None if asking.key is None else asking.key.expires_at

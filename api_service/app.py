@@ -23,9 +23,9 @@ from api_service.passwords import Passwords
 from api_service.patience import PatienceLimited
 from api_service.people import People
 from api_service.resources.accounts import accounts
-from api_service.resources.conservation import conservation
 from api_service.resources.budgets import budgets
 from api_service.resources.configuration_files import configuration_files
+from api_service.resources.conservation import conservation
 from api_service.resources.events import events
 from api_service.resources.health import health
 from api_service.resources.keys import keys
@@ -101,7 +101,18 @@ def create_app(
     accompany(app, clock, services.log, is_https=settings.is_https)
     guard(app)
     answer_errors(app, services.log)
-    for routes in (people, keys, accounts, events, usage, conservation, health):
+    for routes in (
+        people,
+        keys,
+        accounts,
+        budgets,
+        routing_rules,
+        configuration_files,
+        events,
+        usage,
+        conservation,
+        health,
+    ):
         app.register_api(routes)
     app.add_url_rule("/openapi.json", view_func=needs("anyone")(_describer(app)))
     return app

@@ -165,6 +165,16 @@ def decimal_text(numerator: int, places: int) -> str:
     return f"{Decimal(numerator).scaleb(-places).normalize():f}"
 
 
+def without_default(schema: dict[str, Any]) -> None:
+    """For a field of a patch: what is left out stays as it is; its default stands for nothing."""
+    del schema["default"]
+
+
+def left_out(default: Any) -> Any:
+    """A field of a patch that may be left out, and may not be null; its default is never used."""
+    return Field(default=default, json_schema_extra=without_default)
+
+
 Moment = Annotated[
     datetime,
     BeforeValidator(_moment),
@@ -199,6 +209,9 @@ Password = Annotated[str, StringConstraints(max_length=PASSWORD_CHARACTERS_MAX)]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=NAME_CHARACTERS_MAX)]
 FilterTag = Annotated[
     str, StringConstraints(max_length=4 * TAG_CHARACTERS_MAX), AfterValidator(normalised_tag)
+]
+ModelName = Annotated[
+    str, Form(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,199}", "give a model's name, for example gpt-4o")
 ]
 Tag = Annotated[str, StringConstraints(strip_whitespace=True, max_length=TAG_CHARACTERS_MAX)]
 Usd = Annotated[Decimal, WithJsonSchema({"type": "number"})]  # an exact JSON number, printed from an integer

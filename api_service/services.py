@@ -1,5 +1,6 @@
 """What routes work with, put together once in `app.create_app` and found through the application."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from flask import current_app
@@ -12,7 +13,10 @@ from api_service.sessions import Sessions
 from api_service.settings import ApiSettings
 from metering.clock import Clock
 from metering.directory import Directory
+from metering.file_configuration import FileConfiguration
 from metering.ledger import Ledger
+from metering.rulebook import Rulebook
+from metering.seeding import Seeder
 from metering.stats import Statistics
 from metering.stores import DocumentStore
 
@@ -34,6 +38,9 @@ class Services:
     attempts: Attempts
     ledger: Ledger
     statistics: Statistics
+    rulebook: Rulebook
+    seeder: Seeder
+    files: Callable[[], FileConfiguration]  # what the machine's own files say now
 
     @property
     def cookie_name(self) -> str:

@@ -8,13 +8,16 @@
 
 They govern the machine's own account (`LOCAL_ACCOUNT_ID`), beside what its API was told. A file that is not
 there says nothing; one that cannot be read, or makes no sense as a whole, leaves what was last good in force,
-and `FileState` says why, never with a value of it.
+and `FileState` says why, never with a value of it. What was last good is kept beside, so that it is in force
+after a restart, too.
 
 A budget's id follows from its team and app, so a changed limit keeps what was counted.
 """
 
+import contextlib
 import hashlib
 import json
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -43,11 +46,12 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class ConfigurationFiles(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the files are."""
+    """Where the files are, and the folder in which what was last good in them is kept."""
 
     budgets: Path
     routing: Path
     namespace_map: Path
+    kept: Path
 
 
 class FileState(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +90,16 @@ class FileConfiguration(msgspec.Struct, frozen=True, kw_only=True):
 NO_FILES: Final = FileConfiguration()
 
 
+def configuration_files(data_dir: Path, routing_file: Path | None) -> ConfigurationFiles:
+    """The files of a machine that keeps its data there; `routing_file` where its rules are elsewhere."""
+    return ConfigurationFiles(
+        budgets=data_dir / "budgets.json",
+        routing=routing_file or data_dir / "routing.json",
+        namespace_map=data_dir / "namespace_map.json",
+        kept=data_dir,
+    )
+
+
 class WatchedFiles:
     """The files, looked at whenever somebody asks. For one thread.
 
@@ -95,9 +109,9 @@ class WatchedFiles:
     def __init__(self, files: ConfigurationFiles, clock: Clock) -> None:
         self._clock = clock
         self._watched: dict[FileName, _Watched] = {
-            "budgets.json": _Watched(files.budgets, _read_budgets),
-            "routing.json": _Watched(files.routing, _read_routing),
-            "namespace_map.json": _Watched(files.namespace_map, _read_namespaces),
+            "budgets.json": _Watched(files.budgets, files.kept, _read_budgets),
+            "routing.json": _Watched(files.routing, files.kept, _read_routing),
+            "namespace_map.json": _Watched(files.namespace_map, files.kept, _read_namespaces),
         }
         self.configuration = NO_FILES
 
@@ -125,8 +139,11 @@ class _Refused(Exception):
 class _Watched:
     """One file: what it held when last looked at, and what was last good in it."""
 
-    def __init__(self, path: Path, read: Callable[[bytes], tuple[FileConfiguration, int]]) -> None:
+    def __init__(
+        self, path: Path, kept: Path, read: Callable[[bytes], tuple[FileConfiguration, int]]
+    ) -> None:
         self._path = path
+        self._kept = kept / f".{path.name}.last-good"
         self._read = read
         self._seen: object = ""  # nothing that a look gives
         self._state: State = "absent"
@@ -137,19 +154,22 @@ class _Watched:
 
     def look(self, now: datetime) -> bool:
         """Whether something is otherwise than at the last look."""
+        is_first = self._seen == ""
+        data, trouble = _data_at(self._path)
+        seen = trouble or (None if data is None else hashlib.blake2b(data).digest())
+        if seen == self._seen:
+            return False
+        self._seen = seen
         try:
-            data = self._data()
-            seen = None if data is None else hashlib.blake2b(data).digest()
-            if seen == self._seen:
-                return False
-            self._seen = seen
-            content, entries = (NO_FILES, 0) if data is None else self._read(data)
+            content, entries = self._content(data, trouble)
         except _Refused as refused:
-            was = (self._state, self._complaints)
             self._state, self._complaints = "refused", refused.complaints
-            return was != (self._state, self._complaints)
+            if is_first:
+                self._take_kept(now)
+            return True
         self._state, self._complaints = ("absent" if data is None else "in_force"), ()
         self.content, self._entries, self._changed_at = content, entries, now
+        self._keep(data)
         return True
 
     def state_of(self, name: FileName) -> FileState:
@@ -162,19 +182,42 @@ class _Watched:
             complaints=self._complaints,
         )
 
-    def _data(self) -> bytes | None:
-        try:
-            with self._path.open("rb") as file:
-                data = file.read(FILE_BYTES_MAX + 1)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            self._seen = error.errno
-            raise _Refused([f"the file cannot be read: {error.strerror}"]) from error
-        if len(data) > FILE_BYTES_MAX:
-            self._seen = FILE_BYTES_MAX
-            raise _Refused([f"the file is larger than {FILE_BYTES_MAX} bytes"])
-        return data
+    def _content(self, data: bytes | None, trouble: str) -> tuple[FileConfiguration, int]:
+        if trouble:
+            raise _Refused([trouble])
+        return (NO_FILES, 0) if data is None else self._read(data)
+
+    def _take_kept(self, now: datetime) -> None:
+        data, trouble = _data_at(self._kept)
+        if data is None or trouble:
+            return
+        with contextlib.suppress(_Refused):  # of another version of ours: then nothing is in force
+            self.content, self._entries = self._read(data)
+            self._changed_at = now
+
+    def _keep(self, data: bytes | None) -> None:
+        # Where it cannot be kept, a restart with a bad file begins without one; nothing else changes.
+        with contextlib.suppress(OSError):
+            if data is None:
+                self._kept.unlink(missing_ok=True)
+            elif _data_at(self._kept)[0] != data:
+                draft = self._kept.with_name(f"{self._kept.name}.{secrets.token_hex(8)}")
+                draft.write_bytes(data)
+                draft.replace(self._kept)
+
+
+def _data_at(path: Path) -> tuple[bytes | None, str]:
+    """What the file holds, None where there is none; and what is wrong with reading it, "" if nothing."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(FILE_BYTES_MAX + 1)
+    except FileNotFoundError:
+        return None, ""
+    except OSError as error:
+        return None, f"the file cannot be read: {error.strerror}"
+    if len(data) > FILE_BYTES_MAX:
+        return None, f"the file is larger than {FILE_BYTES_MAX} bytes"
+    return data, ""
 
 
 class _Model(BaseModel):
@@ -312,5 +355,6 @@ def _checked(model: type[M], content: Any) -> M:
 
 def _complaint(error: Any) -> str:
     place = ".".join(str(each) for each in error["loc"])
-    message = error["msg"].removeprefix("Value error, ")
+    is_no_object = error["type"] in {"model_type", "dict_type"}
+    message = "give a JSON object" if is_no_object else error["msg"].removeprefix("Value error, ")
     return f"{place}: {message}" if place else message

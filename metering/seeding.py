@@ -17,6 +17,7 @@ that nobody else did meanwhile, so two at once are as good as one, and a commit 
 to have happened or not by the next.
 """
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -32,13 +33,13 @@ from metering.collections import (
     segments_collection,
 )
 from metering.counters import CounterKey, CounterTotals, counter_key, counter_totals
-from metering.errors import DocumentMissing, RevisionChanged
+from metering.errors import AlreadyExists, DocumentMissing, RevisionChanged
 from metering.events import CostEvent
 from metering.periods import Period, period_of
 from metering.rollups import DIMENSIONS, OTHER, QUARTER, quarter_of
 from metering.segments import stored_events
 from metering.stats import Statistics, UsageBucket, UsageQuery
-from metering.stores import Document, DocumentStore, Increment, Put, Query, Update, Write
+from metering.stores import Create, Document, DocumentStore, Increment, Put, Query, Update, Write
 
 STRAGGLERS: Final = timedelta(hours=2)  # longer than recovery waits for a call of a dead instance to settle
 CLOCKS_APART: Final = timedelta(minutes=5)
@@ -85,7 +86,7 @@ class Seeding(msgspec.Struct, frozen=True, kw_only=True):
 
     def write(self) -> Write:
         """The write that keeps it."""
-        return Put(seeding_path(self.budget.budget_id), _fields(self))
+        return Put(*_document(self))
 
 
 class SeedingReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -189,6 +190,33 @@ class Seeder:
             except (RevisionChanged, DocumentMissing):
                 continue  # somebody else seeded it, paused it or deleted it: look again
         return None
+
+    def adopt(self, account_id: str, budget: Budget, since: datetime) -> None:
+        """Make known a budget of a file, which counts since then; one that was gone counts again."""
+        for _ in range(ATTEMPTS_MAX):
+            document = self._store.get(seeding_path(budget.budget_id))
+            if document is None:
+                write: Write = Create(*_document(begun(account_id, budget, since)))
+            elif (seeding := seeding_of(document)).paused_at is None:
+                return
+            else:
+                again = resumed(seeding, budget, since)
+                write = Put(*_document(again), if_revision=document.revision)
+            try:
+                self._store.commit([write])
+            except (AlreadyExists, RevisionChanged):
+                continue  # another process of this machine was faster
+            return
+
+    def part_with(self, budget_id: str, now: datetime) -> None:
+        """A budget of a file is gone from it: it counts no longer."""
+        document = self._store.get(seeding_path(budget_id))
+        if document is None:
+            return
+        after = paused(seeding_of(document), now)
+        # Somebody else changed it: another process of this machine, to the same.
+        with contextlib.suppress(RevisionChanged):
+            self._store.commit([Put(*_document(after), if_revision=document.revision)])
 
     def _end(self, document: Document, seeding: Seeding) -> int:
         """Its period is over: the budget counts every other one from its beginning."""
@@ -402,7 +430,7 @@ def _next_pass(seeding: Seeding, now: datetime) -> datetime:
     return min(now + max(REPEAT_MIN, min(elapsed, REPEAT_MAX)), seeding.since + STRAGGLERS)
 
 
-def _fields(seeding: Seeding) -> dict[str, Any]:
+def _document(seeding: Seeding) -> tuple[str, dict[str, Any]]:
     fields: dict[str, Any] = msgspec.to_builtins(seeding, builtin_types=(datetime,))
     fields["budget"] = msgspec.json.encode(seeding.budget).decode()
-    return fields
+    return seeding_path(seeding.budget.budget_id), fields

@@ -68,6 +68,7 @@ class DeploymentSettings(BaseSettings):
     k_service: str = ""  # set by Cloud Run
     modeltrack_hosted: bool = False
     data_dir: Path = LOCAL_DATA
+    routing_file: Path | None = None
     db_path: Path | None = None
     store_url: str = ""  # filled in from db_path and data_dir
     journal: Annotated[str, AfterValidator(_journal)] = ""  # hosted stdout, else files in data_dir
@@ -113,6 +114,8 @@ class DeploymentSettings(BaseSettings):
             for name in FILE_CONFIGURATION
             if (self.data_dir / name).exists()
         ]
+        if self.routing_file:
+            found.append("ROUTING_FILE: a hosted service reads no file configuration; use the API")
         if self.journal_sink != "stdout":
             found.append("JOURNAL: a hosted proxy has no disk and must keep its journal; leave it at stdout")
         return found

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 import msgspec
 from flask import Response
@@ -10,7 +10,18 @@ from pydantic import Field, StrictBool, StrictInt, model_validator
 
 from api_service.access import needs, visitor
 from api_service.answers import answer
-from api_service.fields import Form, Input, Moment, Name, View, decimal_between, decimal_text, example_of
+from api_service.fields import (
+    Form,
+    Input,
+    ModelName,
+    Moment,
+    Name,
+    View,
+    decimal_between,
+    decimal_text,
+    example_of,
+    without_default,
+)
 from api_service.routing import OF_BODIES, may_refuse, routes_of
 from api_service.services import services
 from metering.accounts import (
@@ -37,7 +48,6 @@ PERCENT_PLACES = 2
 accounts = routes_of("account")
 
 _MODEL = r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,199}"
-ModelName = Annotated[str, Form(_MODEL, "give a model's name, for example gpt-4o")]
 ModelOrAll = Annotated[
     str, Form(rf"\*|{_MODEL}", "give a model's name, for example gpt-4o, or * for every model")
 ]
@@ -150,22 +160,18 @@ class BedrockFields(Input):
     )
 
 
-def _without_default(schema: dict[str, Any]) -> None:
-    del schema["default"]  # a name that is left out stays; it does not become empty
-
-
 class AccountPatch(Input):
     """What to change of the account. Fields that are left out stay as they are, at every level."""
 
     model_config = example_of(_PATCH_EXAMPLE)
 
-    name: Name = Field(default="", json_schema_extra=_without_default)
+    name: Name = Field(default="", json_schema_extra=without_default)
     cache: CacheFields = CacheFields()
     prices: PriceFields = PriceFields()
     azure: AzureFields = AzureFields()
     bedrock: BedrockFields = BedrockFields()
     events_kept_days: StrictInt = Field(
-        default=EVENTS_KEPT_DAYS_DEFAULT, ge=1, le=EVENTS_KEPT_DAYS_MAX, json_schema_extra=_without_default
+        default=EVENTS_KEPT_DAYS_DEFAULT, ge=1, le=EVENTS_KEPT_DAYS_MAX, json_schema_extra=without_default
     )
 
 
