@@ -33,7 +33,7 @@ FILES: Final = "cost_events*.jsonl"
 BAD_LINES_BYTES_MAX: Final = 64 * 1024 * 1024  # kept aside in one directory; more are counted and dropped
 
 _LIFE_LOCK_ATTEMPTS: Final = 10
-_LEFT_ATTEMPTS: Final = 3
+_LEFT_ATTEMPTS: Final = 10
 _STEM: Final = "cost_events-"
 _LOCK_SUFFIX: Final = ".lock"
 _BAD_SUFFIX: Final = ".bad"

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any, Final
 
+from metering.bounds import Bounds
 from metering.clock import Clock
 from metering.conservation import Admissions
 from metering.directory import Directory
@@ -18,6 +19,7 @@ from metering.errors import MeteringError
 from metering.ids import new_instance_name
 from metering.leases import charge_writes, lease_expiry
 from metering.ledger import Ledger, Stored
+from metering.model_limits import load_model_limits
 from metering.price_table import load_price_table
 from metering.pricing import Pricer
 from metering.rollups import Amounts
@@ -105,6 +107,7 @@ class Instance:
             threads=self._commit_threads,
             on_stored=self._journal.stored,
             on_refused=lambda error: self._log.fault("segment refused", error),
+            on_left=self._journal.leave,
             on_reach=lambda is_reached: self._log.store_reach(is_reached, self._recorder.events_unstored),
         )
         self._secret = secret
@@ -203,7 +206,7 @@ class Instance:
         return Steps(
             identity=identity,
             room=BodyRoom(),
-            admittance=Admittance(pricer),
+            admittance=Admittance(pricer, Bounds(pricer, load_model_limits()), self._desk),
             cache=cache,
             origins=Origins(settings),
             upstream=upstream,
@@ -213,6 +216,7 @@ class Instance:
                 self._journal,
                 tally,
                 clock,
+                desk=self._desk,
                 instance=self._name,
                 admissions=self._admissions,
             ),

@@ -24,7 +24,9 @@ from typing import Final, Protocol
 
 import msgspec
 
+from metering.journal import settled_line
 from metering.journal_files import FILES, LeftLines, LifeLock, journal_path, size_bytes
+from metering.segments import Segment
 from proxy_service.tally import Tally
 
 TICKET_SECONDS: Final = 0.05
@@ -104,6 +106,12 @@ class Journal:
     def stored(self, segment: str) -> None:
         """The segment's events are in the store: its lines are no longer needed."""
         self._orders.put(lambda: self._sink.stored(segment))
+
+    def leave(self, segment: Segment) -> None:
+        """Nobody here will store the segment: its events are written once more, for recovery to find now."""
+        for event in segment.events:
+            line = settled_line(event, segment.name)
+            self.append(Entry(line, event.request_id, segment.name, is_held=False))
 
     async def close(self, timeout_seconds: float) -> None:
         """Write what is left, at most so long, and stop."""

@@ -118,10 +118,8 @@ class CallLog:
     def journals_left(self, left: LeftJournals) -> None:
         """Earlier processes left journals behind."""
         self._log.warning(
-            "journals of earlier processes are left: events in them may not be in the statistics yet;"
-            " keep the files, a later version recovers them",
+            "journals of earlier processes are left; recovery, which runs beside the API, stores them",
             files=left.files,
-            lines=left.lines,
             size_bytes=left.size_bytes,
             size_bytes_max=FILES_BYTES_MAX,
         )

@@ -44,9 +44,13 @@ class Recorder:
         threads: Executor,
         on_stored: Callable[[str], None],
         on_refused: Callable[[BaseException], None],
+        on_left: Callable[[Segment], None],
         on_reach: Callable[[bool], None],
     ) -> None:
-        """`on_reach` hears, once each time, that the store gives no answer (False) and that it does again."""
+        """`on_left` hears which segments nobody here will store; they are recovery's.
+
+        `on_reach` hears, once each time, that the store gives no answer (False) and that it does again.
+        """
         self._packer = packer
         self._commit = commit
         self._clock = clock
@@ -54,6 +58,7 @@ class Recorder:
         self._threads = threads
         self._on_stored = on_stored
         self._on_refused = on_refused
+        self._on_left = on_left
         self._on_reach = on_reach
         self._is_reached = True
         self._waiting: dict[str, deque[_Waiting]] = {}
@@ -89,7 +94,7 @@ class Recorder:
         """
         count = len(segment.events)
         if self._events_whole + count > EVENTS_WHOLE_MAX:
-            self._tally.events_left_to_journal += count
+            self._leave(segment)
             return
         self._events_whole += count
         self._queue(_Waiting(segment, journal_name, is_whole=True))
@@ -165,14 +170,18 @@ class Recorder:
             self._pausing[account_id] = loop.call_later(pause, self._make_ready, account_id)
             self._note_reach(is_reached=False)
         except Exception as error:  # noqa: BLE001 - a segment the store refuses must not stop the others
-            self._tally.events_left_to_journal += len(segment.events)
             self._done_with(account_id, waiting)
+            self._leave(segment)
             self._on_refused(error)
         else:
             self._tally.events_stored += len(segment.events)
             self._done_with(account_id, waiting)
             self._on_stored(waiting.journal_name)
             self._note_reach(is_reached=True)
+
+    def _leave(self, segment: Segment) -> None:
+        self._tally.events_left_to_journal += len(segment.events)
+        self._on_left(segment)
 
     def _note_reach(self, *, is_reached: bool) -> None:
         if is_reached != self._is_reached:

@@ -7,7 +7,7 @@ from tests.services.proxy.test_process import END_SECONDS_MAX, started
 
 
 def test_a_journal_left_by_a_crash_is_said_once_at_the_next_start(tmp_path: Path) -> None:
-    left = tmp_path / "cost_events-p-1.jsonl"
+    left = tmp_path / f"cost_events-{'d' * 32}.jsonl"
     left.write_bytes(b"one\ntwo\nthree\n")
 
     with started(tmp_path, LOG_LEVEL="info") as (process, _):
@@ -16,8 +16,7 @@ def test_a_journal_left_by_a_crash_is_said_once_at_the_next_start(tmp_path: Path
         process.terminate()
         _, rest = process.communicate(timeout=END_SECONDS_MAX)
 
-    assert (told["level"], told["files"], told["lines"]) == ("warn", 1, 3)
-    assert "statistics" in told["event"]
-    assert "later version" in told["event"]
+    assert (told["level"], told["files"], told["size_bytes"]) == ("warn", 1, 14)
+    assert "recovery" in told["event"]
     assert [json.loads(line)["event"] for line in rest.splitlines()] == ["stopping", "stopped"]
     assert left.exists()

@@ -89,7 +89,8 @@ class Desk:
         journal.start()
         keeper = Recorder(
             SegmentPacker("0" * 32), self._commit, self.clock, self.tally, threads=AtOnce(),
-            on_stored=journal.stored, on_refused=lambda _: None, on_reach=lambda _: None,
+            on_stored=journal.stored, on_refused=lambda _: None, on_left=lambda _: None,
+            on_reach=lambda _: None,
         )  # fmt: skip
         items = BatchItems(Settlement(PRICER), keeper, journal, self.tally, self.clock)
         errand = errand or make_errand(route=make_route(kind="free", target=TARGET, operation="other"))

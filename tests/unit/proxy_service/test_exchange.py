@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from metering.bounds import Bounds
 from metering.conservation import Admissions
 from metering.events import CostEvent
 from metering.keys import new_key
+from metering.model_limits import load_model_limits
 from metering.price_table import load_price_table
 from metering.pricing import Pricer
 from metering.segments import Segment, SegmentPacker
@@ -34,6 +36,7 @@ from tests.doubles.at_once import AtOnce
 from tests.doubles.clock import ManualClock
 from tests.doubles.directory import DirectoryDouble
 from tests.doubles.downstream import AnswerDouble, DownstreamDouble
+from tests.doubles.lease_desk import make_desk
 from tests.services.proxy.calls import message
 from tests.services.proxy.running import make_settings
 
@@ -89,21 +92,29 @@ class Stage:
         journal = Journal(self.sink, tally, lambda _: None)
         recorder = Recorder(
             SegmentPacker("0" * 32), self._commit, clock, tally,
-            threads=AtOnce(), on_stored=journal.stored, on_refused=lambda _: None, on_reach=lambda _: None,
+            threads=AtOnce(), on_stored=journal.stored, on_refused=lambda _: None, on_left=lambda _: None,
+            on_reach=lambda _: None,
         )  # fmt: skip
-        pricer = Pricer(load_price_table())
+        pricer, desk = Pricer(load_price_table()), make_desk(clock)
         settlement = Settlement(pricer)
         rules = CacheRules(enabled=True, temperature_zero_only=False)
         cache = AnswerCache(rules, entries_max=10, bytes_max=10_000, ttl_seconds=60)
         steps = Steps(
             identity=identity,
             room=self.room,
-            admittance=Admittance(pricer),
+            admittance=Admittance(pricer, Bounds(pricer, load_model_limits()), desk),
             cache=cache,
             origins=Origins(self._settings),
             upstream=self.upstream,
             books=Books(
-                settlement, recorder, journal, tally, clock, instance="0" * 32, admissions=Admissions()
+                settlement,
+                recorder,
+                journal,
+                tally,
+                clock,
+                desk=desk,
+                instance="0" * 32,
+                admissions=Admissions(),
             ),
             batch_items=BatchItems(settlement, recorder, journal, tally, clock),
             service_routes=ServiceRoutes(identity, tally, cache, clock, is_hosted=False, month_sums=_no_sums),

@@ -7,6 +7,9 @@ from typing import TypeVar
 
 import pytest
 
+from metering.journal import settled_line
+from metering.journal_files import dead_journal, instances_in
+from metering.segments import Segment
 from proxy_service.journal import (
     DescriptorSink,
     Entry,
@@ -17,6 +20,7 @@ from proxy_service.journal import (
     open_sink,
 )
 from proxy_service.tally import Tally
+from tests.builders import ACCOUNT_ID, make_event
 
 T = TypeVar("T")
 INSTANCE = "0" * 32
@@ -207,6 +211,79 @@ def test_a_file_with_anything_recovery_needs_stays(tmp_path: Path, needed: Entry
     sink.close()
 
     assert needed.line.rstrip() in lines_in(tmp_path)
+
+
+def left_in(folder: Path) -> list[bytes]:
+    return [line for path in sorted(folder.glob("*-left-*")) for line in path.read_bytes().splitlines()]
+
+
+def test_lines_that_recovery_alone_can_store_go_to_a_file_of_their_own(tmp_path: Path) -> None:
+    sink = FileSink(tmp_path, INSTANCE)
+    sink.write([admitted("a"), admitted("b"), settled("a", "s-1"), settled("b", "s-2", is_held=False)])
+
+    sink.stored("s-1")
+    sink.close()
+
+    assert lines_in(tmp_path) == left_in(tmp_path) == [b"settled b s-2"]
+
+
+def test_lines_left_to_recovery_count_towards_the_bound_until_they_are_recovered(tmp_path: Path) -> None:
+    sink = FileSink(tmp_path, INSTANCE, files_bytes_max=38)
+    sink.write([settled("a", "s-1", is_held=False), settled("b", "s-1", is_held=False)])
+    with pytest.raises(OSError, match="full"):
+        sink.write([admitted("c")])
+
+    (tmp_path / f"cost_events-{INSTANCE}-left-1.jsonl").unlink()
+    sink.write([admitted("c")])
+
+    assert lines_in(tmp_path) == [b"admitted c"]
+
+
+def test_a_call_whose_left_line_cannot_be_written_stays_admitted_for_recovery_to_find(tmp_path: Path) -> None:
+    sink = FileSink(tmp_path, INSTANCE, files_bytes_max=len(admitted("a").line))
+    sink.write([admitted("a")])
+    with pytest.raises(OSError, match="full"):
+        sink.write([settled("a", "s-1", is_held=False)])
+
+    sink.close()
+
+    assert lines_in(tmp_path) == [b"admitted a"]
+
+
+def test_a_process_is_seen_to_live_from_its_first_line_to_its_end(tmp_path: Path) -> None:
+    sink = FileSink(tmp_path, INSTANCE)
+    assert instances_in(tmp_path) == []
+    sink.write([admitted("a")])
+    with dead_journal(tmp_path, INSTANCE) as living:
+        pass
+
+    sink.close()
+
+    with dead_journal(tmp_path, INSTANCE) as dead:
+        assert (living is None, dead is None) == (True, False)
+
+
+def test_a_process_that_ends_with_all_stored_leaves_nothing(tmp_path: Path) -> None:
+    sink = FileSink(tmp_path, INSTANCE)
+    sink.write([admitted("a"), settled("a", "s-1")])
+    sink.stored("s-1")
+
+    sink.close()
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_segment_that_nobody_here_will_store_is_written_for_recovery() -> None:
+    events = (make_event(), make_event())
+    segment = Segment(name=f"{INSTANCE}-1", account_id=ACCOUNT_ID, events=events)
+    sink = SlowSink()
+
+    async def scenario(journal: Journal) -> None:
+        journal.leave(segment)
+
+    with_journal(sink, scenario)
+
+    assert sink.batches == [[settled_line(event, segment.name) for event in events]]
 
 
 def test_a_full_file_is_followed_by_another_and_removed_by_itself(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ class Desk:
         self.attempts: list[Segment] = []
         self.stored: list[str] = []
         self.refused: list[BaseException] = []
+        self.left: list[Segment] = []
         self.told: list[bool] = []
         self.cannot_be_told = False
         self._failures = list(failures)
@@ -44,6 +45,7 @@ class Desk:
             threads=AtOnce(),
             on_stored=self.stored.append,
             on_refused=self.refused.append,
+            on_left=self.left.append,
             on_reach=self._told,
         )
 
@@ -158,6 +160,7 @@ def test_a_segment_that_can_never_be_stored_is_left_to_the_journal_and_the_other
     run(scenario)
 
     assert (desk.refused, desk.stored) == ([failure], [f"{INSTANCE}-2"])
+    assert [segment.name for segment in desk.left] == [f"{INSTANCE}-1"]
     assert (desk.tally.events_left_to_journal, desk.tally.events_stored) == (1, 1)
 
 
