@@ -16,6 +16,7 @@ from metering.clock import Clock
 from metering.conservation import Admissions
 from metering.directory import Directory
 from metering.errors import MeteringError
+from metering.file_configuration import WatchedFiles, configuration_files
 from metering.ids import new_instance_name
 from metering.leases import charge_writes, lease_expiry
 from metering.ledger import Ledger, Stored
@@ -23,6 +24,7 @@ from metering.model_limits import load_model_limits
 from metering.price_table import load_price_table
 from metering.pricing import Pricer
 from metering.rollups import Amounts
+from metering.seeding import Seeder
 from metering.segments import Segment, SegmentPacker
 from metering.stats import Statistics
 from metering.stores import DocumentStore
@@ -34,6 +36,7 @@ from proxy_service.books import Books
 from proxy_service.cache import AnswerCache, CacheRules
 from proxy_service.desk import SYNC_THREADS, Desk
 from proxy_service.exchange import Exchange, Steps
+from proxy_service.file_watch import FileWatch
 from proxy_service.identity import Identity
 from proxy_service.journal import Journal, open_sink
 from proxy_service.left_journals import left_journals
@@ -79,12 +82,10 @@ class Instance:
         self._look_up_threads = ThreadPoolExecutor(LOOK_UP_THREADS, "look-up")
         self._lease_threads = ThreadPoolExecutor(SYNC_THREADS, "leases")
         self._poll_thread = ThreadPoolExecutor(1, "changes")
+        self._file_thread = ThreadPoolExecutor(1, "files")
         self._note_thread = ThreadPoolExecutor(1, "notes")  # key uses and statistics: nobody's call waits
         self._directory = Directory(store, clock, secret, timeout_seconds=IDENTITY_STORE_SECONDS)
         self._statistics = Statistics(store)
-        self._memory = PolicyMemory(
-            self._directory, self.tally, look_up_threads=self._look_up_threads, poll_thread=self._poll_thread
-        )
         self._journal = Journal(
             open_sink(settings.journal_sink, name),
             self.tally,
@@ -96,6 +97,13 @@ class Instance:
             name,
             threads=self._lease_threads,
             on_fault=lambda error: self._log.fault("lease not told", error),
+        )
+        self._memory = PolicyMemory(
+            self._directory,
+            self.tally,
+            look_up_threads=self._look_up_threads,
+            poll_thread=self._poll_thread,
+            on_policy=self._desk.on_policy,
         )
         self._admissions = Admissions()
         self._ledger = Ledger(store, clock, admitted=self._admissions.of)
@@ -110,6 +118,7 @@ class Instance:
             on_left=self._journal.leave,
             on_reach=lambda is_reached: self._log.store_reach(is_reached, self._recorder.events_unstored),
         )
+        self._file_watch = None if settings.is_hosted else self._watch(store)
         self._secret = secret
         self._tasks: set[asyncio.Task[None]] = set()
         self._upstream: UpstreamClient | None = None
@@ -132,6 +141,8 @@ class Instance:
             idle_seconds=settings.upstream_idle_timeout_seconds,
             ca_file=str(settings.upstream_ca_file or ""),
         )
+        if self._file_watch is not None:
+            self._file_watch.look()
         steps = self._steps(self._upstream)
         self._services = steps.service_routes
         self._exchange = Exchange(steps)
@@ -143,6 +154,8 @@ class Instance:
         self._keep_running(self._memory.follow_changes())
         self._keep_running(self._desk.run())
         self._keep_running(self._tell_of_left_journals())
+        if self._file_watch is not None:
+            self._keep_running(self._file_watch.run())
         if not settings.is_hosted:
             self._keep_running(self._make_local_account())
         return self._server.addresses
@@ -170,10 +183,24 @@ class Instance:
             self._lease_threads,
             self._look_up_threads,
             self._poll_thread,
+            self._file_thread,
             self._note_thread,
         ):
             threads.shutdown(wait=False, cancel_futures=True)
         self._log.close(LOG_SECONDS)
+
+    def _watch(self, store: DocumentStore) -> FileWatch:
+        settings = self._settings
+        files = configuration_files(settings.data_dir, settings.routing_file)
+        return FileWatch(
+            WatchedFiles(files, self._clock),
+            Seeder(store, self._clock),
+            self._clock,
+            take=self._memory.take_files,
+            tell=self._log.configuration_file,
+            look_thread=self._file_thread,
+            store_thread=self._note_thread,
+        )
 
     def _store_segment(self, segment: Segment) -> Stored:
         """Store the events and, in the same commit, what they charge to leases. In a thread."""

@@ -18,6 +18,7 @@ import msgspec
 import structlog
 
 from metering.clock import Clock
+from metering.file_configuration import FileState
 from proxy_service.call import Call
 from proxy_service.journal import FILES_BYTES_MAX
 from proxy_service.left_journals import LeftJournals
@@ -123,6 +124,20 @@ class CallLog:
             size_bytes=left.size_bytes,
             size_bytes_max=FILES_BYTES_MAX,
         )
+
+    def configuration_file(self, state: FileState) -> None:
+        """A file of the machine's own budgets or rules was read, and is in force or not."""
+        if state.state == "refused":
+            self._log.error(
+                "configuration file refused; what was last good in it stays in force",
+                file=state.file,
+                complaints=list(state.complaints),
+                entries_in_force=state.entries,
+            )
+        else:
+            self._log.info(
+                "configuration file read", file=state.file, state=state.state, entries=state.entries
+            )
 
     def close(self, timeout_seconds: float) -> None:
         """Write what is left, at most so long."""
