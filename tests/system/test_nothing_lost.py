@@ -1,0 +1,114 @@
+"""Money is exact whatever dies: two proxies of which one is killed, the store cut off, replies lost.
+
+`PROOF=full` makes it ten thousand calls and an outage of half a minute (`make proof`); else a tenth of that.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.system.deployment import Deployment, Tenant
+from tests.system.outages import CutOff, LockedSqlite, RelayedFirestore
+from tests.system.processes import Process, eventually
+from tests.system.statement import Statement, recorded_nanodollars, statement
+from tests.system.traffic import Traffic
+
+LOST_REPLIES_PERCENT = 20
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of everything."""
+
+    calls: int
+    calls_per_second: float
+    outage_seconds: float
+    patience_seconds: float
+
+
+SIZE = (
+    Size(calls=10_000, calls_per_second=110, outage_seconds=30, patience_seconds=180)
+    if os.environ.get("PROOF") == "full"
+    else Size(calls=600, calls_per_second=70, outage_seconds=3, patience_seconds=60)
+)
+TIMEOUT_SECONDS = 60 + 3 * (SIZE.calls / SIZE.calls_per_second) + SIZE.patience_seconds
+
+
+@dataclass
+class Scene:
+    """A deployment of its own on a store that can be cut off, and its two proxies."""
+
+    deployment: Deployment
+    cut_off: CutOff
+    tenant: Tenant
+    proxies: list[Process]
+
+    def replace_first_proxy(self) -> None:
+        """Kill it, and start another one where it was."""
+        port = self.proxies[0].port
+        self.proxies[0].kill()
+        self.proxies[0] = self.deployment.start_proxy(port=port)
+
+
+@pytest.fixture(params=["sqlite", "firestore"])
+def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
+    """Two proxies and an API that share a folder and a store; of their commits' replies a part is lost."""
+    cut_off: CutOff = LockedSqlite(tmp_path)
+    if request.param == "firestore":
+        cut_off = RelayedFirestore(request.getfixturevalue("firestore_relay"))
+    deployment = cut_off.deployment(tmp_path / "deployment", lost_replies_percent=LOST_REPLIES_PERCENT)
+    try:
+        proxies = deployment.start_twice()
+        yield Scene(deployment, cut_off, deployment.tenant(), proxies)
+    finally:
+        cut_off.end()
+        deployment.stop()
+
+
+@pytest.mark.timeout(TIMEOUT_SECONDS)
+def test_every_call_is_recorded_once_and_as_billed_whatever_dies(
+    scene: Scene, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deployment, tenant = scene.deployment, scene.tenant
+    salt = tenant.provider_key
+    urls = [proxy.url for proxy in scene.proxies]
+    with Traffic(urls, tenant.headers, SIZE.calls, SIZE.calls_per_second, salt) as traffic:
+        _wait_for(traffic, SIZE.calls * 3 // 10)
+        scene.cut_off.begin()
+        cut_off_at = time.monotonic()
+        _wait_until(cut_off_at + SIZE.outage_seconds / 3)
+        scene.replace_first_proxy()
+        _wait_until(cut_off_at + SIZE.outage_seconds)
+        scene.cut_off.end()
+
+    found = _complete(deployment, tenant, traffic)
+    with capsys.disabled():
+        print(f"\n{found.printed()}")  # noqa: T201 - for whoever runs the test
+
+    assert found.differences() == []
+    usage = deployment.usage(tenant)
+    assert usage["requests"] == len(found.events)
+    assert usage["cost_usd"] * 10**9 == recorded_nanodollars(found.events.values())
+
+
+def _wait_for(traffic: Traffic, calls: int) -> None:
+    eventually(lambda: len(traffic.made) >= calls, seconds=TIMEOUT_SECONDS, what=f"{calls} calls")
+
+
+def _wait_until(moment: float) -> None:
+    eventually(lambda: time.monotonic() >= moment, seconds=SIZE.patience_seconds, what="a moment")
+
+
+def _complete(deployment: Deployment, tenant: Tenant, traffic: Traffic) -> Statement:
+    """The statement once every call that needs an event has one; else the last one, to be told from."""
+    deadline = time.monotonic() + SIZE.patience_seconds
+
+    def look() -> Statement | None:
+        found = statement(deployment, tenant, traffic.made, traffic.salt)
+        return found if not found.without_event() or time.monotonic() > deadline else None
+
+    return eventually(look, seconds=2 * SIZE.patience_seconds, what="every event")
