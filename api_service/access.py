@@ -26,7 +26,9 @@ from metering.directory import KeyTerms
 from metering.errors import Forbidden, NotFound, StoreError, Unauthenticated
 from metering.keys import KeyRecord, is_well_formed_key
 
-Need = Literal["anyone", "read", "write"]
+Need = Literal["anyone", "read", "write", "stats"]
+LOOPBACK_ADDRESSES = frozenset({"127.0.0.1", "::1"})
+
 View = TypeVar("View", bound=Callable[..., object])
 
 _HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?")
@@ -52,8 +54,10 @@ class Visitor:
 
 
 def needs(need: Need, *, even_suspended: bool = False) -> Callable[[View], View]:
-    """Declare what a route needs: nobody in particular, or the right to read or to change.
+    """Declare what a route needs: nobody in particular, or the right to read, to change, or to watch.
 
+    What there is to watch is also shown, self-hosted, to whoever asks from this machine without a key: there
+    is no visitor then.
     A suspended account is served only on routes that say so.
     """
 
@@ -112,6 +116,8 @@ def _check_visitor(known: Services, need: Need, *, is_open_to_suspended: bool) -
     if need == "anyone":
         _check_page(known, is_cookie_write=False)
         return
+    if need == "stats" and _is_of_this_machine(known):
+        return
     g.visitor = _identified(known)
     if g.visitor.session is not None and request.method not in READING_METHODS:
         _check_page(known, is_cookie_write=True)
@@ -120,6 +126,13 @@ def _check_visitor(known: Services, need: Need, *, is_open_to_suspended: bool) -
         raise Refused(403, "account_suspended", "this account is suspended; write to support")
     if not g.visitor.may(need):
         raise Refused(403, "scope_missing", f"this key lacks the scope {need}")
+
+
+def _is_of_this_machine(known: Services) -> bool:
+    """Whether the caller is a program on a machine of one's own that names nobody."""
+    if known.settings.is_hosted or "Authorization" in request.headers or "X-Forwarded-For" in request.headers:
+        return False
+    return request.remote_addr in LOOPBACK_ADDRESSES
 
 
 def _check_host(known: Services) -> None:

@@ -32,6 +32,11 @@ def answer_fields(fields: object, status: int = 200) -> Response:
     return Response(msgspec.json.encode(fields), status, mimetype=JSON)
 
 
+def answer_text(text: bytes, content_type: str) -> Response:
+    """The text as an answer of that type."""
+    return Response(text, content_type=content_type)
+
+
 def nothing() -> Response:
     """Done, and there is nothing to say."""
     return Response(status=204)

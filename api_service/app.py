@@ -18,6 +18,7 @@ from api_service.answers import accompany, answer_fields
 from api_service.attempts import Attempts
 from api_service.bodies import StrictRequest
 from api_service.errors import ErrorView, answer_errors, invalid_fields
+from api_service.job_figures import JobFigures
 from api_service.logs import ApiLog
 from api_service.passwords import Passwords
 from api_service.patience import PatienceLimited
@@ -29,6 +30,7 @@ from api_service.resources.conservation import conservation
 from api_service.resources.events import events
 from api_service.resources.health import health
 from api_service.resources.keys import keys
+from api_service.resources.metrics import metrics
 from api_service.resources.people import people
 from api_service.resources.routing_rules import routing_rules
 from api_service.resources.usage import usage
@@ -82,8 +84,9 @@ def create_app(
     *,
     log: ApiLog | None = None,
     passwords: Passwords | None = None,
+    jobs: JobFigures | None = None,
 ) -> Flask:
-    """The application, ready to serve. `secret` is the deployment's own."""
+    """The application, ready to serve. `secret` is the deployment's own; `jobs` are those of this process."""
     app = ApiApp(
         __name__,
         info=Info(title="ModelTrack", version=API_VERSION, description=_ABOUT),
@@ -96,7 +99,8 @@ def create_app(
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.strict_slashes = True
     app.url_map.merge_slashes = False
-    services = _services(settings, PatienceLimited(store, clock), clock, secret, log=log, passwords=passwords)
+    patient = PatienceLimited(store, clock)
+    services = _services(settings, patient, clock, secret, log=log, passwords=passwords, jobs=jobs)
     app.extensions[EXTENSION] = services
     accompany(app, clock, services.log, is_https=settings.is_https)
     guard(app)
@@ -111,6 +115,7 @@ def create_app(
         events,
         usage,
         conservation,
+        metrics,
         health,
     ):
         app.register_api(routes)
@@ -126,6 +131,7 @@ def _services(
     *,
     log: ApiLog | None,
     passwords: Passwords | None,
+    jobs: JobFigures | None,
 ) -> Services:
     directory = Directory(store, clock, secret)
     return Services(
@@ -146,6 +152,7 @@ def _services(
         attempts=Attempts(clock),
         ledger=Ledger(store, clock),
         statistics=Statistics(store),
+        jobs=jobs or JobFigures(),
         rulebook=Rulebook(store, directory, clock),
         seeder=Seeder(store, clock),
         files=_files(settings, clock),

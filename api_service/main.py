@@ -10,6 +10,7 @@ from api_service.functions.jobs import JOBS
 from api_service.functions.schedule import Schedule
 from api_service.functions.settings import FunctionSettings
 from api_service.functions.workplace import Workplace
+from api_service.job_figures import JobFigures
 from api_service.logs import ApiLog
 from api_service.server import Server
 from api_service.settings import ApiSettings
@@ -35,12 +36,12 @@ def main() -> int:
         log.caution("PUBLIC_URL is not https: session cookies travel readable")
 
     def load() -> Flask:
-        store = open_store(settings.store_url)
+        store, jobs = open_store(settings.store_url), JobFigures()
         if settings.runs_jobs:
-            schedule = Schedule(JOBS, Workplace(job_settings, store, clock, log))
+            schedule = Schedule(JOBS, Workplace(job_settings, store, clock, log), jobs)
             schedule.start()
             atexit.register(schedule.stop)
-        return create_app(settings, store, clock, secret, log=log)
+        return create_app(settings, store, clock, secret, log=log, jobs=jobs)
 
     host = f"[{settings.listen_host}]" if ":" in settings.listen_host else settings.listen_host
     log.note(f"serving on http://{host}:{settings.port}")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from flask import current_app
 
 from api_service.attempts import Attempts
+from api_service.job_figures import JobFigures
 from api_service.logs import ApiLog
 from api_service.passwords import Passwords
 from api_service.people import People
@@ -40,6 +41,7 @@ class Services:
     statistics: Statistics
     rulebook: Rulebook
     seeder: Seeder
+    jobs: JobFigures
     files: Callable[[], FileConfiguration]  # what the machine's own files say now
 
     @property

@@ -43,6 +43,7 @@ AGAIN_AFTER: Final = timedelta(hours=20)
 DAYS_BACK: Final = 6  # looked at at the latest, where nothing ran in between
 ATTEMPTS_MAX: Final = 3
 DIFFERENCES_KEPT_MAX: Final = 100
+CHECKS_READ_MAX: Final = 100
 SEGMENTS_A_READ: Final = 50
 SEGMENTS_READ_MAX: Final = 2_000_000
 DOCUMENTS_A_READ: Final = 300
@@ -128,6 +129,17 @@ def last_check(store: DocumentStore, account_id: str) -> Check | None:
     query = Query(collection=checks_collection(account_id), order_by="day", descending=True, limit=1)
     found = store.query(query)
     return msgspec.convert(found[0].fields, Check) if found else None
+
+
+def checks_since(store: DocumentStore, account_id: str, day: date) -> list[Check]:
+    """The results for the account's days from that one on, oldest first, at most `CHECKS_READ_MAX`."""
+    query = Query(
+        collection=checks_collection(account_id),
+        order_by="day",
+        at_least=day.isoformat(),
+        limit=CHECKS_READ_MAX,
+    )
+    return [msgspec.convert(document.fields, Check) for document in store.query(query)]
 
 
 def check_of(store: DocumentStore, account: Account, day: date, now: datetime) -> Check:

@@ -11,6 +11,7 @@ from typing import Final
 
 from api_service.functions.jobs import Job, perform
 from api_service.functions.workplace import Workplace
+from api_service.job_figures import JobFigures
 
 LOOK_SECONDS: Final = 1.0  # between two looks at what is due
 RETRY_SECONDS_MAX: Final = 60.0  # a run that failed is made up for by then
@@ -25,10 +26,16 @@ class Schedule:
     """
 
     def __init__(
-        self, jobs: Sequence[Job], workplace: Workplace, *, patience_seconds: float = PATIENCE_SECONDS
+        self,
+        jobs: Sequence[Job],
+        workplace: Workplace,
+        figures: JobFigures,
+        *,
+        patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         self._jobs = jobs
         self._workplace = workplace
+        self._figures = figures
         self._patience_seconds = patience_seconds
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._keep_looking, name="jobs", daemon=True)
@@ -72,12 +79,16 @@ class Schedule:
         run.start()
         run.join(self._patience_seconds)
         if run.is_alive():
+            self._figures.note_overdue(job.name)
             self._workplace.log.job_overdue(job.name, self._patience_seconds)
 
     def _perform(self, job: Job) -> None:
-        pause = job.every_seconds
+        pause, clock = job.every_seconds, self._workplace.clock
         try:
             perform(job, self._workplace)
         except Exception:  # noqa: BLE001 - it is in the log; the next run follows
+            self._figures.note_failed(job.name)
             pause = min(pause, RETRY_SECONDS_MAX)
-        self._due_at[job.name] = self._workplace.clock.monotonic() + pause
+        else:
+            self._figures.note_done(job.name, clock.now())
+        self._due_at[job.name] = clock.monotonic() + pause

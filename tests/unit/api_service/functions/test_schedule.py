@@ -11,6 +11,7 @@ from api_service.functions.jobs import Job
 from api_service.functions.schedule import RETRY_SECONDS_MAX, Schedule
 from api_service.functions.settings import FunctionSettings
 from api_service.functions.workplace import Workplace
+from api_service.job_figures import JobFigures, JobRecord
 from api_service.logs import ApiLog
 from metering.errors import StoreUnavailable
 from tests.doubles.clock import ManualClock
@@ -53,11 +54,16 @@ def noting(runs: list[str], name: str, every_seconds: float = HOUR) -> Job:
     return job(name, note, every_seconds)
 
 
+@pytest.fixture
+def figures() -> JobFigures:
+    return JobFigures()
+
+
 def test_every_job_runs_at_once_and_then_again_when_its_time_has_passed(
-    workplace: Workplace, clock: ManualClock
+    workplace: Workplace, figures: JobFigures, clock: ManualClock
 ) -> None:
     runs: list[str] = []
-    schedule = Schedule([noting(runs, "often", 5), noting(runs, "seldom")], workplace)
+    schedule = Schedule([noting(runs, "often", 5), noting(runs, "seldom")], workplace, figures)
 
     schedule.run_due()
     assert runs == ["often", "seldom"]
@@ -71,7 +77,7 @@ def test_every_job_runs_at_once_and_then_again_when_its_time_has_passed(
 
 
 def test_a_job_that_fails_says_so_stops_no_other_and_runs_again_soon(
-    workplace: Workplace, clock: ManualClock, logbook: Logbook
+    workplace: Workplace, figures: JobFigures, clock: ManualClock, logbook: Logbook
 ) -> None:
     runs: list[str] = []
 
@@ -79,7 +85,7 @@ def test_a_job_that_fails_says_so_stops_no_other_and_runs_again_soon(
         runs.append("failing")
         raise StoreUnavailable("canary")
 
-    schedule = Schedule([job("failing", fail), noting(runs, "other")], workplace)
+    schedule = Schedule([job("failing", fail), noting(runs, "other")], workplace, figures)
     schedule.run_due()
     clock.advance(RETRY_SECONDS_MAX)
     schedule.run_due()
@@ -89,10 +95,12 @@ def test_a_job_that_fails_says_so_stops_no_other_and_runs_again_soon(
     assert (line["level"], line["event"], line["job"]) == ("error", "job failed", "failing")
     assert line["kind"] == "StoreUnavailable"
     assert "canary" not in logbook.getvalue()
+    assert figures.records()["failing"] == JobRecord(failed=2)
+    assert figures.records()["other"] == JobRecord(done=1, done_at=ManualClock().now())
 
 
 def test_a_job_that_hangs_is_told_of_once_and_holds_up_nothing_but_itself(
-    workplace: Workplace, clock: ManualClock, logbook: Logbook
+    workplace: Workplace, figures: JobFigures, clock: ManualClock, logbook: Logbook
 ) -> None:
     runs: list[str] = []
     release, ended = threading.Event(), threading.Event()
@@ -103,7 +111,9 @@ def test_a_job_that_hangs_is_told_of_once_and_holds_up_nothing_but_itself(
         ended.set()
         return Counted()
 
-    schedule = Schedule([job("hanging", hang, 1), noting(runs, "other", 1)], workplace, patience_seconds=0.01)
+    schedule = Schedule(
+        [job("hanging", hang, 1), noting(runs, "other", 1)], workplace, figures, patience_seconds=0.01
+    )
     schedule.run_due()
     clock.advance(1)
     schedule.run_due()
@@ -112,12 +122,13 @@ def test_a_job_that_hangs_is_told_of_once_and_holds_up_nothing_but_itself(
 
     assert runs == ["hanging", "other", "other"]
     assert [line["event"] for line in logbook.lines()] == ["job overdue"]
+    assert figures.records()["hanging"].overdue == 1
 
 
 def test_a_run_says_what_it_did_and_nothing_where_it_did_nothing(
-    workplace: Workplace, logbook: Logbook
+    workplace: Workplace, figures: JobFigures, logbook: Logbook
 ) -> None:
-    Schedule([job("busy", lambda: Counted(things=3)), job("idle", Counted)], workplace).run_due()
+    Schedule([job("busy", lambda: Counted(things=3)), job("idle", Counted)], workplace, figures).run_due()
 
     (line,) = logbook.lines()
     assert (line["level"], line["event"], line["job"]) == ("info", "job done", "busy")
@@ -126,16 +137,16 @@ def test_a_run_says_what_it_did_and_nothing_where_it_did_nothing(
 
 
 def test_a_figure_that_somebody_must_look_into_is_an_error_in_the_log(
-    workplace: Workplace, logbook: Logbook
+    workplace: Workplace, figures: JobFigures, logbook: Logbook
 ) -> None:
-    Schedule([job("checking", lambda: Counted(losses=1))], workplace).run_due()
+    Schedule([job("checking", lambda: Counted(losses=1))], workplace, figures).run_due()
 
     assert logbook.lines()[0]["level"] == "error"
 
 
-def test_a_stopped_schedule_begins_no_run(workplace: Workplace) -> None:
+def test_a_stopped_schedule_begins_no_run(workplace: Workplace, figures: JobFigures) -> None:
     runs: list[str] = []
-    schedule = Schedule([noting(runs, "first")], workplace)
+    schedule = Schedule([noting(runs, "first")], workplace, figures)
 
     schedule.start()
     schedule.stop()
