@@ -54,6 +54,12 @@ class WatchedStore(UnreliableStore):
         return results
 
 
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compactions in several commits, so that one may be between two while another is in the middle."""
+    monkeypatch.setattr("metering.compaction.SHARDS_A_COMMIT", 5)
+
+
 @pytest.fixture(scope="module")
 def one_store(tmp_path_factory: pytest.TempPathFactory) -> DocumentStore:
     path: Path = tmp_path_factory.mktemp("compactions")
@@ -83,13 +89,20 @@ def _read(store: DocumentStore, account_id: str, reading: int) -> int:
 Step = Callable[[], None]
 
 
+def _ledger(store: DocumentStore, account_id: str) -> Ledger:
+    """A ledger that finds the account busy: its commits go to four shards."""
+    ledger = Ledger(store, ManualClock(DAY))
+    ledger._shards._widths[account_id] = 4
+    return ledger
+
+
 def _writer(
     store: WatchedStore, account_id: str, quarters: Sequence[int], fates: Sequence[Fate], ways: list[Step]
 ) -> Callable[[Step], None]:
     def work(step: Step) -> None:
         way = UnreliableStore(store, fates, before=step)
         ways.append(way.land)
-        ledger = Ledger(way, ManualClock(DAY))
+        ledger = _ledger(way, account_id)
         for number in quarters:
             segment = _segment(account_id, DAY + number * QUARTER, 10**number)
             for _ in range(4):
@@ -133,7 +146,7 @@ def _reader(store: WatchedStore, account_id: str, readings: Sequence[int]) -> Ca
 fates = st.lists(st.sampled_from(FATES), max_size=5)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     writers=st.lists(st.tuples(st.lists(st.integers(0, 3), max_size=3), fates), min_size=1, max_size=2),
     compactors=st.lists(fates, min_size=2, max_size=2),
@@ -154,7 +167,7 @@ def test_no_reader_ever_sees_a_sum_that_was_not_true_while_it_read(
     account_id = make_id("acct")
     store, turns, ways = WatchedStore(one_store), Turns(), list[Step]()
     for number in stored_before:
-        Ledger(store).commit(_segment(account_id, DAY + number * QUARTER, 10**number))
+        _ledger(store, account_id).commit(_segment(account_id, DAY + number * QUARTER, 10**number))
     if compacted_before:
         compact_day(store, account_id, DAY, NEXT_DAY)
     for quarters, met in writers:
