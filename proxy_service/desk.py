@@ -19,7 +19,7 @@ values that this instance meets in a period have a limit of their own, and all o
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor
 from datetime import datetime
@@ -49,7 +49,7 @@ from proxy_service.stakes import (
 )
 
 WAIT_SECONDS: Final = 2.0  # a call waits no longer for its budgets
-SYNC_SECONDS: Final = 1.5  # nor a sync for the store: the call then learns that it is silent
+SYNC_SECONDS: Final = 5.0  # a sync waits longer: an answer that comes late is one
 LOOK_SECONDS: Final = 0.2  # between two looks at what leases have to say
 LOOKS_A_ROUND: Final = 20  # in so many of them, each lease is looked at, also those that nobody uses
 LOOKED_AT_ONCE: Final = 500  # then other work of the loop has its turn
@@ -93,6 +93,7 @@ class Desk:
         self._active: dict[Lease, float] = {}  # since when nothing happened
         self._round: deque[Lease] = deque()
         self._syncing: dict[Lease, asyncio.Task[bool]] = {}
+        self._waiting: Counter[Lease] = Counter()  # calls that wait for room
         self._values: dict[tuple[str, str, str], _Values] = {}
         self._periods: dict[tuple[PeriodKind, str], Period] = {}
         self._failures = 0
@@ -116,7 +117,10 @@ class Desk:
         """Wait until the store has told how each of these budgets stands, if it does soon."""
         unknown = [lease for lease in map(self._lease, stakes) if lease and not lease.is_known]
         if unknown and not self._is_silent:
-            await asyncio.wait([self._told(lease) for lease in unknown], timeout=self._wait_seconds)
+            telling = [self._told(lease) for lease in unknown]
+            _, late = await asyncio.wait(telling, timeout=self._wait_seconds)
+            if late:
+                self._is_silent = True
 
     def percent_reached(self, stakes: Sequence[Stake], threshold: int) -> bool:
         """Whether so many percent of the strictest budget are spent, to the nanodollar."""
@@ -193,9 +197,14 @@ class Desk:
             if place % LOOKED_AT_ONCE == LOOKED_AT_ONCE - 1:
                 await asyncio.sleep(0)
 
-    async def settled(self) -> None:
-        """Return when no sync is under way."""
-        while self._syncing:
+    @property
+    def is_syncing(self) -> bool:
+        """Whether the store is being told anything."""
+        return bool(self._syncing)
+
+    async def synced(self) -> None:
+        """Return when what is being told to the store now has been."""
+        if self._syncing:
             await asyncio.wait(list(self._syncing.values()))
 
     async def close(self, seconds: float) -> None:
@@ -340,12 +349,24 @@ class Desk:
             self._attend(lease, calls_wait=False)  # nobody waits for it, and the next call may know more
             return False
         telling = self._told(lease)
-        if not (await asyncio.wait((telling,), timeout=left))[0]:
+        if not await self._waited_for(telling, lease, left):
             return False
         if lease.is_silent:  # not for long, it seems: others' syncs are answered
             await asyncio.sleep(RETRY_PAUSE_SECONDS)
             return True
         return _asked(telling) or lease.admits(part.need, self._clock.monotonic())
+
+    async def _waited_for(self, telling: asyncio.Task[bool], lease: Lease, seconds: float) -> bool:
+        self._waiting[lease] += 1
+        try:
+            done, _ = await asyncio.wait((telling,), timeout=seconds)
+            if not done and seconds > self._wait_seconds / 2:
+                self._is_silent = True
+        finally:
+            self._waiting[lease] -= 1
+            if not self._waiting[lease]:
+                del self._waiting[lease]
+        return bool(done)
 
     def _standing(self, stake: Stake) -> Standing:
         lease = self._current.get(stake.counter)
@@ -379,8 +400,8 @@ class Desk:
             self._on_fault(error)
         elif lease.is_done:
             self._forget(lease)
-        elif _asked(done) and not lease.is_silent:
-            self._attend(lease)  # what was too much goes back at once
+        elif _asked(done) and not lease.is_silent and not self._waiting[lease]:
+            self._attend(lease)  # what was too much goes back at once, but for what calls have waited for
 
     def _next_sync(self, lease: Lease) -> Sync | None:
         sync = lease.next_sync(self._clock.monotonic())
