@@ -9,6 +9,12 @@ variable "location" {
   type        = string
 }
 
+variable "notification_channels" {
+  description = "Names of the monitoring channels that alarms go to; none: they only show in the console."
+  type        = list(string)
+  default     = []
+}
+
 variable "project" {
   description = "Id of the Google Cloud project."
   type        = string
