@@ -1,36 +1,87 @@
+"""Deciding about calls: prices, models, and what budgets are asked to hold. Over a real desk in memory."""
+
+import asyncio
+from typing import Any
+
+import msgspec
 import pytest
 
-from metering.accounts import AccountSettings, PriceOverride, PriceSettings, UnitPrices
+from metering.accounts import AccountSettings, AzureSettings, PriceOverride, PriceSettings, UnitPrices
+from metering.bounds import Bounds
+from metering.budgets import Scope
 from metering.events import Provider
+from metering.model_limits import load_model_limits
 from metering.price_table import load_price_table
 from metering.pricing import Pricer
-from proxy_service.admission import Admittance
+from proxy_service.admission import Admission, Admittance
+from proxy_service.desk import Desk
+from proxy_service.providers import Ask, Operation
 from proxy_service.refusals import RequestRefused
+from proxy_service.stakes import NOTHING_HELD
 from tests.builders import AT, make_policy
+from tests.doubles.clock import ManualClock
+from tests.doubles.lease_desk import make_desk
+from tests.services.proxy.governed import DOLLAR, HAIKU, SONNET, make_budget, make_rule
+from tests.unit.proxy_service.errands import make_errand, make_route
 
-ADMITTANCE = Admittance(Pricer(load_price_table()))
+PRICER = Pricer(load_price_table())
+BOUNDS = Bounds(PRICER, load_model_limits())
 OWN_PRICE = PriceOverride(
     provider="anthropic", model="zz-new", prices=UnitPrices(input_picodollars=1, output_picodollars=1)
 )
 
 
-def decide(model: str, prices: PriceSettings, provider: Provider = "anthropic") -> None:
-    policy = make_policy(settings=AccountSettings(prices=prices))
-    assert ADMITTANCE.decide(policy, provider, model, AT).holds == ()
+def admittance(desk: Desk | None = None) -> Admittance:
+    return Admittance(PRICER, BOUNDS, desk or make_desk(ManualClock()))
+
+
+async def deciding(
+    by: Admittance,
+    model: str = SONNET,
+    *,
+    provider: Provider = "anthropic",
+    operation: Operation = "messages",
+    team: bytes = b"",
+    fields: dict[str, Any] | None = None,
+    **policy: Any,
+) -> Admission:
+    errand = make_errand(
+        policy=make_policy(**policy),
+        route=make_route(provider=provider, operation=operation),
+        ours={b"x-modeltrack-team": team} if team else {},
+    )
+    content: dict[str, Any] = {"model": model, "max_tokens": 100, "messages": []} | (fields or {})
+    ask = Ask(model=model, output_tokens_max=content["max_tokens"])
+    return await by.decide(errand, ask, msgspec.json.encode(content), AT)
+
+
+def decide(model: str = SONNET, **more: Any) -> Admission:
+    async def decided() -> Admission:
+        return await deciding(admittance(), model, **more)
+
+    return asyncio.run(decided())
+
+
+def priced(prices: PriceSettings) -> AccountSettings:
+    return AccountSettings(prices=prices)
 
 
 def test_a_call_without_a_known_price_passes_unless_the_account_refuses_such() -> None:
-    decide("zz-new", PriceSettings())
-    decide("claude-sonnet-4-5", PriceSettings(unpriced="refuse"))
+    refusing = priced(PriceSettings(unpriced="refuse"))
+
+    assert decide("zz-new").held is NOTHING_HELD
+    assert decide("claude-sonnet-4-5", settings=refusing).held is NOTHING_HELD
 
     with pytest.raises(RequestRefused) as refused:
-        decide("zz-new", PriceSettings(unpriced="refuse"))
+        decide("zz-new", settings=refusing)
 
     assert (refused.value.status, refused.value.code) == (403, "model_unpriced")
 
 
 def test_a_price_of_the_accounts_own_is_a_price() -> None:
-    decide("zz-new", PriceSettings(unpriced="refuse", overrides=(OWN_PRICE,)))
+    settings = priced(PriceSettings(unpriced="refuse", overrides=(OWN_PRICE,)))
+
+    assert decide("zz-new", settings=settings).rule is None
 
 
 @pytest.mark.parametrize(
@@ -48,4 +99,117 @@ def test_a_price_of_the_accounts_own_is_a_price() -> None:
 )
 def test_a_refusal_names_the_setting_that_would_help(provider: Provider, model: str, setting: str) -> None:
     with pytest.raises(RequestRefused, match=f"{setting}.*PATCH /v1/account"):
-        decide(model, PriceSettings(unpriced="refuse"), provider)
+        decide(model, provider=provider, settings=priced(PriceSettings(unpriced="refuse")))
+
+
+def test_without_budgets_nothing_is_held_and_no_rule_fires_and_an_estimate_is_made() -> None:
+    found = decide(routing_rules=(make_rule(threshold=0),))
+
+    assert (found.held, found.rule, found.warning) == (NOTHING_HELD, None, "")
+    body_tokens = -(-len(found.body) // 4)
+    assert found.estimate_nanodollars == body_tokens * 3_000 + 100 * 15_000
+
+
+def test_a_budget_over_other_calls_is_not_asked() -> None:
+    found = decide(budgets=(make_budget(scope=Scope(team="x"), limit_nanodollars=0),))
+
+    assert found.held is NOTHING_HELD
+
+
+def test_strict_budgets_hold_the_bound_and_normal_ones_what_is_expected() -> None:
+    expected = decide(budgets=(make_budget(limit_nanodollars=100 * DOLLAR),))
+    bound = decide(budgets=(make_budget(limit_nanodollars=100 * DOLLAR, mode="strict"),))
+
+    assert expected.held.holds[0].nanodollars == expected.estimate_nanodollars
+    assert bound.held.holds[0].nanodollars == (len(bound.body) + 256) * 6_600 + 100 * 16_500
+
+
+@pytest.mark.parametrize(
+    ("fields", "provider", "param", "words"),
+    [
+        ({"mystery": 1}, "anthropic", "mystery", "mystery may make it cost more"),
+        ({"tools": [{"type": "web_search_20250305"}]}, "anthropic", "tools.max_uses", "set tools.max_uses"),
+        ({}, "azure", "model", "its price or its limits are not known"),
+    ],
+)
+def test_a_strict_budget_refuses_what_nothing_bounds_and_names_the_field(
+    fields: dict[str, Any], provider: Provider, param: str, words: str
+) -> None:
+    with pytest.raises(RequestRefused, match=words) as refused:
+        decide(fields=fields, provider=provider, budgets=(make_budget(mode="strict"),))
+
+    assert (refused.value.status, refused.value.code, refused.value.param) == (400, "cost_unbounded", param)
+
+
+def test_azures_deployments_are_bounded_by_the_model_they_are_said_to_serve() -> None:
+    settings = AccountSettings(azure=AzureSettings(deployments={"mine": "gpt-4o"}))
+    found = decide(
+        "mine",
+        provider="azure",
+        operation="chat_completions",
+        settings=settings,
+        budgets=(make_budget(mode="strict"),),
+    )
+
+    assert found.held.holds[0].nanodollars > 0
+
+
+def test_without_room_a_downgrade_budget_tries_the_rules_models_in_their_order() -> None:
+    rules = (
+        make_rule(name="too dear", threshold=101, to_model="claude-opus-4-6"),
+        make_rule(name="fits", threshold=101),
+    )
+    budget = make_budget(action="downgrade", mode="strict", limit_nanodollars=2_500_000)
+
+    found = decide(budgets=(budget,), routing_rules=rules)
+
+    assert (found.ask.model, found.rule) == (HAIKU, rules[1])
+    assert found.route_reason == "fits: no room in the budget"
+    assert msgspec.json.decode(found.body)["model"] == HAIKU
+
+
+def test_without_room_a_blocking_budget_refuses_whatever_rules_there_are() -> None:
+    budget = make_budget(mode="strict", limit_nanodollars=2_500_000)
+
+    with pytest.raises(RequestRefused) as refused:
+        decide(budgets=(budget,), routing_rules=(make_rule(threshold=101),))
+
+    assert (refused.value.status, refused.value.code) == (429, "budget_exceeded")
+
+
+def test_what_is_held_is_free_again_once_the_call_is_settled() -> None:
+    async def story() -> list[int]:
+        desk = make_desk(ManualClock())
+        by, budgets = admittance(desk), (make_budget(mode="strict", limit_nanodollars=5_000_000),)
+        first = await deciding(by, budgets=budgets)
+        with pytest.raises(RequestRefused) as refused:
+            await deciding(by, budgets=budgets)
+        assert refused.value.retry == "soon"
+        charges = desk.settle(first.held, 10)
+        await deciding(by, budgets=budgets)
+        return [charge.nanodollars for charge in charges]
+
+    assert asyncio.run(story()) == [10]
+
+
+def test_an_answer_near_the_limit_carries_a_warning_from_the_first_threshold_on() -> None:
+    async def warning_after(spent: int, **budget: Any) -> str:
+        desk = make_desk(ManualClock())
+        by, budgets = admittance(desk), (make_budget(**budget),)
+        desk.settle((await deciding(by, budgets=budgets)).held, spent)
+        return (await deciding(by, budgets=budgets, team=b"search")).warning
+
+    assert asyncio.run(warning_after(799_999_999)) == ""
+    assert asyncio.run(warning_after(800_000_000)) == "all at 80% of budget ($0.8/$1)"
+    assert asyncio.run(warning_after(800_000_000, thresholds_percent=())) == ""
+
+
+def test_a_budget_of_each_value_warns_of_the_value() -> None:
+    async def story() -> str:
+        desk = make_desk(ManualClock())
+        by, budgets = admittance(desk), (make_budget(each="team", action="warn"),)
+        desk.settle((await deciding(by, budgets=budgets, team=b"search")).held, 2 * DOLLAR)
+        assert (await deciding(by, budgets=budgets, team=b"other")).warning == ""
+        return (await deciding(by, budgets=budgets, team=b"search")).warning
+
+    assert asyncio.run(story()) == "search at 200% of budget ($2/$1)"

@@ -1,0 +1,235 @@
+"""How far a call may reach, as its body says it; what could be read in another way bounds nothing."""
+
+import gzip
+from typing import Any
+
+import msgspec
+import pytest
+
+from metering.bounds import Extent
+from proxy_service.providers import Operation, read_extent
+from proxy_service.providers.extents import SERVED_ROUNDS
+from tests.unit.proxy_service.errands import make_route
+
+TEXT = [{"role": "user", "content": "hello"}]
+IMAGE = {"type": "image", "source": {"type": "base64", "data": "aGk="}}
+MANY_MEMBERS = {f"member_{number}": 0 for number in range(1_001)}
+
+
+def extent(operation: Operation, body: bytes | None = None, **fields: Any) -> Extent:
+    return read_extent(make_route(operation=operation), [], body or msgspec.json.encode(fields))
+
+
+def messages(**fields: Any) -> Extent:
+    given: dict[str, Any] = {"model": "m", "max_tokens": 9, "messages": TEXT} | fields
+    return extent("messages", **given)
+
+
+def turn(*parts: Any) -> list[Any]:
+    return [{"role": "user", "content": list(parts)}]
+
+
+def test_a_plain_message_reads_its_body_once_and_answers_once() -> None:
+    body = msgspec.json.encode({"model": "m", "max_tokens": 9, "messages": TEXT})
+
+    assert extent("messages", body) == Extent(
+        prompt_bytes=len(body), answer_tokens_max=9, answer_param="max_tokens"
+    )
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"messages": turn({"type": "text", "text": "a"})},
+        {"messages": turn({"type": "tool_result", "content": "a"})},
+        {"messages": turn({"type": "tool_result", "content": [{"type": "text", "text": "a"}]})},
+        {"system": [{"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}]},
+        {"tools": [{"name": "t", "input_schema": {}}, {"type": "bash_20250124", "name": "bash"}]},
+        {"mcp_servers": []},
+    ],
+    ids=["text", "result", "result in parts", "system", "callers' tools", "no servers"],
+)
+def test_text_is_as_long_as_its_bytes(fields: dict[str, Any]) -> None:
+    found = messages(**fields)
+
+    assert (found.prompt_bytes is not None, found.unbounded_param, found.tool_calls) == (True, "", 0)
+    assert found.has_tools is bool(fields.get("tools"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"messages": turn(IMAGE)}, "messages"),
+        ({"messages": turn({"type": "tool_result", "content": [IMAGE]})}, "messages"),
+        ({"messages": turn({"type": "document", "source": {"type": "file", "file_id": "f"}})}, "messages"),
+        ({"messages": [{"role": "user", "content": {"type": "text"}}]}, "messages"),
+        ({"messages": "hello"}, "messages"),
+        ({"system": [IMAGE]}, "messages"),
+        ({"container": "container_1"}, "container"),
+    ],
+    ids=["image", "image in a result", "file", "no list", "no turns", "image in system", "container"],
+)
+def test_whatever_is_not_plainly_text_lies_elsewhere(fields: dict[str, Any], param: str) -> None:
+    found = messages(**fields)
+
+    assert (found.prompt_bytes, found.elsewhere_param, found.unbounded_param) == (None, param, "")
+
+
+def test_the_providers_own_tools_make_the_model_read_again() -> None:
+    found = messages(tools=[{"type": "web_search_20250305", "name": "web_search", "max_uses": 3}])
+
+    rounds = 1 + 3 + SERVED_ROUNDS
+    assert (found.prompt_bytes, found.prompt_reads, found.answers, found.tool_calls) == (
+        None, rounds, rounds, 3,
+    )  # fmt: skip
+
+
+def test_a_context_that_is_compacted_is_read_and_summed_up_once_more() -> None:
+    found = messages(context_management={"edits": [{"type": "compact_20260112"}]})
+
+    assert (found.prompt_bytes, found.prompt_reads, found.answers, found.answer_tokens_max) == (
+        None, 2, 2, None,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("operation", "fields", "param"),
+    [
+        ("messages", {"tools": [{"type": "web_search_20250305"}]}, "tools.max_uses"),
+        ("messages", {"tools": {}}, "tools"),
+        ("messages", {"mcp_servers": [{"url": "https://x.test"}]}, "mcp_servers"),
+        ("messages", {"mystery": 1}, "mystery"),
+        ("messages", {"my stery": 1}, "body"),
+        ("messages", MANY_MEMBERS, "body"),
+        ("chat_completions", {"n": 2.5}, "n"),
+        ("chat_completions", {"tools": [{"type": "web_search"}]}, "tools"),
+        ("chat_completions", {"data_sources": []}, "data_sources"),
+        ("completions", {"best_of": "2"}, "n"),
+        ("responses", {"prompt": {"id": "pmpt_1"}}, "prompt"),
+        ("responses", {"background": True}, "background"),
+        ("responses", {"background": "yes"}, "background"),
+        ("responses", {"tools": [{"type": "web_search"}]}, "max_tool_calls"),
+        ("converse", {"toolConfig": {"tools": [{"systemTool": {"name": "x"}}]}}, "toolConfig"),
+    ],
+)
+def test_what_nothing_bounds_is_named(operation: Operation, fields: dict[str, Any], param: str) -> None:
+    assert extent(operation, **fields).unbounded_param == param
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"max_tokens":1,"max_tokens":9}', b"[]", '{"model":"m"}'.encode("utf-16"), b"\xef\xbb\xbf{}"]
+)
+def test_a_body_that_can_be_read_in_two_ways_is_not_believed(body: bytes) -> None:
+    assert extent("messages", body).unbounded_param == "body"
+
+
+def test_a_compressed_body_counts_as_what_it_holds() -> None:
+    body = msgspec.json.encode({"max_tokens": 9, "messages": TEXT})
+    packed = read_extent(make_route(), [(b"content-encoding", b"gzip")], gzip.compress(body))
+    unknown = read_extent(make_route(), [(b"content-encoding", b"snappy")], body)
+
+    assert (packed.prompt_bytes, unknown.unbounded_param) == (len(body), "content-encoding")
+
+
+@pytest.mark.parametrize(
+    ("fields", "longest"),
+    [
+        ({"max_tokens": 5}, 5),
+        ({"max_tokens": 5, "max_completion_tokens": 9}, 9),
+        ({"max_tokens": 9, "max_completion_tokens": 5}, 9),
+        ({"max_completion_tokens": 5, "max_tokens": "9"}, None),
+        ({"max_completion_tokens": None}, None),
+        ({}, None),
+    ],
+)
+def test_of_two_limits_the_longer_counts_and_an_unreadable_one_is_none(
+    fields: dict[str, Any], longest: int | None
+) -> None:
+    assert extent("chat_completions", messages=TEXT, **fields).answer_tokens_max == longest
+
+
+def test_a_limit_of_another_operation_limits_nothing() -> None:
+    assert messages(max_tokens=None).answer_tokens_max is None
+    assert extent("messages", messages=TEXT, max_output_tokens=1).unbounded_param == "max_output_tokens"
+
+
+def test_each_choice_is_an_answer_and_a_prediction_is_billed_beside() -> None:
+    body = msgspec.json.encode({"messages": TEXT, "n": 2_000, "prediction": {"type": "content"}})
+    found = extent("chat_completions", body)
+
+    assert (found.answers, found.answer_tokens_beside, found.answer_param) == (
+        2_000,
+        len(body),
+        "max_completion_tokens",
+    )
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answers", "is_one"),
+    [("a", 3, True), (["a", "b"], 6, False), ([1, 2, 3], 3, True), ([[1], [2], [3]], 9, False)],
+)
+def test_each_prompt_of_a_completion_has_its_answers(prompt: Any, answers: int, is_one: bool) -> None:
+    found = extent("completions", prompt=prompt, n=3, best_of=2)
+
+    assert (found.answers, found.is_one_prompt) == (answers, is_one)
+
+
+@pytest.mark.parametrize(
+    ("fields", "elsewhere"),
+    [
+        ({"input": "hello"}, ""),
+        ({"input": [{"role": "user", "content": [{"type": "input_text", "text": "a"}]}]}, ""),
+        ({"input": [{"type": "function_call_output", "call_id": "c", "output": "a"}]}, ""),
+        ({"input": [{"type": "item_reference", "id": "i"}]}, "input"),
+        ({"input": [{"type": "reasoning", "id": "r", "summary": []}]}, "input"),
+        ({"input": [{"role": "user", "content": [{"type": "input_file", "file_url": "u"}]}]}, "input"),
+        ({"input": "hello", "previous_response_id": "resp_1"}, "previous_response_id"),
+        ({"input": "hello", "conversation": "conv_1"}, "conversation"),
+        ({"input": "hello", "tools": [{"type": "function"}]}, ""),
+        ({"input": "hello", "tools": [{"type": "web_search"}], "max_tool_calls": 2}, "tools"),
+    ],
+)
+def test_a_response_reads_what_its_input_refers_to(fields: dict[str, Any], elsewhere: str) -> None:
+    found = extent("responses", max_output_tokens=7, background=False, **fields)
+
+    assert (found.elsewhere_param, found.answer_tokens_max) == (elsewhere, 7)
+    assert (found.prompt_bytes is None) is bool(elsewhere)
+    assert (found.tool_calls, found.prompt_reads) == ((2, 3) if elsewhere == "tools" else (0, 1))
+
+
+def test_embeddings_answer_without_tokens() -> None:
+    found = extent("embeddings", input=["a", "b"], model="m")
+
+    assert (found.answer_tokens_max, found.is_one_prompt) == (0, False)
+
+
+CONVERSE_TEXT = [{"role": "user", "content": [{"text": "hello"}]}]
+
+
+@pytest.mark.parametrize(
+    ("fields", "elsewhere"),
+    [
+        ({"messages": CONVERSE_TEXT}, ""),
+        ({"messages": turn({"toolResult": {"toolUseId": "t", "content": [{"json": {}}]}})}, ""),
+        ({"messages": turn({"toolResult": {"content": [{"image": {}}]}})}, "messages"),
+        ({"messages": turn({"image": {"source": {"bytes": ""}}})}, "messages"),
+        ({"messages": CONVERSE_TEXT, "system": [{"guardContent": {}}]}, "messages"),
+        (
+            {"messages": CONVERSE_TEXT, "additionalModelRequestFields": {"max_tokens": 10**6}},
+            "additionalModelRequestFields",
+        ),
+    ],
+)
+def test_converse_is_read_in_its_own_words(fields: dict[str, Any], elsewhere: str) -> None:
+    found = extent("converse_stream", inferenceConfig={"maxTokens": 5}, **fields)
+
+    assert found.elsewhere_param == elsewhere
+    assert found.answer_tokens_max == (None if elsewhere.startswith("additional") else 5)
+
+
+def test_a_claude_that_is_invoked_is_read_as_a_message_and_others_have_only_their_limits() -> None:
+    claude = extent("invoke", anthropic_version="bedrock-2023-05-31", max_tokens=5, messages=TEXT)
+    other = extent("invoke_stream", prompt="hello", max_gen_len=5)
+
+    assert (claude.prompt_bytes is not None, claude.answer_tokens_max) == (True, 5)
+    assert (other.prompt_bytes, other.answer_tokens_max, other.unbounded_param) == (None, None, "")
