@@ -189,7 +189,7 @@ class Lease:
         return self.spent + need.nanodollars <= self.budget.limit_nanodollars
 
     def want(self, need: CallHold) -> None:
-        """A call waits for room: the next sync asks for it. To be said anew after each sync."""
+        """A call waits for room: the next sync asks for it. To be said anew after each `next_sync`."""
         least = self._wanted_least
         self._wanted_least = min(least, need.nanodollars) if self._wanted else need.nanodollars
         self._wanted += need.nanodollars
@@ -232,6 +232,8 @@ class Lease:
             self.is_done = True
             return None
         sync = self._next(now)
+        if sync is None:
+            self._wanted = 0  # nothing is to be had now; whoever still waits says so again
         self._is_syncing = sync is not None
         self._has_synced |= self._is_syncing
         return sync
@@ -288,7 +290,7 @@ class Lease:
     def _rest(self, now: float) -> None:
         """Give up what lies idle."""
         quiet_seconds = now - self._admitted_at
-        if quiet_seconds >= CLOSING_SECONDS and not self.held:
+        if quiet_seconds >= CLOSING_SECONDS and not (self.held or self._wanted):
             self._is_retired = True
         if self._is_retired or (quiet_seconds >= IDLE_SECONDS and self._free > self._left):
             self._give_up()

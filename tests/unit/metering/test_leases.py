@@ -1,0 +1,767 @@
+"""One lease, step by step: what it admits, what it tells the store, and what it makes of the answers."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from metering.budgets import Budget
+from metering.counters import CounterKey, CounterTotals, LeaseName, counter_key, counter_totals, lease_totals
+from metering.errors import RevisionChanged, StoreError
+from metering.events import Charge
+from metering.leases import (
+    CLOSING_SECONDS,
+    DENIED_SECONDS,
+    EXPIRY_MARGIN_SECONDS,
+    FIRST_SLICES,
+    IDLE_SECONDS,
+    LEASE_SECONDS,
+    NO_HOLD,
+    RENEWAL_SECONDS,
+    REPORT_SECONDS,
+    RETRY_SECONDS,
+    SPENT_SECONDS,
+    CallHold,
+    Lease,
+    Sync,
+    carry_out,
+    charge_writes,
+    fold,
+    fold_writes,
+    lease_expiry,
+)
+from metering.periods import period_of
+from metering.stores import Increment
+from tests.builders import ACCOUNT_ID, AT, make_event
+from tests.doubles.clock import ManualClock
+from tests.doubles.model_store import ModelStore
+from tests.doubles.unreliable_store import Fate
+
+LIMIT = 6_400
+FIRST_SLICE = LIMIT // FIRST_SLICES
+PERIOD = period_of("month", "UTC", AT)
+
+
+def make_budget(**changes: Any) -> Budget:
+    fields: dict[str, Any] = {"budget_id": "budget_1", "limit_nanodollars": LIMIT, "mode": "strict"}
+    return Budget(**fields | changes)
+
+
+@dataclass
+class Owner:
+    """An instance with one lease; carries its syncs out."""
+
+    number: int
+    store: ModelStore
+    clock: ManualClock
+    budget: Budget = field(default_factory=make_budget)
+
+    def __post_init__(self) -> None:
+        name = LeaseName(self.key.counter_id, f"{self.number:032x}", 1)
+        self.lease = Lease(self.key, self.budget, name, self.clock.monotonic())
+
+    @property
+    def key(self) -> CounterKey:
+        return counter_key(ACCOUNT_ID, self.budget, PERIOD)
+
+    @property
+    def now(self) -> float:
+        return self.clock.monotonic()
+
+    def next(self) -> Sync | None:
+        return self.lease.next_sync(self.now)
+
+    def sync(self, fate: Fate = "applied") -> Sync | None:
+        sync = self.next()
+        if sync is not None:
+            self.store.fate = fate
+            try:
+                self.lease.applied(sync, carry_out(self.store, sync, self.clock.now()), self.now)
+            except StoreError:
+                self.lease.unknown(sync, self.now)
+            self.store.fate = "applied"
+        return sync
+
+    def sync_until_quiet(self) -> list[str]:
+        """The kinds of what there was to tell."""
+        kinds: list[str] = []
+        while (sync := self.sync()) is not None:
+            kinds.append(sync.kind)
+            assert len(kinds) < 10, kinds
+        return kinds
+
+    def take(self, nanodollars: int) -> CallHold:
+        """Have a call of that bound admitted, asking the store where need be."""
+        need = CallHold(nanodollars)
+        if not self.lease.admits(need, self.now):
+            self.lease.want(need)
+            self.sync()
+        assert self.lease.admits(need, self.now)
+        self.lease.hold(need, self.now)
+        return need
+
+    def spend(self, nanodollars: int, *, is_stored: bool = True) -> None:
+        """A call that costs what it holds."""
+        self.lease.settle(self.take(nanodollars), nanodollars)
+        if is_stored:
+            self.charge(nanodollars)
+
+    def charge(self, nanodollars: int) -> None:
+        charge = Charge(self.budget.budget_id, PERIOD.text, self.lease.name.lease_id, nanodollars)
+        expires_at = lease_expiry(self.clock.now())
+        self.store.commit(charge_writes(ACCOUNT_ID, [make_event(charges=(charge,))], expires_at=expires_at))
+
+    @property
+    def counter(self) -> CounterTotals:
+        return counter_totals(self.store.documents.get(self.key.path))
+
+    @property
+    def amount(self) -> int:
+        return lease_totals(self.store.documents.get(self.lease.name.path)).amount
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(AT)
+
+
+@pytest.fixture
+def owner(clock: ManualClock) -> Owner:
+    return Owner(1, ModelStore(), clock)
+
+
+@pytest.fixture
+def other(owner: Owner) -> Owner:
+    return Owner(2, owner.store, owner.clock)
+
+
+def test_nothing_is_admitted_before_the_store_has_told_how_the_budget_stands(owner: Owner) -> None:
+    assert not owner.lease.is_known
+    assert owner.lease.free(owner.now) == 0
+    assert not owner.lease.admits(CallHold(1), owner.now)
+
+
+def test_the_first_sync_takes_a_small_slice_against_which_calls_are_admitted_to_the_last_bit(
+    owner: Owner,
+) -> None:
+    owner.sync()
+
+    assert owner.amount == owner.lease.granted == FIRST_SLICE
+    assert owner.lease.admits(CallHold(FIRST_SLICE), owner.now)
+    assert not owner.lease.admits(CallHold(FIRST_SLICE + 1), owner.now)
+
+
+def test_a_settled_call_frees_what_it_held_beyond_its_cost(owner: Owner) -> None:
+    owner.sync()
+    need = owner.take(FIRST_SLICE)
+
+    owner.lease.settle(need, 30)
+
+    assert owner.lease.free(owner.now) == FIRST_SLICE - 30
+    assert owner.lease.spent == 30
+
+
+def test_a_released_call_frees_all(owner: Owner) -> None:
+    owner.sync()
+    owner.lease.release(owner.take(FIRST_SLICE))
+
+    assert (owner.lease.free(owner.now), owner.lease.spent) == (FIRST_SLICE, 0)
+
+
+def test_a_slice_that_runs_low_is_filled_up_before_it_is_used_up(owner: Owner) -> None:
+    owner.sync()
+    assert owner.next() is not None  # a single instance may take a quarter of what is left
+    owner = Owner(3, ModelStore(), owner.clock)
+    owner.sync()
+    owner.sync()
+    slice_ = owner.lease.granted
+
+    owner.spend(slice_ * 3 // 4 - 200)
+    assert owner.next() is None
+    owner.spend(400)
+
+    sync = owner.next()
+    assert sync is not None
+    assert sync.reserve > 0
+
+
+def test_what_lies_beyond_the_limit_is_not_granted_and_goes_back_at_once(owner: Owner, other: Owner) -> None:
+    other.take(LIMIT - 40)
+    owner.lease.want(CallHold(FIRST_SLICE + 1))
+
+    owner.sync()
+    assert (owner.amount, owner.lease.granted) == (FIRST_SLICE + 1, 40)
+    returned = owner.sync()
+
+    assert returned is not None
+    assert returned.kind == "return"
+    assert owner.amount == 40
+    assert owner.counter.reserved == LIMIT
+
+
+def test_a_take_of_unknown_outcome_grants_nothing_until_a_later_sync_shows_it(owner: Owner) -> None:
+    owner.sync("reply_lost")
+    assert (owner.amount, owner.lease.granted) == (FIRST_SLICE, 0)
+    assert owner.lease.is_silent
+    assert owner.next() is None
+
+    owner.clock.advance(RETRY_SECONDS)
+    owner.sync()
+
+    assert not owner.lease.is_silent
+    assert owner.lease.granted == owner.amount == 2 * FIRST_SLICE
+
+
+def test_a_take_that_lands_late_beyond_the_limit_is_handed_back(owner: Owner, other: Owner) -> None:
+    owner.lease.want(CallHold(LIMIT // 2))
+    owner.sync("late")
+    other.take(LIMIT)
+    owner.store.land(0)
+    assert owner.counter.reserved == LIMIT + LIMIT // 2
+
+    owner.clock.advance(RETRY_SECONDS)
+    owner.sync_until_quiet()
+
+    assert owner.lease.granted == owner.amount == 0
+    assert owner.counter.reserved == LIMIT
+
+
+def test_a_return_never_lands_after_a_later_sync(owner: Owner) -> None:
+    owner.take(100)
+    owner.sync()
+    owner.lease.govern(make_budget(limit_nanodollars=LIMIT - 1))
+    owner.clock.advance(RENEWAL_SECONDS)
+    returned = owner.sync("late")
+    assert returned is not None
+    assert returned.kind == "return"
+    owner.clock.advance(RETRY_SECONDS)
+    owner.lease.hold(CallHold(LIMIT // 2), owner.now)  # unadmitted: the next sync is to reserve
+    owner.sync()
+    amount = owner.amount
+
+    owner.store.land(0)
+
+    assert owner.amount == amount
+
+
+def test_a_sync_that_changes_no_sum_leaves_another_revision_all_the_same(owner: Owner) -> None:
+    owner.sync_until_quiet()
+    before = owner.store.get(owner.lease.name.path)
+    sync = Sync(kind="reserve", key=owner.key, name=owner.lease.name, begun_at=owner.now)
+    carry_out(owner.store, sync, owner.clock.now())
+
+    after = owner.store.get(owner.lease.name.path)
+
+    assert before is not None
+    assert after is not None
+    assert before.revision != after.revision
+
+
+def test_a_lease_admits_until_ten_seconds_before_it_expires(owner: Owner) -> None:
+    owner.sync()
+
+    owner.clock.advance(LEASE_SECONDS - EXPIRY_MARGIN_SECONDS - 0.1)
+    assert owner.lease.free(owner.now) == FIRST_SLICE
+    owner.clock.advance(0.1)
+    assert owner.lease.free(owner.now) == 0
+
+
+def test_a_sync_renews_a_lease_from_when_it_was_begun(owner: Owner) -> None:
+    sync = owner.next()
+    assert sync is not None
+    owner.clock.advance(5)
+    owner.lease.applied(sync, carry_out(owner.store, sync, owner.clock.now()), owner.now)
+
+    owner.clock.advance(LEASE_SECONDS - EXPIRY_MARGIN_SECONDS - 5)
+
+    assert owner.lease.free(owner.now) == 0
+
+
+def test_a_lease_is_renewed_each_half_minute(owner: Owner) -> None:
+    owner.take(FIRST_SLICE)
+    owner.sync_until_quiet()
+
+    owner.clock.advance(RENEWAL_SECONDS - 0.1)
+    assert [kind for kind in owner.sync_until_quiet() if kind == "reserve"] == []
+    owner.clock.advance(0.1)
+    assert owner.sync_until_quiet() == ["reserve"]
+
+
+def test_an_owner_that_slept_learns_that_its_lease_was_closed_and_admits_only_what_it_gets_anew(
+    owner: Owner, other: Owner
+) -> None:
+    held = owner.take(1_000)
+    owner.clock.advance(200)
+    fold(owner.store, owner.lease.name.lease_id)
+    other.take(LIMIT - 400)
+
+    owner.sync()
+    assert (owner.lease.granted, owner.lease.free(owner.now)) == (0, 0)
+    owner.clock.advance(2 * REPORT_SECONDS)
+    owner.sync()
+    assert (owner.lease.granted, owner.lease.free(owner.now)) == (400, 0)
+    assert owner.amount == 1_000  # what is held counts, whether there was room or not
+    owner.lease.release(held)
+
+    assert owner.lease.free(owner.now) == 400
+
+
+def test_a_closed_lease_is_opened_anew_for_a_charge_and_closed_with_it(owner: Owner) -> None:
+    owner.spend(60)
+    fold(owner.store, owner.lease.name.lease_id)
+    assert owner.counter == CounterTotals(reserved=60, settled=60)
+
+    owner.charge(15)
+    assert fold(owner.store, owner.lease.name.lease_id)
+    assert not fold(owner.store, owner.lease.name.lease_id)
+
+    assert owner.counter == CounterTotals(reserved=75, settled=75)
+
+
+def test_a_lowered_limit_gives_back_all_that_no_call_holds(owner: Owner) -> None:
+    owner.take(500)
+    owner.sync_until_quiet()
+    assert owner.amount > 500
+
+    owner.lease.govern(make_budget(limit_nanodollars=100))
+    owner.sync_until_quiet()
+
+    assert owner.amount == owner.lease.granted == 500
+    assert owner.lease.free(owner.now) == 0
+
+
+def test_a_raised_limit_is_asked_for_at_once(owner: Owner, other: Owner) -> None:
+    other.take(LIMIT)
+    owner.lease.want(CallHold(50))
+    owner.sync_until_quiet()
+    assert not owner.lease.admits(CallHold(50), owner.now)
+
+    owner.lease.govern(make_budget(limit_nanodollars=LIMIT + 50))
+    owner.take(50)
+
+
+def test_giving_up_never_grants(owner: Owner) -> None:
+    owner.sync()
+    unadmitted = CallHold(LIMIT)
+    owner.lease.hold(unadmitted, owner.now)
+    owner.lease.govern(make_budget(limit_nanodollars=LIMIT - 1))
+    owner.lease.release(unadmitted)
+
+    assert owner.lease.granted == FIRST_SLICE
+
+
+def test_what_calls_before_the_budget_cost_takes_its_room(owner: Owner) -> None:
+    owner.spend(10)
+    owner.sync_until_quiet()
+    assert owner.lease.free(owner.now) > 100
+    seeds: dict[tuple[str, ...], int] = dict.fromkeys((("seeded",), ("reserved",), ("settled",)), LIMIT - 20)
+    owner.store.commit([Increment(owner.key.path, seeds)])
+
+    owner.clock.advance(REPORT_SECONDS)
+    owner.sync_until_quiet()
+
+    assert owner.lease.free(owner.now) <= 10
+    assert owner.counter.reserved <= LIMIT
+    assert owner.lease.spent == LIMIT - 10
+
+
+def test_refused_calls_ask_again_after_a_pause_only(owner: Owner, other: Owner) -> None:
+    other.take(LIMIT)
+    owner.lease.want(CallHold(50))
+    owner.sync_until_quiet()
+    pause = DENIED_SECONDS * 2  # two instances are known
+
+    owner.clock.advance(pause - 0.1)
+    owner.lease.want(CallHold(50))
+    assert owner.next() is None
+    owner.clock.advance(0.1)
+    owner.lease.want(CallHold(50))
+
+    sync = owner.next()
+    assert sync is not None
+    assert sync.reserve == 50
+
+
+def test_what_refused_calls_wanted_does_not_add_up(owner: Owner, other: Owner) -> None:
+    other.take(LIMIT)
+    owner.lease.want(CallHold(50))
+    owner.sync_until_quiet()
+    for _ in range(100):
+        owner.lease.want(CallHold(50))
+        owner.next()
+
+    other.lease.govern(make_budget(limit_nanodollars=0))
+    other.lease.release(CallHold(LIMIT))
+    other.lease.retire()
+    other.sync_until_quiet()
+    owner.clock.advance(SPENT_SECONDS)
+    owner.take(50)
+
+    assert owner.amount == 50
+
+
+def test_where_the_limit_is_spent_the_pause_is_longer(owner: Owner, other: Owner) -> None:
+    other.spend(LIMIT)
+    other.clock.advance(REPORT_SECONDS)
+    other.sync_until_quiet()
+    owner.lease.want(CallHold(50))
+    owner.sync_until_quiet()
+
+    owner.clock.advance(SPENT_SECONDS - 0.1)
+    owner.lease.want(CallHold(50))
+    assert owner.next() is None
+    owner.clock.advance(0.1)
+    owner.lease.want(CallHold(50))
+
+    sync = owner.next()
+    assert sync is not None
+    assert sync.reserve == 50
+
+
+@pytest.mark.parametrize(("spent", "is_only_held"), [(LIMIT - 50, True), (LIMIT - 49, False)])
+def test_a_refusal_tells_what_is_held_from_what_is_spent(
+    owner: Owner, other: Owner, spent: int, is_only_held: bool
+) -> None:
+    other.spend(spent)
+    other.clock.advance(REPORT_SECONDS)
+    other.sync_until_quiet()
+    owner.sync_until_quiet()
+
+    assert owner.lease.is_only_held(CallHold(50)) is is_only_held
+
+
+def test_what_one_instance_spent_is_known_to_the_others_and_never_counted_twice(
+    owner: Owner, other: Owner
+) -> None:
+    owner.sync_until_quiet()
+    other.spend(300)
+    other.clock.advance(2 * REPORT_SECONDS)
+    other.sync()
+    owner.spend(100, is_stored=False)
+    owner.clock.advance(RENEWAL_SECONDS)
+    owner.sync()
+    owner.spend(7, is_stored=False)
+
+    assert owner.lease.spent == 407
+    assert owner.lease.standing.percent == 407 * 100 // LIMIT
+
+
+def test_what_settles_while_the_store_is_being_told_is_counted_once(owner: Owner, other: Owner) -> None:
+    other.spend(300)
+    other.clock.advance(REPORT_SECONDS)
+    other.sync_until_quiet()
+    held = owner.take(50)
+    owner.clock.advance(RENEWAL_SECONDS)
+    sync = owner.next()
+    assert sync is not None
+
+    owner.lease.settle(held, 40)
+    owner.lease.applied(sync, carry_out(owner.store, sync, owner.clock.now()), owner.now)
+
+    assert owner.lease.spent == 340
+
+
+def test_a_report_of_unknown_outcome_is_counted_once_in_the_end(owner: Owner) -> None:
+    owner.spend(100)
+    owner.clock.advance(REPORT_SECONDS)
+    owner.sync("late")
+    owner.clock.advance(RETRY_SECONDS)
+    owner.sync()
+    owner.store.land(0)
+    assert owner.counter.settled == 200
+
+    owner.clock.advance(RENEWAL_SECONDS)
+    owner.sync_until_quiet()
+    owner.clock.advance(REPORT_SECONDS)
+    owner.sync_until_quiet()
+
+    assert owner.counter.settled == owner.lease.spent == 100
+
+
+@pytest.mark.parametrize("instances", [1, 2])
+def test_reports_are_as_rare_as_there_are_instances(owner: Owner, other: Owner, instances: int) -> None:
+    if instances == 2:
+        other.sync()
+    owner.sync_until_quiet()
+    owner.spend(10)
+
+    owner.clock.advance(REPORT_SECONDS * instances - 0.1)
+    assert owner.next() is None
+    owner.clock.advance(0.1)
+
+    sync = owner.next()
+    assert sync is not None
+    assert (sync.kind, sync.report) == ("reserve", 10)
+
+
+def test_an_idle_slice_near_the_limit_goes_back_after_two_seconds(owner: Owner, other: Owner) -> None:
+    other.take(LIMIT - 300)
+    owner.spend(100)
+    owner.take(100)
+    owner.lease.want(CallHold(100))
+    owner.sync_until_quiet()
+    assert owner.lease.free(owner.now) > 0
+
+    owner.clock.advance(IDLE_SECONDS - 0.1)
+    assert "return" not in owner.sync_until_quiet()
+    owner.clock.advance(0.1)
+
+    assert "return" in owner.sync_until_quiet()
+    assert owner.amount == 200
+
+
+def test_an_idle_slice_far_from_the_limit_stays(owner: Owner) -> None:
+    owner.take(10)
+    owner.sync_until_quiet()
+
+    owner.clock.advance(IDLE_SECONDS * 2)
+
+    assert owner.next() is None
+
+
+def test_a_lease_without_calls_is_closed_after_a_minute(owner: Owner) -> None:
+    owner.spend(60)
+    owner.sync_until_quiet()
+    owner.clock.advance(CLOSING_SECONDS - 0.1)
+    owner.sync_until_quiet()
+    assert not owner.lease.is_done
+
+    owner.clock.advance(0.1)
+    owner.sync_until_quiet()
+
+    assert owner.lease.is_done
+    assert owner.counter == CounterTotals(reserved=60, settled=60)
+
+
+def test_a_call_that_waits_keeps_its_lease_from_closing(owner: Owner) -> None:
+    owner.sync_until_quiet()
+    owner.clock.advance(CLOSING_SECONDS * 2)
+
+    owner.take(FIRST_SLICE)
+
+    assert not owner.lease.is_done
+
+
+def test_a_lease_whose_charges_are_not_all_stored_is_not_closed_but_emptied(owner: Owner) -> None:
+    owner.spend(60, is_stored=False)
+    owner.lease.retire()
+
+    owner.sync_until_quiet()
+    assert not owner.lease.is_done
+    assert (owner.amount, owner.counter.reserved) == (60, 60)
+
+    owner.charge(60)
+    owner.clock.advance(RETRY_SECONDS)
+    owner.sync_until_quiet()
+    assert owner.lease.is_done
+    assert owner.counter == CounterTotals(reserved=60, settled=60)
+
+
+def test_a_lease_with_calls_in_flight_is_kept_after_its_period(owner: Owner) -> None:
+    held = owner.take(60)
+    owner.lease.retire()
+    owner.sync_until_quiet()
+    owner.clock.advance(CLOSING_SECONDS * 3)
+    assert owner.sync_until_quiet() == ["reserve"]  # renewed: its call goes on
+    assert owner.amount == 60
+
+    owner.lease.settle(held, 45)
+    owner.charge(45)
+    owner.sync_until_quiet()
+
+    assert owner.lease.is_done
+    assert owner.counter == CounterTotals(reserved=45, settled=45)
+
+
+def test_a_lease_that_was_never_used_ends_without_asking_the_store(owner: Owner) -> None:
+    owner.lease.retire()
+
+    assert owner.next() is None
+    assert owner.lease.is_done
+    assert not owner.store.documents
+
+
+def test_one_sync_at_a_time(owner: Owner) -> None:
+    assert owner.next() is not None
+    assert owner.next() is None
+
+
+def test_a_strict_budget_holds_the_upper_bound_and_refuses_what_has_none(owner: Owner) -> None:
+    assert owner.lease.need(10, 70) == CallHold(70)
+    assert owner.lease.need(10, None) is None
+
+
+def test_a_normal_budget_holds_the_expected_cost_while_the_overdraft_bears_the_rest(
+    clock: ManualClock,
+) -> None:
+    owner = Owner(1, ModelStore(), clock, make_budget(mode="normal"))
+    overdraft = owner.budget.overdraft_nanodollars
+    assert overdraft == 320
+
+    held = owner.lease.need(10, 10 + overdraft)
+    assert held == CallHold(10, overdraft)
+    owner.lease.hold(held, owner.now)
+    assert owner.lease.need(10, 11) == CallHold(11)
+    owner.lease.release(held)
+
+    assert owner.lease.need(10, 10 + overdraft + 1) == CallHold(10 + overdraft + 1)
+    assert owner.lease.need(10, 4) == CallHold(10)
+
+
+def test_a_call_without_a_bound_counts_the_whole_overdraft(clock: ManualClock) -> None:
+    owner = Owner(1, ModelStore(), clock, make_budget(mode="normal"))
+    overdraft = owner.budget.overdraft_nanodollars
+
+    first = owner.lease.need(10, None)
+    assert first == CallHold(10, overdraft)
+    owner.lease.hold(first, owner.now)
+
+    assert owner.lease.need(10, None) == CallHold(10 + overdraft)
+
+
+def test_what_was_served_unadmitted_is_reserved_as_soon_as_the_store_answers(owner: Owner) -> None:
+    owner.sync("not_applied")
+    owner.lease.hold(CallHold(2 * LIMIT), owner.now)
+    owner.lease.settle(CallHold(2 * LIMIT), 2 * LIMIT)
+    owner.charge(2 * LIMIT)
+
+    owner.clock.advance(RETRY_SECONDS)
+    owner.sync()
+
+    assert owner.counter.reserved == owner.counter.settled == 2 * LIMIT
+    assert owner.lease.free(owner.now) == 0
+    assert owner.next() is None
+
+
+def test_what_is_held_beyond_the_limit_goes_back_when_it_is_released(owner: Owner, other: Owner) -> None:
+    other.take(LIMIT)
+    owner.sync_until_quiet()
+    for nanodollars in (1_000, 500):
+        owner.lease.hold(CallHold(nanodollars), owner.now)
+    owner.clock.advance(REPORT_SECONDS * 2)
+    owner.sync_until_quiet()
+    assert owner.amount == 1_500
+
+    owner.lease.release(CallHold(500))
+
+    assert owner.sync_until_quiet() == ["return"]
+    assert owner.amount == 1_000
+
+
+def test_a_budget_that_warns_admits_everything_and_counts_it(clock: ManualClock) -> None:
+    owner = Owner(1, ModelStore(), clock, make_budget(action="warn", mode="normal"))
+    need = owner.lease.need(3 * LIMIT, None)
+    assert need is not None
+    assert owner.lease.admits(need, owner.now)
+    owner.sync()
+    owner.lease.hold(need, owner.now)
+    owner.lease.settle(need, 2 * LIMIT)
+    owner.charge(2 * LIMIT)
+
+    owner.clock.advance(REPORT_SECONDS)
+    owner.sync_until_quiet()
+
+    assert owner.counter == CounterTotals(reserved=2 * LIMIT, settled=2 * LIMIT, instances=1)
+    assert owner.lease.standing.percent == 200
+
+
+def test_a_budget_that_begins_to_block_takes_slices_from_then_on(clock: ManualClock) -> None:
+    warning = make_budget(action="warn", mode="normal")
+    owner = Owner(1, ModelStore(), clock, warning)
+    owner.sync()
+    owner.lease.hold(CallHold(5), owner.now)
+    assert not owner.counter.reserved
+
+    owner.lease.govern(make_budget())
+    assert owner.lease.free(owner.now) == 0
+    owner.take(100)
+    owner.lease.govern(warning)
+    owner.lease.release(CallHold(105))
+    owner.sync_until_quiet()
+
+    assert owner.amount == 0
+
+
+def test_instances_are_counted_while_they_have_a_lease(owner: Owner, other: Owner) -> None:
+    owner.sync()
+    other.sync("reply_lost")
+    other.clock.advance(RETRY_SECONDS)
+    other.sync()
+    assert owner.counter.instances == 3  # counted twice, until it next has something to say
+    other.clock.advance(RENEWAL_SECONDS)
+    other.sync()
+    assert owner.counter.instances == 2
+
+    other.lease.retire()
+    other.sync_until_quiet()
+
+    assert owner.counter.instances == 1
+
+
+def test_a_lease_that_only_a_charge_made_is_found_by_the_reaper_too(owner: Owner) -> None:
+    owner.charge(25)
+
+    (fields,) = owner.store.documents.values()
+    assert fields["state"] == "open"
+    assert fields["expires_at"] == lease_expiry(owner.clock.now())
+    assert fold(owner.store, owner.lease.name.lease_id)
+    assert owner.counter == CounterTotals(reserved=25, settled=25)
+
+
+def test_charges_of_one_lease_are_one_write(owner: Owner) -> None:
+    lease_ids = [owner.lease.name.lease_id, msgspec.structs.replace(owner.lease.name, number=2).lease_id]
+    events = [
+        make_event(charges=tuple(Charge("budget_1", PERIOD.text, lease_id, cost) for lease_id in lease_ids))
+        for cost in (3, 4)
+    ]
+
+    writes = charge_writes(ACCOUNT_ID, events, expires_at=AT)
+
+    assert [write.path for write in writes] == [f"leases/{lease_id}" for lease_id in lease_ids]
+    assert [write.amounts for write in writes] == [{("used",): 7}] * 2
+
+
+def test_a_charge_to_no_lease_is_refused() -> None:
+    event = make_event(charges=(Charge("budget_1", "2026-11", "../accounts", 1),))
+
+    with pytest.raises(ValueError, match="lease"):
+        charge_writes(ACCOUNT_ID, [event], expires_at=AT)
+
+
+def test_a_lease_expires_one_to_two_minutes_after_it_was_written_on_a_whole_minute() -> None:
+    whole = AT.replace(second=0, microsecond=0)
+
+    assert lease_expiry(whole) == whole + timedelta(minutes=2)
+    assert lease_expiry(whole + timedelta(seconds=59.9)) == whole + timedelta(minutes=2)
+
+
+def test_a_closed_lease_needs_no_closing(owner: Owner) -> None:
+    owner.spend(5)
+    fold(owner.store, owner.lease.name.lease_id)
+    document = owner.store.get(owner.lease.name.path)
+
+    assert document is not None
+    assert fold_writes(document) == []
+    assert not fold(owner.store, LeaseName("0" * 32, "1" * 32, 1).lease_id)
+
+
+def test_of_two_that_close_a_lease_at_once_one_does(owner: Owner) -> None:
+    owner.spend(5)
+    document = owner.store.get(owner.lease.name.path)
+    assert document is not None
+
+    owner.store.commit(fold_writes(document))
+    with pytest.raises(RevisionChanged):
+        owner.store.commit(fold_writes(document))
+
+    assert owner.counter == CounterTotals(reserved=5, settled=5)
+
+
+def test_a_call_that_holds_nothing_may_cost_something(owner: Owner) -> None:
+    owner.sync()
+    owner.lease.settle(NO_HOLD, 12)
+
+    assert owner.lease.spent == 12
+    assert owner.lease.free(owner.now) == FIRST_SLICE - 12
