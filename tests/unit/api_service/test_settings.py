@@ -106,3 +106,15 @@ def test_cookies_travel_readable_without_https_beyond_this_machine(
     tmp_path: Path, given: dict[str, str], is_readable: bool
 ) -> None:
     assert settings(tmp_path, **given).is_readable_on_the_way == is_readable
+
+
+@pytest.mark.parametrize(
+    ("api_jobs", "is_hosted", "runs"),
+    [(None, False, True), (None, True, False), (False, False, False), (True, True, True)],
+)
+def test_jobs_run_here_unless_the_deployment_is_hosted_or_says_otherwise(
+    api_jobs: bool | None, is_hosted: bool, runs: bool
+) -> None:
+    given: dict[str, Any] = {"api_jobs": api_jobs} | (HOSTED if is_hosted else {})
+
+    assert ApiSettings(**given).runs_jobs is runs
