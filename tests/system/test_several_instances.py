@@ -3,15 +3,16 @@
 import signal
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import requests
 
 from tests.system.calls import MESSAGES, call, message, open_call
-from tests.system.deployment import Deployment, Tenant
+from tests.system.deployment import Deployment, Row, Tenant
 from tests.system.processes import Process, eventually
 
-REVOKED_WITHIN_SECONDS = 1.0
+ACTS_WITHIN_SECONDS = 1.0
 
 
 def _headers(tenant: Tenant, **options: str) -> dict[str, str]:
@@ -43,6 +44,23 @@ def apis(deployment: Deployment) -> Iterator[list[Process]]:
 
 def _status(proxy: Process, tenant: Tenant) -> int:
     return call(proxy.url, MESSAGES, message(), _headers(tenant)).status
+
+
+def _routed_to(proxy: Process, tenant: Tenant) -> str:
+    return call(proxy.url, MESSAGES, message(), _headers(tenant)).header("X-ModelTrack-Routed-To")
+
+
+def _tell_api(deployment: Deployment, tenant: Tenant, method: str, path: str, body: dict[str, Any]) -> Row:
+    answer = requests.request(
+        method,
+        deployment.api.url + path,
+        json=body,
+        headers={"Authorization": f"Bearer {tenant.key}"},
+        timeout=10,
+    )
+    assert answer.ok, answer.text
+    made: Row = answer.json()
+    return made
 
 
 def test_calls_through_two_proxies_add_up_in_two_apis(
@@ -78,7 +96,7 @@ def test_a_key_revoked_at_one_api_is_refused_by_every_proxy_within_a_second(
     assert revoked.status_code == 204
     eventually(
         lambda: all(_status(proxy, tenant) == 401 for proxy in proxies),
-        seconds=REVOKED_WITHIN_SECONDS,
+        seconds=ACTS_WITHIN_SECONDS,
         what="the revocation",
     )
 
@@ -92,8 +110,53 @@ def test_a_suspended_account_is_refused_by_every_proxy_within_a_second(
 
     eventually(
         lambda: all(_status(proxy, tenant) in {401, 403} for proxy in proxies),
-        seconds=REVOKED_WITHIN_SECONDS,
+        seconds=ACTS_WITHIN_SECONDS,
         what="the suspension",
+    )
+
+
+def test_a_new_budget_and_a_raised_limit_act_on_every_proxy_within_a_second(
+    deployment: Deployment, tenant: Tenant, proxies: list[Process]
+) -> None:
+    assert [_status(proxy, tenant) for proxy in proxies] == [200, 200]
+
+    budget = _tell_api(deployment, tenant, "POST", "/v1/budgets", {"limit_usd": "0.000001"})
+
+    eventually(
+        lambda: all(_status(proxy, tenant) == 429 for proxy in proxies),
+        seconds=ACTS_WITHIN_SECONDS,
+        what="the budget",
+    )
+    _tell_api(deployment, tenant, "PATCH", f"/v1/budgets/{budget['id']}", {"limit_usd": "100"})
+    eventually(
+        lambda: all(_status(proxy, tenant) == 200 for proxy in proxies),
+        seconds=ACTS_WITHIN_SECONDS,
+        what="the raised limit",
+    )
+
+
+def test_a_new_and_a_changed_rule_act_on_every_proxy_within_a_second(
+    deployment: Deployment, tenant: Tenant, proxies: list[Process]
+) -> None:
+    _tell_api(deployment, tenant, "POST", "/v1/budgets", {"limit_usd": "100", "action": "warn"})
+    assert [_routed_to(proxy, tenant) for proxy in proxies] == ["", ""]
+    terms = {"name": "cheaper", "threshold": 0, "from_models": ["claude-sonnet-4-6"]}
+
+    rule = _tell_api(
+        deployment, tenant, "POST", "/v1/routing-rules", {**terms, "to_model": "claude-haiku-4-5"}
+    )
+
+    eventually(
+        lambda: all(_routed_to(proxy, tenant) == "claude-haiku-4-5" for proxy in proxies),
+        seconds=ACTS_WITHIN_SECONDS,
+        what="the rule",
+    )
+    changed = {"to_model": "claude-3-5-haiku-latest"}
+    _tell_api(deployment, tenant, "PATCH", f"/v1/routing-rules/{rule['id']}", changed)
+    eventually(
+        lambda: all(_routed_to(proxy, tenant) == "claude-3-5-haiku-latest" for proxy in proxies),
+        seconds=ACTS_WITHIN_SECONDS,
+        what="the changed rule",
     )
 
 
