@@ -42,6 +42,7 @@ from proxy_service.stakes import (
 
 UNSAFE_TO_EDIT: Final = "unsafe_to_edit"
 EXHAUSTED_PERCENT: Final = 100
+HELD_MIN: Final = 1  # nanodollar: a call of unknown price would else pass a budget without any rest
 
 _NOTHING_USED = Usage()
 
@@ -147,9 +148,9 @@ class Admittance:
         bound = Bound(None)
         if any(stake.budget.takes_leases for stake in stakes):
             bound = self._bound(candidate)
-        if bound.nanodollars is not None:
-            expected = min(expected, bound.nanodollars)
-        held = await self._desk.hold(stakes, Amounts(expected, bound.nanodollars))
+        most = None if bound.nanodollars is None else max(HELD_MIN, bound.nanodollars)
+        needed = max(HELD_MIN, expected if most is None else min(expected, most))
+        held = await self._desk.hold(stakes, Amounts(needed, most))
         return Admission(
             route=candidate.route,
             ask=candidate.ask,

@@ -1,0 +1,308 @@
+"""Budgets over the wire: what is refused and how, what is warned of, what is charged and what is let go."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from metering.accounts import LOCAL_ACCOUNT_ID
+from tests.doubles.raw_upstream import (
+    RawUpstream,
+    ReceivedAnswer,
+    ReceivedRequest,
+    Wire,
+    answering,
+    call,
+    dialled,
+    until,
+)
+from tests.services.proxy.calls import (
+    END,
+    STREAM_HEAD,
+    WHOLE_STREAM,
+    answer,
+    chunk,
+    get,
+    message,
+    messages_call,
+    post,
+)
+from tests.services.proxy.governed import (
+    DOLLAR,
+    HAIKU,
+    SONNET,
+    Using,
+    govern,
+    make_budget,
+    make_rule,
+    script_of,
+)
+from tests.services.proxy.running import RunningProxy
+
+NO_CACHE = b"X-ModelTrack-No-Cache: true\r\n"
+A_DOLLAR = {"input_tokens": 1_000_000, "output_tokens": 0}  # of Haiku
+CHAT = b'{"model":"gpt-4o","messages":[{"role":"user","content":"x"}]}'
+
+
+@pytest.fixture
+def upstream() -> Iterator[RawUpstream]:
+    with RawUpstream(Using()) as upstream:
+        yield upstream
+
+
+@pytest.fixture
+def proxy(tmp_path: Path, upstream: RawUpstream) -> RunningProxy:
+    """It is started by the test, once the account is governed."""
+    return RunningProxy(tmp_path, upstream)
+
+
+def ask(proxy: RunningProxy, **fields: Any) -> ReceivedAnswer:
+    fields = {"model": HAIKU, "headers": NO_CACHE} | fields
+    return call(proxy.port, messages_call(**fields))
+
+
+def spend(proxy: RunningProxy, upstream: RawUpstream, usage: dict[str, Any]) -> None:
+    """Make a call that uses so much; it counts at once."""
+    script_of(upstream).usages.append(usage)
+    assert ask(proxy).status == 200
+    proxy.clock.advance(1)
+
+
+def error_of(got: ReceivedAnswer) -> dict[str, Any]:
+    error: dict[str, Any] = msgspec.json.decode(got.body)["error"]
+    return error
+
+
+def test_a_spent_budget_refuses_and_says_all_there_is_to_know(
+    proxy: RunningProxy, upstream: RawUpstream
+) -> None:
+    budget = make_budget(name="everything")
+    govern(proxy, [budget])
+    with proxy:
+        spend(proxy, upstream, A_DOLLAR)
+        got = ask(proxy)
+
+        assert (got.status, len(upstream.requests)) == (429, 1)
+        assert (got.header(b"x-should-retry"), got.header(b"retry-after")) == (b"false", None)
+        error = error_of(got)
+        assert error["type"] == "rate_limit_error"
+        assert error["details"] == {
+            "error_code": "budget_exceeded",
+            "budget_id": budget.budget_id,
+            "budget_name": "everything",
+            "period": "2026-11",
+            "value": "",
+            "limit_usd": "1",
+            "spent_usd": "1",
+            "held_usd": "0",
+            "resets_at": "2026-12-01T00:00:00Z",
+        }
+        for word in ("everything", budget.budget_id, "2026-11", "$1 is spent", "2026-12-01T00:00:00Z"):
+            assert word in error["message"]
+        refused = proxy.events()[-1]
+        assert (refused.state, refused.status_code, refused.charges) == ("refused", 429, ())
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "where"),
+    [
+        (b"/v1/chat/completions", CHAT, ("error", "code")),
+        (b"/azure/v1/chat/completions", CHAT, ("error", "code")),
+        (b"/bedrock/model/anthropic.claude-haiku-4-5-20251001-v1%3A0/converse", b"{}", ("code",)),
+        (b"/bedrock/v1/messages", CHAT, ("error", "details", "error_code")),
+    ],
+)
+def test_each_provider_is_spoken_for_in_its_own_words(
+    proxy: RunningProxy, upstream: RawUpstream, path: bytes, body: bytes, where: tuple[str, ...]
+) -> None:
+    govern(proxy, [make_budget()])
+    with proxy:
+        spend(proxy, upstream, A_DOLLAR)
+        got = call(proxy.port, post(path, body))
+
+        said = msgspec.json.decode(got.body)
+        details = said["error"]["details"] if "error" in said else said["details"]
+        for name in where:
+            said = said[name]
+        assert (got.status, said, details["spent_usd"]) == (429, "budget_exceeded", "1")
+
+
+def test_where_the_rest_is_only_held_the_caller_is_told_to_come_back(
+    proxy: RunningProxy, upstream: RawUpstream
+) -> None:
+    is_through = threading.Event()
+
+    def script(wire: Wire, request: ReceivedRequest) -> None:
+        wire.take_body(request)
+        assert is_through.wait(10)
+        wire.send(answer(message(model=HAIKU)))
+
+    upstream.script = script
+    govern(proxy, [make_budget(mode="strict", limit_nanodollars=3_000_000)])
+    with proxy, dialled(proxy.port, messages_call(model=HAIKU, headers=NO_CACHE)) as first:
+        until(lambda: len(upstream.requests) == 1)
+        got = ask(proxy)
+
+        assert (got.status, got.header(b"retry-after"), got.header(b"x-should-retry")) == (429, b"1", None)
+        assert "try again" in error_of(got)["message"]
+        is_through.set()
+        assert first.take_until(b"\r\n").startswith(b"HTTP/1.1 200")
+        assert proxy.journal_lines()[0]["holds"][0][3] > 1_500_000
+
+
+def test_what_was_held_and_not_used_is_free_for_the_next_call(
+    proxy: RunningProxy, upstream: RawUpstream
+) -> None:
+    govern(proxy, [make_budget(mode="strict", limit_nanodollars=3_000_000)])
+    with proxy:
+        assert [ask(proxy).status for _ in range(5)] == [200] * 5
+
+
+@pytest.mark.parametrize("broken", ["gone", "refused"])
+def test_a_call_that_cost_nothing_gives_all_of_it_back(
+    proxy: RunningProxy, upstream: RawUpstream, broken: str
+) -> None:
+    def script(wire: Wire, request: ReceivedRequest) -> None:
+        wire.take_body(request)
+        if broken == "refused":
+            wire.send(answer(b"{}", status=b"400 Bad Request"))
+        else:
+            wire.connection.close()
+
+    govern(proxy, [make_budget(mode="strict", limit_nanodollars=3_000_000)])
+    with proxy:
+        upstream.script = script
+        statuses = [ask(proxy).status for _ in range(3)]
+
+        assert statuses == [{"refused": 400, "gone": 502}[broken]] * 3
+        assert [event.charges for event in proxy.events()] == [()] * 3
+
+
+def test_a_warning_lets_calls_through_and_stands_in_their_answers(
+    proxy: RunningProxy, upstream: RawUpstream
+) -> None:
+    govern(proxy, [make_budget(action="warn", name="chatbot")])
+    with proxy:
+        spend(proxy, upstream, {"input_tokens": 799_999, "output_tokens": 0})
+        below = ask(proxy)
+        spend(proxy, upstream, {"input_tokens": 1, "output_tokens": 0})
+        at = ask(proxy)
+        spend(proxy, upstream, A_DOLLAR)
+        beyond = ask(proxy)
+
+        warnings = [got.header(b"x-modeltrack-budget-warning") for got in (below, at, beyond)]
+        assert warnings == [
+            None,
+            b"chatbot at 80% of budget ($0.8/$1)",
+            b"chatbot at 180% of budget ($1.8/$1)",
+        ]
+        assert beyond.status == 200
+
+
+def test_a_downgrade_budget_without_room_turns_calls_to_a_cheaper_model(
+    proxy: RunningProxy, upstream: RawUpstream
+) -> None:
+    budget = make_budget(action="downgrade", mode="strict", limit_nanodollars=3_000_000)
+    govern(proxy, [budget], [make_rule(threshold=100)])
+    with proxy:
+        got = ask(proxy, model=SONNET)
+
+        assert (got.status, got.header(b"x-modeltrack-routed-to")) == (200, HAIKU.encode())
+        assert got.header(b"x-modeltrack-route-reason") == b"budget-downgrade: no room in the budget"
+        assert proxy.event().routed
+
+
+def test_a_model_of_its_own_may_have_a_budget(proxy: RunningProxy, upstream: RawUpstream) -> None:
+    scope = type(make_budget().scope)(model=HAIKU)
+    govern(proxy, [make_budget(scope=scope)])
+    with proxy:
+        spend(proxy, upstream, A_DOLLAR)
+
+        assert (ask(proxy).status, ask(proxy, model=SONNET).status) == (429, 200)
+
+
+def test_an_answer_from_memory_asks_the_budgets_and_holds_nothing(
+    proxy: RunningProxy, upstream: RawUpstream
+) -> None:
+    govern(proxy, [make_budget(mode="strict", limit_nanodollars=DOLLAR + 3_000_000)])
+    with proxy:
+        verdicts = [ask(proxy, headers=b"").header(b"x-modeltrack-cache") for _ in range(4)]
+        spend(proxy, upstream, A_DOLLAR)
+        spend(proxy, upstream, {"input_tokens": 3_000, "output_tokens": 0})
+        refused = ask(proxy, headers=b"")
+
+        assert verdicts == [b"MISS", b"HIT", b"HIT", b"HIT"]
+        assert (refused.status, refused.header(b"x-modeltrack-cache")) == (429, None)
+        hits = [event for event in proxy.events() if event.state == "cache_hit"]
+        assert [(event.charges, event.cost_nanodollars) for event in hits] == [((), 0)] * 3
+
+
+@pytest.mark.parametrize(("action", "status"), [("block", 429), ("downgrade", 429), ("warn", 200)])
+def test_what_may_cost_something_unread_is_refused_by_a_spent_budget(
+    proxy: RunningProxy, upstream: RawUpstream, action: Any, status: int
+) -> None:
+    govern(proxy, [make_budget(action=action)])
+    with proxy:
+        before = call(proxy.port, post(b"/v1/images/generations", b"{}"))
+        spend(proxy, upstream, A_DOLLAR)
+        after = call(proxy.port, post(b"/v1/images/generations", b"{}"))
+        free = call(proxy.port, get(b"/v1/models"))
+
+        assert (before.status, after.status, free.status) == (200, status, 200)
+        states = [event.state for event in proxy.events()]
+        assert states[-1] == ("unmetered" if status == 200 else "refused")
+
+
+def test_a_stream_is_charged_once_it_is_over(proxy: RunningProxy, upstream: RawUpstream) -> None:
+    govern(proxy, [make_budget(mode="strict", limit_nanodollars=20_000_000)])
+    with proxy:
+        upstream.script = answering(STREAM_HEAD + b"".join(map(chunk, WHOLE_STREAM)) + END)
+        assert [ask(proxy, streaming=True, model=SONNET).status for _ in range(3)] == [200] * 3
+
+        events = proxy.events()
+        assert [event.charges[0].nanodollars for event in events] == [4_500_000] * 3
+
+
+def test_each_budget_over_a_call_is_charged_with_it(proxy: RunningProxy, upstream: RawUpstream) -> None:
+    day = make_budget(period="day", timezone="Asia/Kolkata")
+    month, other = make_budget(action="warn"), make_budget(enabled=False)
+    govern(proxy, [day, month, other])
+    with proxy:
+        spend(proxy, upstream, {"input_tokens": 10, "output_tokens": 0})
+
+        charged = {(charge.budget_id, charge.period): charge.nanodollars for charge in proxy.event().charges}
+        assert charged == {
+            (day.budget_id, "2026-11-21@Asia/Kolkata"): 10_000,
+            (month.budget_id, "2026-11"): 10_000,
+        }
+
+
+def test_the_journal_says_all_that_a_lost_call_is_made_of(proxy: RunningProxy, upstream: RawUpstream) -> None:
+    budget = make_budget()
+    govern(proxy, [budget])
+    with proxy:
+        ask(proxy, headers=b"X-ModelTrack-Team: search\r\nX-ModelTrack-Feature: answers\r\n", streaming=False)
+        line = proxy.journal_lines()[0]
+
+        assert (line["account_id"], line["team"], line["feature"]) == (LOCAL_ACCOUNT_ID, "search", "answers")
+        assert (line["model"], line["requested_model"]) == (HAIKU, HAIKU)
+        ((budget_id, period, lease_id, held),) = line["holds"]
+        assert (budget_id, period, held) == (budget.budget_id, "2026-11", line["estimate_nanodollars"])
+        assert held > 500_000
+        assert lease_id.count(".") == 2
+
+
+def test_a_strict_budget_names_the_field_that_would_bound_the_call(
+    proxy: RunningProxy, upstream: RawUpstream
+) -> None:
+    govern(proxy, [make_budget(mode="strict")])
+    with proxy:
+        fields = {"tools": [{"type": "web_search_20250305", "name": "web_search"}]}
+        got = ask(proxy, **fields)
+
+        assert (got.status, error_of(got)["details"]["error_code"]) == (400, "cost_unbounded")
+        assert "set tools.max_uses" in error_of(got)["message"]
+        assert upstream.requests == []
