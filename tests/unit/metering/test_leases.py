@@ -353,8 +353,9 @@ def test_giving_up_never_grants(owner: Owner) -> None:
 
 
 def test_what_calls_before_the_budget_cost_takes_its_room(owner: Owner) -> None:
-    owner.spend(10)
+    owner.take(10)
     owner.sync_until_quiet()
+    owner.spend(10)
     assert owner.lease.free(owner.now) > 100
     seeds: dict[tuple[str, ...], int] = dict.fromkeys((("seeded",), ("reserved",), ("settled",)), LIMIT - 20)
     owner.store.commit([Increment(owner.key.path, seeds)])
@@ -362,8 +363,8 @@ def test_what_calls_before_the_budget_cost_takes_its_room(owner: Owner) -> None:
     owner.clock.advance(REPORT_SECONDS)
     owner.sync_until_quiet()
 
-    assert owner.lease.free(owner.now) <= 10
-    assert owner.counter.reserved <= LIMIT
+    assert owner.lease.free(owner.now) == 0
+    assert owner.counter.reserved == LIMIT
     assert owner.lease.spent == LIMIT - 10
 
 
