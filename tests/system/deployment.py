@@ -17,6 +17,7 @@ from metering.accounts import AccountSettings, AzureSettings, BedrockSettings
 from metering.clock import SystemClock
 from metering.directory import Directory, KeyTerms
 from metering.opening import open_store
+from metering.rulebook import Rulebook
 from tests.system.processes import Process, eventually, free_port, stop_all
 
 REGION = "us-east-1"
@@ -166,6 +167,11 @@ class Deployment:
     def directory(self) -> Directory:
         """The accounts and keys in the deployment's store, as the API service would change them."""
         return Directory(open_store(self.store_url), SystemClock(), self.secret.encode())
+
+    def rulebook(self) -> Rulebook:
+        """The accounts' budgets and routing rules, as the API service would change them."""
+        store = open_store(self.store_url)
+        return Rulebook(store, Directory(store, SystemClock(), self.secret.encode()), SystemClock())
 
     def tenant(self, settings: AccountSettings = SETTINGS) -> Tenant:
         """A new account with a key of every scope."""

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 from tests.system.deployment import Deployment, Row, Tenant, event_summary, nanodollars, summary
 from tests.system.traffic import Made
@@ -79,6 +80,10 @@ class Statement:
                 if made.outcome == outcome
             )
             lines.append(f"  {outcome}: {count} = {_counts(states)}")
+        charged = Counter(len(event["charges"]) for event in self.events.values())
+        lines.append(f"events by budgets charged: {_counts(charged)}")
+        unadmitted = sum(event["unadmitted"] for event in self.events.values())
+        lines.append(f"served unadmitted: {unadmitted}")
         return "\n".join(lines)
 
 
@@ -116,8 +121,8 @@ def _said(made: Made) -> str:
     return f"call {made.planned.number}: {made.outcome} {made.status} {made.code}".strip()
 
 
-def _counts(counts: Counter[str]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in counts.most_common())
+def _counts(counts: Mapping[Any, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
 
 
 def _repeated(values: Iterable[object]) -> list[tuple[object, int]]:

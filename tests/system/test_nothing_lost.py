@@ -5,19 +5,27 @@
 
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from tests.system.deployment import Deployment, Tenant
+from metering.budgets import Budget
+from tests.system.deployment import Deployment, Row, Tenant
 from tests.system.outages import CutOff, LockedSqlite, RelayedFirestore
 from tests.system.processes import Process, eventually
 from tests.system.statement import Statement, recorded_nanodollars, statement
 from tests.system.traffic import Traffic
 
 LOST_REPLIES_PERCENT = 20
+LIMIT = 1_000_000 * 10**9  # generous: what is proved is the counting, not the limit
+BUDGETS = (
+    Budget(budget_id="", name="strict", mode="strict", limit_nanodollars=LIMIT),
+    Budget(budget_id="", name="normal", limit_nanodollars=LIMIT),
+)
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,8 @@ def test_every_call_is_recorded_once_and_as_billed_whatever_dies(
     deployment, tenant = scene.deployment, scene.tenant
     salt = tenant.provider_key
     urls = [proxy.url for proxy in scene.proxies]
+    for budget in BUDGETS:
+        deployment.rulebook().create_budget(tenant.account_id, budget)
     with Traffic(urls, tenant.headers, SIZE.calls, SIZE.calls_per_second, salt) as traffic:
         _wait_for(traffic, SIZE.calls * 3 // 10)
         scene.cut_off.begin()
@@ -93,6 +103,34 @@ def test_every_call_is_recorded_once_and_as_billed_whatever_dies(
     usage = deployment.usage(tenant)
     assert usage["requests"] == len(found.events)
     assert usage["cost_usd"] * 10**9 == recorded_nanodollars(found.events.values())
+    _assert_conserved(deployment, tenant, found)
+    _assert_budgets_agree(deployment, tenant, usage["cost_usd"])
+
+
+def _assert_conserved(deployment: Deployment, tenant: Tenant, found: Statement) -> None:
+    """Law 5: of all calls that were admitted, none is in flight, and each has its event."""
+    states = Counter(str(event["state"]) for event in found.events.values())
+    lost, refused = states["lost"], states["refused"]
+
+    def counts() -> Row:
+        days = deployment.ask_api(tenant, "/v1/conservation")["data"]
+        return {name: sum(day[name] for day in days) for name in ("admitted", "settled", "in_flight", "lost")}
+
+    settled = len(found.events) - lost - refused
+    wanted = {"admitted": settled + lost, "settled": settled, "in_flight": 0, "lost": lost}
+    assert counts() == wanted
+
+
+def _assert_budgets_agree(deployment: Deployment, tenant: Tenant, cost_usd: Decimal) -> None:
+    """Law 4: each budget over all calls has counted what all events cost; when all is over, it holds nothing.
+
+    A call by a key that the store could not tell of is counted once recovery has told whose it was.
+    """
+
+    def spent() -> list[Decimal]:
+        return [budget["spent_usd"] for budget in deployment.ask_api(tenant, "/v1/budgets")["data"]]
+
+    eventually(lambda: spent() == [cost_usd, cost_usd], seconds=SIZE.patience_seconds, what="the counting")
 
 
 def _wait_for(traffic: Traffic, calls: int) -> None:
