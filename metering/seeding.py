@@ -52,7 +52,8 @@ COUNTERS_A_COMMIT: Final = 100
 ATTEMPTS_MAX: Final = 8
 SEGMENTS_A_READ: Final = 50
 SEGMENTS_READ_MAX: Final = 50_000
-COUNTERS_READ_MAX: Final = 1_000
+COUNTERS_A_READ: Final = 500
+COUNTERS_READ_MAX: Final = 20_000  # instances choose by themselves whose limits are values' own
 _HOURS_A_QUERY: Final = timedelta(days=30)
 _ROLLED_UP: Final = (frozenset(DIMENSIONS["main"]), frozenset(DIMENSIONS["key"]))
 _MOMENT: Final = timedelta(microseconds=1)
@@ -254,8 +255,7 @@ class Seeder:
         """What makes each counter's `seeded` the amount of its value."""
         counters = budget_counters(self._store, seeding.account_id, seeding.budget, seeding.period)
         stored = {document.path: counter_totals(document.fields) for document in counters}
-        known = [document.fields["value"] for document in counters]
-        for key, amount in _wanted(seeding, amounts, known).items():
+        for key, amount in _wanted(seeding, amounts, counters).items():
             seeded = stored.get(key.path, CounterTotals()).seeded
             if amount != seeded:
                 more = amount - seeded
@@ -267,16 +267,24 @@ class Seeder:
 def budget_counters(store: DocumentStore, account_id: str, budget: Budget, period: Period) -> list[Document]:
     """The documents of the budget's counters in that period, one a value, at most `COUNTERS_READ_MAX`."""
     if budget.each is None:
-        key = counter_key(account_id, budget, period)
-        found = store.get(key.path)
+        found = store.get(counter_key(account_id, budget, period).path)
         return [] if found is None else [found]
-    return store.query(
-        Query(
-            collection=budget_periods_collection(account_id),
-            equal={"budget_id": budget.budget_id, "period": period.text},
-            limit=COUNTERS_READ_MAX,
+    counters: list[Document] = []
+    after: tuple[str, str] | None = None
+    while len(counters) < COUNTERS_READ_MAX:
+        page = store.query(
+            Query(
+                collection=budget_periods_collection(account_id),
+                equal={"budget_id": budget.budget_id, "period": period.text},
+                after=after,
+                limit=COUNTERS_A_READ,
+            )
         )
-    )
+        counters += page
+        if len(page) < COUNTERS_A_READ:
+            break
+        after = ("", page[-1].document_id)
+    return counters
 
 
 class _Found:
@@ -403,18 +411,21 @@ def _joined(stretches: Sequence[tuple[datetime, datetime]]) -> list[tuple[dateti
     return joined
 
 
-def _wanted(seeding: Seeding, amounts: Mapping[str, int], known: Sequence[str]) -> dict[CounterKey, int]:
+def _wanted(
+    seeding: Seeding, amounts: Mapping[str, int], counters: Sequence[Document]
+) -> dict[CounterKey, int]:
     """What each counter's `seeded` should be: of values that have one, then of the dearest, then shared."""
     account_id, budget, period = seeding.account_id, seeding.budget, seeding.period
+    shared = counter_key(account_id, budget, period, is_shared=True)
+    known = [each.fields["value"] for each in counters if each.path != shared.path]
     others = sorted(amounts.keys() - set(known), key=lambda value: (-amounts[value], value))
-    values = list(dict.fromkeys([*known, *others]))
+    room = max(0, EACH_VALUES_MAX - len(known))
     wanted = {
         counter_key(account_id, budget, period, value): amounts.get(value, 0)
-        for value in values[:EACH_VALUES_MAX]
+        for value in (*known, *others[:room])
     }
     if budget.each is not None:
-        shared = counter_key(account_id, budget, period, is_shared=True)
-        wanted[shared] = sum(amounts.get(value, 0) for value in values[EACH_VALUES_MAX:])
+        wanted[shared] = sum(amounts[value] for value in others[room:])
     return wanted
 
 
