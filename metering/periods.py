@@ -60,7 +60,10 @@ def period_named(text: str) -> Period:
     dates, _, timezone = text.partition("@")
     for kind, form in _FORMS.items():
         if form.fullmatch(dates):
-            period = _period(kind, timezone or "UTC", _first_date(kind, dates))
+            try:
+                period = _period(kind, timezone or "UTC", _first_date(kind, dates))
+            except OverflowError:
+                break  # at the ends of the calendar
             if period.text == text:
                 return period
     raise ValueError("this is no period's text")
