@@ -4,17 +4,25 @@ from functools import cache
 from pathlib import Path
 
 from api_service.functions.workplace import Workplace
-from metering import recovery
+from metering import queued_recovery, recovery
 from metering.price_table import load_price_table
 from metering.pricing import Pricer
 
 
 def run(workplace: Workplace) -> recovery.RecoveryReport:
-    """Recover what `JOURNAL` names; a journal that is off leaves nothing. Raises: StoreUnavailable."""
-    journal = workplace.settings.journal_sink
+    """Recover what `JOURNAL` names; a journal that nobody keeps leaves nothing.
+
+    Raises: StoreUnavailable, QueueUnavailable.
+    """
+    settings, store, clock = workplace.settings, workplace.store, workplace.clock
+    journal = settings.journal_sink
     if journal.startswith("file:"):
-        directory = Path(journal.removeprefix("file:"))
-        return recovery.run(workplace.store, workplace.clock, directory, _pricer)
+        return recovery.run(store, clock, Path(journal.removeprefix("file:")), _pricer)
+    if journal == "stdout" and settings.journal_subscription:
+        # Here, since a machine of one's own has no use for what it loads.
+        from api_service.functions.journal_subscription import open_subscription  # noqa: PLC0415
+
+        return queued_recovery.run(store, clock, open_subscription(settings), _pricer)
     return recovery.RecoveryReport()
 
 

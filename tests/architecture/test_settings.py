@@ -5,12 +5,18 @@ from pathlib import Path
 
 import pytest
 
+from api_service.functions.settings import FunctionSettings
 from api_service.settings import ApiSettings
 from metering.settings import DeploymentSettings, SettingsRefused
 from proxy_service.settings import ProxySettings
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "settings.md"
-SECTIONS = {"Both services": DeploymentSettings, "Proxy": ProxySettings, "API": ApiSettings}
+SECTIONS = {
+    "Both services": DeploymentSettings,
+    "Proxy": ProxySettings,
+    "API": ApiSettings,
+    "Functions": FunctionSettings,
+}
 
 
 def _section(title: str) -> str:
