@@ -98,7 +98,7 @@ def test_a_period_is_read_back_from_its_text(kind: PeriodKind, zone: str, moment
     assert period_named(period.text) == period
 
 
-@given(zones, st.datetimes(datetime(2021, 1, 1), datetime(2040, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001 - bounds of naive values
+@given(zones, moments.filter(lambda moment: moment.year > 2020))
 def test_a_day_of_a_budget_is_a_day_of_the_statistics(zone: str, moment: datetime) -> None:
     period = period_of("day", zone, moment)
 
@@ -110,7 +110,8 @@ def test_a_day_of_a_budget_is_a_day_of_the_statistics(zone: str, moment: datetim
 
 @pytest.mark.parametrize(
     "text",
-    ["", "2026", "2026-13", "2026-11-31", "2026-W54", "2025-W53", "2026-11@", "2026-11@UTC", "2026-11@Mars/Crater",
+    ["", "2026", "2026-13", "2026-11-31", "2026-W54", "2025-W53", "2026-11@", "2026-11@UTC",
+     "2026-11@Mars/Crater",
      "2026-11@../../etc/passwd", " 2026-11", "2026-11-21\n", "٢٠٢٦-11", "2026-11@Asia/Kolkata@UTC",
      "9999-12", "0001-01-01@Asia/Kolkata", "0000-01"],
 )  # fmt: skip
