@@ -37,6 +37,8 @@ from metering.journal import Hold
 from metering.leases import CallHold, Lease, Sync, Told, carry_out
 from metering.periods import Period, period_of
 from metering.stores import DocumentStore
+from proxy_service.memory import Memory
+from proxy_service.policy import POLICIES_MAX
 from proxy_service.stakes import (
     NOTHING_HELD,
     Amounts,
@@ -94,6 +96,7 @@ class Desk:
         self._round: deque[Lease] = deque()
         self._syncing: dict[Lease, asyncio.Task[bool]] = {}
         self._waiting: Counter[Lease] = Counter()  # calls that wait for room
+        self._budgets: Memory[dict[str, Budget]] = Memory(POLICIES_MAX)  # in force, by account and id
         self._values: dict[tuple[str, str, str], _Values] = {}
         self._periods: dict[tuple[PeriodKind, str], Period] = {}
         self._failures = 0
@@ -173,6 +176,7 @@ class Desk:
     def on_policy(self, policy: Policy) -> None:
         """The account's policy is this one now: limits act at once, what budgets lost is handed back."""
         budgets = {budget.budget_id: budget for budget in policy.budgets if budget.enabled}
+        self._budgets.put(policy.account_id, budgets)
         for lease in list(self._leases.get(policy.account_id, ())):
             budget = budgets.get(lease.key.budget_id)
             if budget is None:
@@ -184,7 +188,10 @@ class Desk:
     async def run(self) -> None:
         """Tell the store what leases have to say, for as long as the process lives."""
         while True:
-            await self.look()
+            try:
+                await self.look()
+            except Exception as error:  # noqa: BLE001 - a fault with one lease must not let all others expire
+                self._on_fault(error)
             await asyncio.sleep(LOOK_SECONDS)
 
     async def look(self) -> None:
@@ -256,7 +263,9 @@ class Desk:
         key = stake.counter
         self._numbers += 1
         name = LeaseName(key.counter_id, self._instance, self._numbers)
-        lease = self._current[key] = Lease(key, stake.budget, name, self._clock.monotonic())
+        in_force = self._budgets.get(key.account_id) or {}
+        budget = in_force.get(key.budget_id, stake.budget)  # the call may have come before a change
+        lease = self._current[key] = Lease(key, budget, name, self._clock.monotonic())
         self._leases.setdefault(key.account_id, {})[lease] = None
         self._count += 1
         if stake.budget.each is not None and not key.is_shared:
