@@ -62,6 +62,8 @@ def test_every_operation_has_a_summary_an_id_and_its_errors(document: dict[str, 
 
 def test_every_operation_lists_the_errors_it_can_give_and_no_other(document: dict[str, Any]) -> None:
     may_be_full = {("POST", "/v1/signup"), ("POST", "/v1/keys"), ("POST", "/v1/keys/{key_id}/rotate")}
+    may_be_full |= {("POST", "/v1/budgets"), ("POST", "/v1/routing-rules")}
+    may_be_of_a_file = {"/v1/budgets/{budget_id}", "/v1/routing-rules/{rule_id}"}
     for (method, path), operation in operations(document).items():
         is_guarded, is_health = bool(operation.get("security")), path in {"/healthz", "/health"}
         expected = {
@@ -69,7 +71,7 @@ def test_every_operation_lists_the_errors_it_can_give_and_no_other(document: dic
             "401": is_guarded or path == "/v1/login",
             "403": is_guarded or method != "GET",
             "404": "{" in path,
-            "409": (method, path) in may_be_full,
+            "409": (method, path) in may_be_full or (path in may_be_of_a_file and method != "GET"),
             "413": "requestBody" in operation,
             "415": "requestBody" in operation,
             "422": True,
@@ -122,6 +124,11 @@ def test_the_examples_of_requests_are_accepted(document: dict[str, Any], ada: Pe
     assert ada.write("POST", "/v1/keys", schemas["NewKey"]["example"]).status_code == 201
     assert ada.write("PATCH", "/v1/account", schemas["AccountPatch"]["example"]).status_code == 200
     assert ada.get("/v1/usage", query_string=query).status_code == 200
+    for path, noun in (("/v1/budgets", "Budget"), ("/v1/routing-rules", "Rule")):
+        made = ada.write("POST", path, schemas[f"New{noun}"]["example"])
+        assert made.status_code == 201
+        patch = schemas[f"{noun}Patch"]["example"]
+        assert ada.write("PATCH", f"{path}/{made.get_json()['id']}", patch).status_code == 200
 
 
 def test_every_parameter_says_what_it_does(document: dict[str, Any]) -> None:
