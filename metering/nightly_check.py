@@ -10,6 +10,7 @@ something is wrong with it:
 - law 5: every call admitted that day is settled or lost by now, and each of those has its event.
 
 Events may be stored while this reads, so a difference counts only once it was found `ATTEMPTS_MAX` times.
+What cannot be read is a difference, too.
 What was found is kept, a document a day; where an account had nothing to check, nothing is.
 """
 
@@ -31,6 +32,7 @@ from metering.collections import (
 from metering.conservation import DayCounts, calls_of, counts_by_day
 from metering.counters import OPEN, counter_totals, lease_totals
 from metering.directory import all_accounts
+from metering.errors import StoreUnavailable
 from metering.events import CostEvent
 from metering.ids import repeatable_digest
 from metering.rollups import SUMS, sums_of
@@ -145,7 +147,13 @@ def checks_since(store: DocumentStore, account_id: str, day: date) -> list[Check
 def check_of(store: DocumentStore, account: Account, day: date, now: datetime) -> Check:
     """What is to be found of that day."""
     for _ in range(ATTEMPTS_MAX):
-        check = _Look(store, account, day, now).check()
+        try:
+            check = _Look(store, account, day, now).check()
+        except StoreUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - a damaged document of one account leaves no other unchecked
+            damage = Difference(what=f"unreadable: {type(error).__name__}", by_events=0, by_books=0)
+            check = Check(day=day.isoformat(), checked_at=now, differences=(damage,))
         if check.is_sound:
             break
     return check

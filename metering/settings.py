@@ -8,7 +8,7 @@ which may be a secret.
 import os
 import secrets
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -65,6 +65,8 @@ class DeploymentSettings(BaseSettings):
         frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True, validate_default=False
     )
 
+    hashes_keys: ClassVar[bool] = True  # so that it must have the deployment's secret
+
     k_service: str = ""  # set by Cloud Run
     modeltrack_hosted: bool = False
     data_dir: Path = LOCAL_DATA
@@ -95,7 +97,7 @@ class DeploymentSettings(BaseSettings):
         except ValueError:
             found.append(f"STORE_URL: give {STORE_URL_WANTED}")
         secret = self.modeltrack_secret.get_secret_value()
-        if not secret and self.is_hosted:
+        if not secret and self.is_hosted and self.hashes_keys:
             found.append("MODELTRACK_SECRET: required when hosted; every instance has the same one")
         if secret and (
             len(secret) < SECRET_CHARACTERS_MIN or len(set(secret)) < SECRET_DISTINCT_CHARACTERS_MIN

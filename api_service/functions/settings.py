@@ -1,7 +1,7 @@
 """What the jobs are told by their environment, read once at start (docs/settings.md)."""
 
 import re
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator
 
@@ -28,7 +28,12 @@ def _topic(text: str) -> str:
 
 
 class FunctionSettings(DeploymentSettings):
-    """What jobs need to know besides where everything is kept. Field names are environment names."""
+    """What jobs need to know besides where everything is kept. Field names are environment names.
+
+    They hash nothing, so a function's process is not given the deployment's secret.
+    """
+
+    hashes_keys: ClassVar[bool] = False
 
     journal_subscription: Annotated[str, AfterValidator(_subscription)] = ""
     journal_aside_topic: Annotated[str, AfterValidator(_topic)] = ""

@@ -12,15 +12,17 @@ from metering.collections import account_path, quarters_collection, segments_col
 from metering.conservation import Admissions
 from metering.counters import CounterKey, LeaseName, counter_key
 from metering.directory import Directory
+from metering.errors import StoreUnavailable
 from metering.events import Charge, CostEvent
 from metering.leases import charge_writes, fold
 from metering.ledger import Ledger
 from metering.nightly_check import Check, Difference, check_of, last_check, run
 from metering.periods import period_of
 from metering.segments import Segment
-from metering.stores import Delete, DocumentStore, Increment, Write
+from metering.stores import Delete, DocumentStore, Increment, Update, Write
 from tests.builders import SECRET, make_event
 from tests.doubles.clock import ManualClock
+from tests.doubles.unreliable_store import UnreliableStore
 from tests.stores.accounting import all_documents
 
 DAY = date(2026, 11, 21)
@@ -259,3 +261,32 @@ def test_several_days_are_made_up_for_where_nothing_ran(
         clock.advance(24 * 3600)
 
     assert checked(store, clock) == ({"days": 6, "events": 6}, [])
+
+
+def test_a_document_that_cannot_be_read_is_told_of_and_leaves_no_other_account_unchecked(
+    store: DocumentStore, clock: ManualClock, account: Account, books: Books
+) -> None:
+    books.keep({})
+    for segment in all_documents(store, segments_collection(account.account_id)):
+        store.commit([Update(segment.path, {"events": b"damaged"})])
+    Books(store, clock, Directory(store, clock, SECRET).create_account("Bob")).keep({})
+    clock.advance(24 * 3600)
+
+    figures, (check,) = checked(store, clock)
+
+    assert figures == {"days": 2, "events": 1, "differences": 1}
+    assert check.differences[0].what.startswith("unreadable: ")
+
+
+def test_a_store_that_gives_no_answer_ends_the_run_and_leaves_no_result(
+    sqlite_store: DocumentStore, clock: ManualClock
+) -> None:
+    account = Directory(sqlite_store, clock, SECRET).create_account("Ada")
+    Books(sqlite_store, clock, account).keep({})
+    clock.advance(24 * 3600)
+
+    with pytest.raises(StoreUnavailable):
+        checked(UnreliableStore(sqlite_store, ["not_applied"]), clock)
+
+    assert last_check(sqlite_store, account.account_id) is None
+    assert checked(sqlite_store, clock) == ({"days": 1, "events": 1}, [])
