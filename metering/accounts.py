@@ -106,13 +106,17 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """What an instance of the proxy knows of an account. Rules are in the order in which they are asked."""
+    """What an instance of the proxy knows of an account. Rules are in the order in which they are asked.
+
+    `opt_out_header` is what callers who want no routing send, beside the published name, where a file says so.
+    """
 
     account_id: str
     status: AccountStatus = "active"
     settings: AccountSettings = AccountSettings()
     budgets: tuple[Budget, ...] = ()
     routing_rules: tuple[RoutingRule, ...] = ()
+    opt_out_header: str = ""
 
 
 def compiled_policy(account: Account) -> Policy:

@@ -84,6 +84,7 @@ class FileConfiguration(msgspec.Struct, frozen=True, kw_only=True):
             policy,
             budgets=(*self.budgets, *policy.budgets),
             routing_rules=(*self.routing_rules, *policy.routing_rules),
+            opt_out_header=self.opt_out_header,
         )
 
 

@@ -8,13 +8,13 @@
 """
 
 import re
-from collections.abc import Set
 
 from metering.accounts import AccountSettings
 from metering.events import Provider
 from metering.model_limits import vendors_name
 
 _ARN = "arn:"
+_DATE = re.compile(r"-(?:20\d{6}|20\d{2}-\d{2}-\d{2})$")
 _BEDROCK_WORD = re.compile(r"[a-z][a-z-]*\.[a-z].*", re.DOTALL)
 _ARN_KINDS_THAT_NAME_A_MODEL = ("foundation-model/", "inference-profile/")
 
@@ -36,10 +36,9 @@ def served_model(provider: Provider, requested: str, answered: str | None, setti
 
 
 def known_names(provider: Provider, requested: str, settings: AccountSettings) -> frozenset[str]:
-    """All that the model of a call is known by: the caller's word, the mapped one, the vendor's own."""
+    """All that the model of a call is known by: the caller's word, the mapped one, and this without its date."""
     served = served_model(provider, requested, None, settings)
-    names = {requested, served, vendors_name(served) if provider == "bedrock" else served}
-    return frozenset(names - {""})
+    return frozenset({requested, served, _plain_name(provider, served)} - {""})
 
 
 def word_for(provider: Provider, model: str, settings: AccountSettings) -> str:
@@ -48,17 +47,22 @@ def word_for(provider: Provider, model: str, settings: AccountSettings) -> str:
     On Azure it is a deployment of that model, on Bedrock an inference profile of it, or an id as it is.
     """
     if provider == "azure":
-        return _first_word(settings.azure.deployments, frozenset((model,)))
+        return _first_word(provider, settings.azure.deployments, model)
     if provider == "bedrock":
         if model.startswith(_ARN) or _BEDROCK_WORD.fullmatch(model):
             return model
-        profiles = settings.bedrock.inference_profiles
-        return _first_word(profiles, {name for name in profiles.values() if vendors_name(name) == model})
+        return _first_word(provider, settings.bedrock.inference_profiles, model)
     return model
 
 
-def _first_word(words: dict[str, str], models: Set[str]) -> str:
-    return min((word for word, model in words.items() if model in models), default="")
+def _first_word(provider: Provider, words: dict[str, str], model: str) -> str:
+    found = (word for word, named in words.items() if model in (named, _plain_name(provider, named)))
+    return min(found, default="")
+
+
+def _plain_name(provider: Provider, model: str) -> str:
+    """The model's name without the date of its snapshot and without what Bedrock adds."""
+    return _DATE.sub("", vendors_name(model) if provider == "bedrock" else model)
 
 
 def priced_name(provider: str, model: str) -> str:

@@ -300,7 +300,7 @@ class _Candidate:
 def _rules(asked: _Candidate) -> tuple[RoutingRule, ...]:
     """The rules that may turn the call; none where the caller opted out."""
     policy = asked.policy
-    if not policy.routing_rules or asked.errand.inbound.has_opted_out_of_routing():
+    if not policy.routing_rules or asked.errand.inbound.has_opted_out_of_routing(policy.opt_out_header):
         return ()
     names = known_names(asked.provider, asked.ask.model, policy.settings)
     return applicable(policy.routing_rules, asked.provider, names)

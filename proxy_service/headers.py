@@ -73,9 +73,16 @@ class Inbound(msgspec.Struct):
         """Whether the caller wants no answer from memory."""
         return self.ours.get(NO_CACHE_HEADER, b"").strip().lower() in _TRUE
 
-    def has_opted_out_of_routing(self) -> bool:
-        """Whether the caller wants the model it asks for, or none."""
-        return self.ours.get(NO_ROUTE_HEADER, b"").strip().lower() in _TRUE
+    def has_opted_out_of_routing(self, also: str = "") -> bool:
+        """Whether the caller wants the model it asks for, or none; `also` names a header of the account's."""
+        if self.ours.get(NO_ROUTE_HEADER, b"").strip().lower() in _TRUE:
+            return True
+        named = also.lower().encode()
+        return bool(named) and any(
+            value.strip().lower() in _TRUE
+            for name, value in (*self.ours.items(), *self.outbound)
+            if name.lower() == named
+        )
 
     def tags(self) -> Tags:
         """The call's attribution, as the caller gave it."""

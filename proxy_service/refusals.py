@@ -47,6 +47,7 @@ _BEDROCK_TYPES = {
     429: "ThrottlingException",
     503: "ServiceUnavailableException",
 }
+_BEDROCK_SPENT = "ServiceQuotaExceededException"  # which its SDKs do not take for a passing throttle
 
 _ENCODER = msgspec.json.Encoder()
 
@@ -86,12 +87,14 @@ def render_error(
     *,
     param: str | None = None,
     details: dict[str, str] | None = None,
+    retry: Retry = "by status",
 ) -> tuple[Headers, bytes]:
     """Headers and body of an error answer; `request_id` is where the caller's SDK looks for it."""
     if dialect == "anthropic":
         headers, body = _anthropic(status, code, message, request_id, details or {})
     elif dialect == "bedrock":
-        headers, body = _bedrock(status, code, message, request_id)
+        error_type = _BEDROCK_SPENT if retry == "never" else _bedrock_type(status)
+        headers, body = _bedrock(error_type, code, message, request_id)
         body |= {"details": details} if details else {}
     else:
         headers, body = _openai(status, code, message, request_id, param, details or {})
@@ -135,9 +138,12 @@ def _openai(
     return [(b"content-type", b"application/json"), (b"x-request-id", request_id.encode())], body
 
 
-def _bedrock(status: int, code: str, message: str, request_id: str) -> tuple[Headers, dict[str, Any]]:
+def _bedrock_type(status: int) -> str:
     default = "InternalServerException" if status >= 500 else "ValidationException"
-    error_type = _BEDROCK_TYPES.get(status, default)
+    return _BEDROCK_TYPES.get(status, default)
+
+
+def _bedrock(error_type: str, code: str, message: str, request_id: str) -> tuple[Headers, dict[str, Any]]:
     headers = [
         (b"content-type", b"application/json"),
         (b"x-amzn-errortype", error_type.encode()),

@@ -95,6 +95,7 @@ def refuse(call: Call, refused: RequestRefused) -> None:
         call.request_id,
         param=refused.param,
         details=refused.details,
+        retry=refused.retry,
     )
     headers.append((b"X-ModelTrack-Request-ID", call.request_id.encode()))
     if refused.retry == "soon" or (refused.retry == "by status" and refused.status in _COME_BACK):

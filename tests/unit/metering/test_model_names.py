@@ -4,7 +4,7 @@ import pytest
 
 from metering.accounts import AccountSettings, AzureSettings, BedrockSettings
 from metering.events import Provider
-from metering.model_names import priced_name, served_model
+from metering.model_names import known_names, priced_name, served_model, word_for
 
 PROFILE = "arn:aws:bedrock:eu-west-1:123456789012:inference-profile/eu.anthropic.claude-sonnet-4-6-v1:0"
 OPAQUE = "arn:aws:bedrock:eu-west-1:123456789012:application-inference-profile/abc123"
@@ -48,3 +48,61 @@ def test_the_serving_model_is_named(
 )
 def test_an_arn_is_priced_by_the_model_it_names_or_not_at_all(model: str, priced: str) -> None:
     assert priced_name("bedrock", model) == priced
+
+
+PROFILES = BedrockSettings(
+    inference_profiles={
+        f"{PROFILE}b": "us.anthropic.claude-haiku-4-5-20251001-v1:0",
+        f"{PROFILE}a": "eu.anthropic.claude-haiku-4-5-20251001-v1:0",
+    }
+)
+MAPPED = AccountSettings(
+    azure=AzureSettings(
+        deployments={"small-b": "gpt-4o-mini", "small-a": "gpt-4o-mini", "big": "gpt-4o-2024-11-20"}
+    ),
+    bedrock=PROFILES,
+)
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "word"),
+    [
+        ("anthropic", "claude-haiku-4-5", "claude-haiku-4-5"),
+        ("openai", "gpt-4.1", "gpt-4.1"),
+        ("azure", "gpt-4o-mini", "small-a"),
+        ("azure", "gpt-4o", "big"),
+        ("azure", "gpt-4.1", ""),
+        ("bedrock", "claude-haiku-4-5", f"{PROFILE}a"),
+        ("bedrock", "gpt-4.1", ""),
+        ("bedrock", "anthropic.claude-haiku-4-5-20251001-v1:0", "anthropic.claude-haiku-4-5-20251001-v1:0"),
+        ("bedrock", "us.amazon.nova-lite-v1:0", "us.amazon.nova-lite-v1:0"),
+        ("bedrock", f"{PROFILE}c", f"{PROFILE}c"),
+    ],
+)
+def test_a_call_names_a_model_as_its_provider_and_account_do(
+    provider: Provider, model: str, word: str
+) -> None:
+    assert word_for(provider, model, MAPPED) == word
+
+
+@pytest.mark.parametrize(
+    ("provider", "requested", "names"),
+    [
+        ("anthropic", "claude-haiku-4-5", {"claude-haiku-4-5"}),
+        ("anthropic", "claude-haiku-4-5-20251001", {"claude-haiku-4-5-20251001", "claude-haiku-4-5"}),
+        ("openai", "gpt-4o-2024-08-06", {"gpt-4o-2024-08-06", "gpt-4o"}),
+        ("azure", "big", {"big", "gpt-4o-2024-11-20", "gpt-4o"}),
+        ("azure", "small-a", {"small-a", "gpt-4o-mini"}),
+        ("azure", "unmapped", {"unmapped"}),
+        (
+            "bedrock",
+            f"{PROFILE}b",
+            {f"{PROFILE}b", "us.anthropic.claude-haiku-4-5-20251001-v1:0", "claude-haiku-4-5"},
+        ),
+        ("openai", "", set()),
+    ],
+)
+def test_a_calls_model_is_known_by_the_callers_word_the_mapped_one_and_the_vendors(
+    provider: Provider, requested: str, names: set[str]
+) -> None:
+    assert known_names(provider, requested, MAPPED) == names

@@ -102,3 +102,24 @@ def test_nothing_is_added_changed_or_reordered(headers: Headers) -> None:
     passed = iter(headers)
 
     assert all(any(each is pair for pair in passed) for each in read_answer(headers))
+
+
+@pytest.mark.parametrize(
+    ("header", "also", "has_opted_out"),
+    [
+        ((b"X-ModelTrack-No-Route", b"true"), "", True),
+        ((b"x-modeltrack-no-route", b" YES "), "", True),
+        ((b"X-ModelTrack-No-Route", b"false"), "", False),
+        ((b"X-ModelTrack-No-Route", b"1"), "X-As-Asked", True),
+        ((b"x-as-asked", b"1"), "X-As-Asked", True),
+        ((b"x-as-asked", b"0"), "X-As-Asked", False),
+        ((b"X-ModelTrack-As-Asked", b"true"), "x-modeltrack-as-asked", True),
+        ((b"x-as-asked", b"1"), "", False),
+    ],
+)
+def test_a_caller_opts_out_of_routing_by_the_published_header_or_the_accounts_own(
+    header: tuple[bytes, bytes], also: str, has_opted_out: bool
+) -> None:
+    inbound = read_inbound([header], is_behind_front_end=False)
+
+    assert inbound.has_opted_out_of_routing(also) is has_opted_out

@@ -2,12 +2,13 @@ from typing import Any
 
 import anthropic
 import httpx2
+import msgspec
 import openai
 import pytest
 from botocore.model import StringShape
 from botocore.parsers import create_parser
 
-from proxy_service.refusals import Dialect, render_error
+from proxy_service.refusals import Dialect, Retry, render_error
 from proxy_service.wire import header
 
 SECRETLESS = "say what to do next"
@@ -99,3 +100,25 @@ def test_the_aws_client_reads_the_kind_and_the_message(status: int, code: str) -
 
     assert parsed["Error"] == {"Code": code, "Message": SECRETLESS}
     assert header(headers, b"x-amzn-requestid") == b"req_42"
+
+
+RETRIES: tuple[Retry, ...] = ("by status", "soon", "never")
+DETAILS = {"budget_id": "budget_1", "limit_usd": "1"}
+
+
+@pytest.mark.parametrize("dialect", ["anthropic", "openai", "azure", "bedrock"])
+def test_what_a_program_needs_to_know_stands_beside_the_words(dialect: Dialect) -> None:
+    _, body = render_error(dialect, 429, "budget_exceeded", "no room", "req_1", details=DETAILS)
+
+    said = msgspec.json.decode(body)
+    details = said["details"] if dialect == "bedrock" else said["error"]["details"]
+    assert DETAILS.items() <= details.items()
+
+
+def test_bedrocks_clients_are_not_told_of_a_throttle_that_would_pass() -> None:
+    kinds = [
+        header(render_error("bedrock", 429, "c", "m", "r", retry=retry)[0], b"x-amzn-errortype")
+        for retry in RETRIES
+    ]
+
+    assert kinds == [b"ThrottlingException", b"ThrottlingException", b"ServiceQuotaExceededException"]

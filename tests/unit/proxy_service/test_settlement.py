@@ -1,4 +1,5 @@
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 import pytest
@@ -9,6 +10,7 @@ from metering.price_table import load_price_table
 from metering.pricing import Pricer
 from metering.usage import Reading, Usage
 from proxy_service.settlement import (
+    Admitted,
     Ending,
     Outcome,
     Settlement,
@@ -41,6 +43,57 @@ def test_a_completed_call_costs_what_it_used() -> None:
     assert (event.model, event.requested_model) == ("claude-sonnet-4-5-20250929", "claude-sonnet-4-5")
     assert event.usage == make_reading().usage
     assert event.price_version
+
+
+def routed(model: str = "claude-haiku-4-5", **changes: Any) -> Admitted:
+    return make_admitted(sent_model=model, routing_rule="downgrade", **changes)
+
+
+HAIKU_READING = make_reading(model="claude-haiku-4-5-20251001")
+
+
+def test_a_turned_call_saves_what_it_would_have_cost_more_as_it_was_asked_for() -> None:
+    event = SETTLEMENT.settle(routed(), outcome(reading=HAIKU_READING))
+
+    assert (event.routed, event.routing_rule) == (True, "downgrade")
+    assert (event.model, event.requested_model) == ("claude-haiku-4-5-20251001", "claude-sonnet-4-5")
+    assert event.cost_nanodollars == 1_500_000
+    assert event.counterfactual_nanodollars == COST_NANODOLLARS
+    assert event.saved_nanodollars == COST_NANODOLLARS - 1_500_000
+
+
+def test_a_turn_to_a_dearer_model_saves_less_than_nothing() -> None:
+    reading = make_reading(model="claude-opus-4-1")
+    event = SETTLEMENT.settle(routed("claude-opus-4-1"), outcome(reading=reading))
+
+    assert event.saved_nanodollars == COST_NANODOLLARS - event.cost_nanodollars < 0
+
+
+@pytest.mark.parametrize(
+    "admitted",
+    [routed(requested_model="zz-new"), routed("zz-new")],
+    ids=["no price as asked", "no price as served"],
+)
+def test_where_one_of_both_prices_is_unknown_no_saving_is_claimed(admitted: Admitted) -> None:
+    reading = make_reading(model=admitted.sent_model)
+
+    assert SETTLEMENT.settle(admitted, outcome(reading=reading)).saved_nanodollars == 0
+
+
+def test_a_turned_call_that_used_nothing_saved_nothing() -> None:
+    event = SETTLEMENT.settle(routed(), outcome("upstream_error", Reading()))
+
+    assert (event.saved_nanodollars, event.counterfactual_nanodollars, event.routed) == (0, 0, True)
+
+
+def test_a_turned_call_answered_from_memory_saved_what_the_answer_cost() -> None:
+    event = SETTLEMENT.settle(routed(), outcome("cache_hit", HAIKU_READING, saved_nanodollars=7))
+
+    assert (event.saved_nanodollars, event.counterfactual_nanodollars, event.cost_nanodollars) == (7, 0, 0)
+
+
+def test_what_could_not_be_asked_is_flagged() -> None:
+    assert SETTLEMENT.settle(make_admitted(unadmitted=True), outcome()).unadmitted
 
 
 def test_where_the_answer_says_it_ran_is_priced_and_recorded() -> None:
