@@ -326,7 +326,6 @@ class Desk:
             lease, key = part.lease, part.lease.key
             lease.hold(part.need, now)
             self._active[lease] = now
-            self._attend(lease, calls_wait=False)
             amount = part.need.nanodollars
             holds.append(Hold(key.budget_id, key.period.text, lease.name.lease_id, amount))
         return Held(tuple((part.lease, part.need) for part in parts), tuple(holds), unadmitted)

@@ -65,7 +65,7 @@ class Crowd:
         dice = random.Random(number)  # noqa: S311 - chance, not secrecy
         proxy = self.proxies[number % len(self.proxies)]
         while time.monotonic() < self._until:
-            reply = self._call(proxy, dice.randint(*OUTPUT_TOKENS))
+            reply = self.call(proxy, dice.randint(*OUTPUT_TOKENS))
             with self._lock:
                 if reply.status == 200:
                     self.answered += 1
@@ -75,7 +75,8 @@ class Crowd:
                 return
             time.sleep(float(reply.header("retry-after")))
 
-    def _call(self, proxy: Process, output_tokens: int) -> Reply:
+    def call(self, proxy: Process, output_tokens: int) -> Reply:
+        """One call, that is answered with so many tokens."""
         headers = {
             **self.tenant.headers,
             "x-api-key": self.tenant.provider_key,
@@ -107,6 +108,17 @@ def test_what_two_proxies_let_through_stays_within_the_budget(
     assert spent > limit - max(holds.values())
     _assert_told_why(crowd.refusals, budget)
     _assert_shown(deployment, tenant, budget, spent)
+
+
+def test_a_proxy_that_is_told_to_stop_hands_back_what_it_had(deployment: Deployment, tenant: Tenant) -> None:
+    budget = _with_budget(deployment, tenant, "strict", MANY_CALLS * USUAL_NANODOLLARS)
+    proxy = deployment.start_proxy(data="stopping")
+    crowd = Crowd([proxy], tenant)
+    assert crowd.call(proxy, 100).status == 200
+    proxy.stop()
+    shown = deployment.ask_api(tenant, f"/v1/budgets/{budget.budget_id}")
+    assert shown["spent_usd"] == deployment.event(tenant)["cost_usd"]
+    assert shown["held_usd"] == 0
 
 
 def _with_budget(deployment: Deployment, tenant: Tenant, mode: Mode, limit: int) -> Budget:
