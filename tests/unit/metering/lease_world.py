@@ -68,8 +68,16 @@ class Instance:
 class World:
     """Instances, a store between which and them things go wrong, and what each call cost in truth."""
 
-    def __init__(self, budget: Budget, instances: int = 2, *, serves_unadmitted: bool = False) -> None:
+    def __init__(
+        self,
+        budget: Budget,
+        instances: int = 2,
+        *,
+        serves_unadmitted: bool = False,
+        reaps_the_living: bool = False,
+    ) -> None:
         self.serves_unadmitted = serves_unadmitted
+        self.reaps_the_living = reaps_the_living
         self.clock = ManualClock()
         self.store = ModelStore()
         self.budget = budget
@@ -142,13 +150,13 @@ class World:
             self.store.land(number % len(self.store.in_flight))
 
     def reap(self, number: int, fate: Fate) -> None:
-        """Close an expired lease of an instance that is dead and whose journal is stored."""
+        """Close an expired lease of an instance that is dead and whose journal is stored (or of any)."""
         now = self.clock.now()
-        drained = {each.name for each in self.instances if self._is_drained(each)}
+        reaped = {each.name for each in self.instances if self.reaps_the_living or self._is_drained(each)}
         expired = [
             path
             for path, fields in self._documents("leases/").items()
-            if fields["state"] == "open" and fields["expires_at"] <= now and fields["instance"] in drained
+            if fields["state"] == "open" and fields["expires_at"] <= now and fields["instance"] in reaped
         ]
         if expired:
             self.store.fate = fate
@@ -222,11 +230,7 @@ class World:
         for key in self.keys:
             if thoroughly:
                 self._check_documents(key)
-            if (
-                self.budget.takes_leases
-                and not self.serves_unadmitted
-                and (thoroughly or key.period.holds(self.clock.now()))
-            ):
+            if self._holds_the_limit and (thoroughly or key.period.holds(self.clock.now())):
                 self._check_exposure(key)
 
     def settle_down(self) -> None:
@@ -246,6 +250,10 @@ class World:
             truth = self.costs[key] + self.seeds[key]
             totals = counter_totals(self.store.documents.get(key.path))
             assert (totals.settled, totals.reserved, totals.instances) == (truth, truth, 0)
+
+    @property
+    def _holds_the_limit(self) -> bool:
+        return self.budget.takes_leases and not (self.serves_unadmitted or self.reaps_the_living)
 
     def _end_first(self) -> None:
         instance = self._alive()[0]

@@ -122,20 +122,21 @@ def take_a_step(world: World, chance: random.Random) -> None:
 
 
 @pytest.mark.parametrize(
-    ("action", "mode", "serves_unadmitted"),
+    ("action", "mode", "faults"),
     [
-        ("block", "strict", False),
-        ("downgrade", "strict", False),
-        ("block", "normal", False),
-        ("block", "normal", True),
-        ("warn", "normal", True),
+        ("block", "strict", {}),
+        ("downgrade", "strict", {}),
+        ("block", "strict", {"reaps_the_living": True}),
+        ("block", "normal", {}),
+        ("block", "normal", {"serves_unadmitted": True}),
+        ("warn", "normal", {"serves_unadmitted": True, "reaps_the_living": True}),
     ],
 )
 def test_leases_equal_a_plain_ledger_over_ten_thousand_steps(
-    action: Action, mode: Mode, serves_unadmitted: bool
+    action: Action, mode: Mode, faults: dict[str, bool]
 ) -> None:
-    world = World(make_budget(action, mode), instances=3, serves_unadmitted=serves_unadmitted)
-    chance = random.Random(f"{action} {mode} {serves_unadmitted}")  # noqa: S311 - a repeatable walk
+    world = World(make_budget(action, mode), instances=3, **faults)
+    chance = random.Random(f"{action} {mode} {faults}")  # noqa: S311 - a repeatable walk
 
     for number in range(STEPS):
         take_a_step(world, chance)
