@@ -21,12 +21,13 @@ from metering.day_documents import day_path
 from metering.errors import RevisionChanged, StoreUnavailable
 from metering.events import CostEvent
 from metering.ledger import Ledger
+from metering.opening import open_store
 from metering.rollups import QUARTER, quarter_of, rolled_up
 from metering.segments import Segment
 from metering.shards import SHARDS_MAX, Shards
 from metering.stats import Statistics, UsageQuery
 from metering.stores import DocumentStore, Put
-from tests.builders import ACCOUNT_ID, make_event, make_id
+from tests.builders import ACCOUNT_ID, make_event
 from tests.doubles.clock import ManualClock
 from tests.doubles.counting_store import CountingStore
 from tests.doubles.unreliable_store import UnreliableStore
@@ -267,6 +268,37 @@ def test_a_busy_days_batches_are_whole_quarter_hours_within_the_limits_of_a_comm
     counting.check_limits()
 
 
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata", "America/New_York", "Pacific/Kiritimati"])
+@pytest.mark.parametrize("width", ["1d", "1h"])
+def test_thirty_days_in_any_zone_are_at_most_a_hundred_documents(
+    thirty_busy_days: DocumentStore, zone: str, width: str
+) -> None:
+    # As late as a run every five minutes leaves it: three quarter hours are in sixteen shards each.
+    now = NOON + 3 * QUARTER - timedelta(seconds=1)
+    counting = CountingStore(thirty_busy_days)
+    query = UsageQuery(
+        start=now - timedelta(days=30), end=now, bucket_width=width, timezone=zone, group_by=("team",)
+    )
+
+    report = Statistics(counting).usage(ACCOUNT_ID, query)
+
+    assert report.sums["requests"] >= 30 + 3 * SHARDS_MAX - 1
+    assert 32 + 3 * SHARDS_MAX - 1 <= counting.documents_read <= 100
+
+
+@pytest.fixture(scope="module")
+def thirty_busy_days(tmp_path_factory: pytest.TempPathFactory) -> DocumentStore:
+    """An account on its busiest day yet, on SQLite: what is counted is the same on either store."""
+    store = open_store(f"sqlite:///{tmp_path_factory.mktemp('days')}/modeltrack.db")
+    for day in range(31):
+        _keep(store, make_event(timestamp=NOON - timedelta(days=day, hours=1)))
+    run(store, ManualClock(NOON))
+    for quarter in range(3):
+        for shard in range(SHARDS_MAX):
+            _keep_in_shard(store, quarter, shard, 1)
+    return store
+
+
 def _keep_in_shard(store: DocumentStore, quarter: int, shard: int, cost: int) -> None:
     shards = Shards(ManualClock())
     shards._widths[ACCOUNT_ID] = SHARDS_MAX
@@ -282,7 +314,7 @@ def _keep_in_shard(store: DocumentStore, quarter: int, shard: int, cost: int) ->
 
 
 def test_one_damaged_day_keeps_no_other_waiting(store: DocumentStore) -> None:
-    other = make_id("acct")
+    other = f"acct_{'f' * 32}"
     _keep(store, make_event(timestamp=NOON))
     _keep(store, make_event(timestamp=NOON, account_id=other))
     store.commit([Put(day_path(ACCOUNT_ID, DAY, "main"), {"shards": [], "packed": b"?"})])
@@ -294,14 +326,14 @@ def test_one_damaged_day_keeps_no_other_waiting(store: DocumentStore) -> None:
 
 
 def test_a_run_ends_in_time_and_the_next_begins_elsewhere(sqlite_store: DocumentStore) -> None:
-    accounts = [make_id("acct") for _ in range(20)]
+    accounts = [f"acct_{number:032x}" for number in range(1, 21)]
     for account_id in accounts:
         _keep(sqlite_store, make_event(timestamp=NOON, account_id=account_id))
     clock = ManualClock(NOON + LATER)
     slow = UnreliableStore(sqlite_store, before=lambda: clock.advance(50))
     done = 0
 
-    for _ in range(40):
+    for _ in range(100):
         report = run(slow, clock)
         done += report.quarters
         assert report.days < len(accounts)

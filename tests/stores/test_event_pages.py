@@ -150,6 +150,55 @@ def test_an_event_stored_meanwhile_disturbs_no_further_page(store: DocumentStore
     assert _ids([*first.events, *rest.events]) == _ids(calls[::-1])
 
 
+@pytest.mark.parametrize("limit", [1, 2, 5])
+def test_links_of_one_segment_are_paged_like_segments(store: DocumentStore, limit: int) -> None:
+    calls = [make_event() for _ in range(3)] + _calls(6)  # some of one moment, so that ids decide
+    name = "b" * 32 + "-1"
+    for known in (calls[:2], calls[1:5], calls):
+        Ledger(store).commit(Segment(name=name, account_id=ACCOUNT_ID, events=tuple(known)))
+
+    found = [event for page in _pages(store, limit=limit) for event in page.events]
+
+    assert sorted(_ids(found)) == sorted(_ids(calls))
+    assert [event.timestamp for event in found[-4:]] == [AT] * 4
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    commits=st.lists(st.tuples(st.sets(st.integers(0, 11), min_size=1), st.booleans()), max_size=8),
+    limit=st.integers(1, 4),
+)
+def test_what_is_stored_between_two_pages_makes_none_show_an_event_twice_or_skip_one(
+    sqlite_store: DocumentStore, commits: list[tuple[set[int], bool]], limit: int
+) -> None:
+    account_id = make_id("acct")
+    calls = _calls(12, account_id=account_id)
+    ledger, shown, cursor = Ledger(sqlite_store), list[str](), None
+    there: set[str] | None = None
+    for number, (known, is_new_name) in enumerate([(set(range(4)), True), *commits]):
+        # a link of the first segment, or a segment of another instance that was open until now
+        name = f"{number:032x}-1" if is_new_name else f"{0:032x}-1"
+        own = [
+            calls[each] if not is_new_name else make_event(account_id=account_id) for each in sorted(known)
+        ]
+        ledger.commit(Segment(name=name, account_id=account_id, events=tuple(own)))
+        if there is None:
+            there = set(_ids(own))
+        page = ledger.events(account_id, cursor=cursor, limit=limit)
+        shown += _ids(page.events)
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    while cursor is not None:
+        page = ledger.events(account_id, cursor=cursor, limit=limit)
+        shown += _ids(page.events)
+        cursor = page.next_cursor
+
+    assert len(shown) == len(set(shown))
+    assert there is not None
+    assert there <= set(shown)
+
+
 def test_every_complaint_about_a_query_comes_at_once() -> None:
     query = EventQuery(
         start=AT.replace(tzinfo=None), filters={"prompt": ["x"], "team": []}, limit=EVENTS_A_PAGE_MAX + 1

@@ -23,7 +23,7 @@ from metering.sessions import (
     sessions_between,
 )
 from metering.stores import DocumentStore, Put
-from tests.builders import ACCOUNT_ID, make_event, make_id
+from tests.builders import ACCOUNT_ID, make_event
 from tests.doubles.clock import ManualClock
 from tests.doubles.counting_store import CountingStore
 from tests.doubles.unreliable_store import UnreliableStore
@@ -152,7 +152,7 @@ def test_hours_without_sessions_have_no_pack_and_their_segments_are_not_read(sto
 
 
 def test_another_accounts_sessions_are_never_told(store: DocumentStore) -> None:
-    other = make_id("acct")
+    other = f"acct_{'f' * 32}"
     event = make_event(timestamp=NOON, session_id="theirs", account_id=other)
     Ledger(store).commit(Segment(name=f"{'c' * 32}-1", account_id=other, events=(event,)))
     run(store, ManualClock(LATER))
