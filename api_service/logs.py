@@ -54,16 +54,23 @@ class ApiLog:
         self._write("error", "broken", _kind_and_place(error))
 
     def job_done(
-        self, job: str, figures: Mapping[str, int], *, seconds: float, is_alarming: bool = False
+        self,
+        job: str,
+        figures: Mapping[str, int],
+        *,
+        seconds: float,
+        is_alarming: bool = False,
+        is_news: bool = True,
     ) -> None:
-        """A job has run; that it found nothing to do is for `debug`. Figures of 0 are left out."""
+        """A job has run; that it did nothing, or nothing new, is for `debug`. Figures of 0 are left out."""
         did = {name: figure for name, figure in figures.items() if figure}
-        level = "error" if is_alarming else "info" if did else "debug"
+        level = "debug" if not (did and is_news) else "error" if is_alarming else "info"
         self._write(level, "job done", {"job": job, "duration_ms": round(seconds * 1000), **did})
 
-    def job_failed(self, job: str, error: BaseException) -> None:
+    def job_failed(self, job: str, error: BaseException, *, is_news: bool = True) -> None:
         """A job's run came to nothing or not to its end; the next one follows."""
-        self._write("error", "job failed", {"job": job, **_kind_and_place(error)})
+        level = "error" if is_news else "debug"
+        self._write(level, "job failed", {"job": job, **_kind_and_place(error)})
 
     def job_overdue(self, job: str, seconds: float) -> None:
         """A job's run takes longer than any should; other jobs go on meanwhile."""

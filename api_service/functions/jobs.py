@@ -96,22 +96,30 @@ def job_named(name: str) -> Job:
     return {job.name: job for job in JOBS}[name]
 
 
-def perform(job: Job, workplace: Workplace) -> Mapping[str, int]:
+Trouble = Mapping[str, int]  # the figures that are alarming, or the kind of a failure; empty: all is well
+
+
+def perform(
+    job: Job, workplace: Workplace, is_news: Callable[[Trouble], bool] = lambda _: True
+) -> Mapping[str, int]:
     """Run the job once; its figures. One line in the log says what it did; nothing done, nothing said.
 
+    `is_news` hears of each run what was wrong, and says whether somebody is to be told of it again.
     Raises: whatever the job raises; that is in the log, too.
     """
     began = workplace.clock.monotonic()
     try:
         report = job.run(workplace)
     except Exception as error:
-        workplace.log.job_failed(job.name, error)
+        workplace.log.job_failed(job.name, error, is_news=is_news({type(error).__qualname__: 1}))
         raise
     figures: dict[str, int] = msgspec.structs.asdict(report)
+    trouble = {name: figures[name] for name in job.alarming if figures[name]}
     workplace.log.job_done(
         job.name,
         figures,
         seconds=workplace.clock.monotonic() - began,
-        is_alarming=any(figures[name] for name in job.alarming),
+        is_alarming=bool(trouble),
+        is_news=is_news(trouble),
     )
     return figures

@@ -9,13 +9,14 @@ import threading
 from collections.abc import Sequence
 from typing import Final
 
-from api_service.functions.jobs import Job, perform
+from api_service.functions.jobs import Job, Trouble, perform
 from api_service.functions.workplace import Workplace
 from api_service.job_figures import JobFigures
 
 LOOK_SECONDS: Final = 1.0  # between two looks at what is due
 RETRY_SECONDS_MAX: Final = 60.0  # a run that failed is made up for by then
 PATIENCE_SECONDS: Final = 60.0
+SAID_AGAIN_SECONDS: Final = 3600.0  # what is wrong, and stays so from run to run
 END_SECONDS: Final = 1.0  # what a run gets to end in when the process does
 
 
@@ -41,6 +42,7 @@ class Schedule:
         self._thread = threading.Thread(target=self._keep_looking, name="jobs", daemon=True)
         self._due_at = {job.name: workplace.clock.monotonic() for job in jobs}
         self._runs: dict[str, threading.Thread] = {}
+        self._said: dict[str, tuple[Trouble, float]] = {}
 
     def start(self) -> None:
         """Begin to look for what is due."""
@@ -85,10 +87,19 @@ class Schedule:
     def _perform(self, job: Job) -> None:
         pause, clock = job.every_seconds, self._workplace.clock
         try:
-            perform(job, self._workplace)
+            perform(job, self._workplace, lambda trouble: self._is_news(job, trouble))
         except Exception:  # noqa: BLE001 - it is in the log; the next run follows
             self._figures.note_failed(job.name)
             pause = min(pause, RETRY_SECONDS_MAX)
         else:
             self._figures.note_done(job.name, clock.now())
         self._due_at[job.name] = clock.monotonic() + pause
+
+    def _is_news(self, job: Job, trouble: Trouble) -> bool:
+        """Whether all is well, or not the same was wrong with the job's last run and told of lately."""
+        now = self._workplace.clock.monotonic()
+        before, at = self._said.get(job.name, ({}, now))
+        if trouble and before == trouble and now - at < SAID_AGAIN_SECONDS:
+            return False
+        self._said[job.name] = (trouble, now)
+        return True

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from api_service.functions.jobs import Job
-from api_service.functions.schedule import RETRY_SECONDS_MAX, Schedule
+from api_service.functions.schedule import RETRY_SECONDS_MAX, SAID_AGAIN_SECONDS, Schedule
 from api_service.functions.settings import FunctionSettings
 from api_service.functions.workplace import Workplace
 from api_service.job_figures import JobFigures, JobRecord
@@ -142,6 +142,38 @@ def test_a_figure_that_somebody_must_look_into_is_an_error_in_the_log(
     Schedule([job("checking", lambda: Counted(losses=1))], workplace, figures).run_due()
 
     assert logbook.lines()[0]["level"] == "error"
+
+
+def test_what_stays_wrong_from_run_to_run_is_said_once_an_hour(
+    workplace: Workplace, figures: JobFigures, clock: ManualClock, logbook: Logbook
+) -> None:
+    wrong = iter([1, 1, 2, 2, 2])
+    schedule = Schedule([job("checking", lambda: Counted(losses=next(wrong)), 5)], workplace, figures)
+
+    for seconds in (5, 5, 5, SAID_AGAIN_SECONDS - 5, 0):
+        schedule.run_due()
+        clock.advance(seconds)
+
+    assert [line["losses"] for line in logbook.lines()] == [1, 2, 2]
+
+
+def test_a_failure_that_goes_on_is_said_once_and_again_when_it_comes_back(
+    workplace: Workplace, figures: JobFigures, clock: ManualClock, logbook: Logbook
+) -> None:
+    is_down = iter([True, True, False, True])
+
+    def ask() -> Counted:
+        if next(is_down):
+            raise StoreUnavailable
+        return Counted()
+
+    schedule = Schedule([job("asking", ask, 5)], workplace, figures)
+    for _ in range(4):
+        schedule.run_due()
+        clock.advance(5)
+
+    assert [line["event"] for line in logbook.lines()] == ["job failed", "job failed"]
+    assert figures.records()["asking"].failed == 3
 
 
 def test_a_stopped_schedule_begins_no_run(workplace: Workplace, figures: JobFigures) -> None:
