@@ -36,7 +36,7 @@ def served_model(provider: Provider, requested: str, answered: str | None, setti
 
 
 def known_names(provider: Provider, requested: str, settings: AccountSettings) -> frozenset[str]:
-    """All that the model of a call is known by: the caller's word, the mapped one, and this without its date."""
+    """All that a call's model is known by: the caller's word, the mapped one, and this without its date."""
     served = served_model(provider, requested, None, settings)
     return frozenset({requested, served, _plain_name(provider, served)} - {""})
 

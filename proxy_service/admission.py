@@ -77,12 +77,12 @@ class Admittance:
         policy, provider = errand.who.policy, errand.route.provider
         self._refuse_unpriced(policy, provider, ask, at)
         candidate = _Candidate(errand, ask, body, at, errand.route)
-        expected = self._expected(candidate)
         if policy.budgets:
             stakes = self._stakes(candidate)
             if stakes:
                 await self._desk.ready(stakes)
                 return await self._with_budgets(candidate, stakes)
+        expected = self._expected(candidate)
         return Admission(route=errand.route, ask=ask, body=body, estimate_nanodollars=expected)
 
     async def decide_unmetered(self, errand: Errand, at: datetime) -> Admission:
@@ -115,7 +115,9 @@ class Admittance:
             percent = 0 if standing is None else standing.percent
             reason = f"{fired.name}: {percent}% of budget spent"
         try:
-            return await self._admitted(first, reason)
+            if first is not asked:
+                stakes = await self._ready_stakes(first)
+            return await self._admitted(first, stakes, reason)
         except BudgetExceeded as exceeded:
             others = [rule for rule in rules if rule is not fired]
             cheaper = None
@@ -135,15 +137,14 @@ class Admittance:
             turned = self._turned(asked, rule)
             if turned is not None:
                 try:
-                    return await self._admitted(turned, f"{rule.name}: no room in the budget")
+                    stakes = await self._ready_stakes(turned)
+                    return await self._admitted(turned, stakes, f"{rule.name}: no room in the budget")
                 except (BudgetExceeded, BudgetUnverifiable, Unbounded):
                     continue
         return None
 
-    async def _admitted(self, candidate: "_Candidate", reason: str) -> Admission:
+    async def _admitted(self, candidate: "_Candidate", stakes: Sequence[Stake], reason: str) -> Admission:
         """Have the candidate's budgets hold what it needs. Raises: what `Desk.hold` does."""
-        stakes = self._stakes(candidate)
-        await self._desk.ready(stakes)
         expected = self._expected(candidate)
         bound = Bound(None)
         if any(stake.budget.takes_leases for stake in stakes):
@@ -180,6 +181,11 @@ class Admittance:
         if limits is not None and longest is not None and longest > limits.output_tokens:
             return None
         return candidate
+
+    async def _ready_stakes(self, candidate: "_Candidate") -> tuple[Stake, ...]:
+        stakes = self._stakes(candidate)
+        await self._desk.ready(stakes)
+        return stakes
 
     def _stakes(self, candidate: "_Candidate") -> tuple[Stake, ...]:
         return self._desk.stakes(candidate.policy, candidate.subject, candidate.at)
