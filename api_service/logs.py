@@ -62,9 +62,9 @@ class ApiLog:
         is_alarming: bool = False,
         is_news: bool = True,
     ) -> None:
-        """A job has run; that it did nothing, or nothing new, is for `debug`. Figures of 0 are left out."""
+        """A job has run; what is no news is for `debug`. Figures of 0 are left out."""
         did = {name: figure for name, figure in figures.items() if figure}
-        level = "debug" if not (did and is_news) else "error" if is_alarming else "info"
+        level = "debug" if not is_news else "error" if is_alarming else "info"
         self._write(level, "job done", {"job": job, "duration_ms": round(seconds * 1000), **did})
 
     def job_failed(self, job: str, error: BaseException, *, is_news: bool = True) -> None:

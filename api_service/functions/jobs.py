@@ -20,13 +20,15 @@ HOUR: Final = 60 * MINUTE
 class Job:
     """One job. `every_seconds` is the time from the end of a run to the next one, on a machine of one's own.
 
-    `alarming` names the figures of its report that somebody has to look into unless they are 0.
+    `alarming` names the figures of its report that somebody has to look into unless they are 0, `routine`
+    those that are not worth a line by themselves.
     """
 
     name: str
     run: Callable[[Workplace], msgspec.Struct]
     every_seconds: float
     alarming: tuple[str, ...] = ()
+    routine: tuple[str, ...] = ()
 
 
 def _recover(workplace: Workplace) -> msgspec.Struct:
@@ -72,14 +74,21 @@ JOBS: Final[Sequence[Job]] = (
         _recover,
         every_seconds=5.0,  # a killed proxy's calls are in the statistics soon; nothing left costs a look
         alarming=("lines_bad", "lines_too_old", "lines_not_taken", "files_unreadable"),
+        routine=("lines_waiting", "runs_elsewhere"),
     ),
     Job("reap", _reap, every_seconds=15.0),  # a lease lasts a minute or two anyway
-    Job("seed", _seed, every_seconds=15.0),  # a new budget counts at once; here, what was under way then
+    Job(
+        "seed",
+        _seed,
+        every_seconds=15.0,  # a new budget counts at once; here, what was under way then
+        routine=("budgets_seeded",),
+    ),
     Job(
         "compact",
         _compact,
         every_seconds=5 * MINUTE,  # quarter hours end every fifteen; until then they are read from shards
         alarming=("unreadable",),
+        routine=("days",),
     ),
     Job("retain", _retain, every_seconds=HOUR),  # what is over its time is hidden already
     Job(
@@ -115,11 +124,12 @@ def perform(
         raise
     figures: dict[str, int] = msgspec.structs.asdict(report)
     trouble = {name: figures[name] for name in job.alarming if figures[name]}
+    is_worth_a_line = any(figures[name] for name in figures.keys() - set(job.routine))
     workplace.log.job_done(
         job.name,
         figures,
         seconds=workplace.clock.monotonic() - began,
         is_alarming=bool(trouble),
-        is_news=is_news(trouble),
+        is_news=is_news(trouble) and is_worth_a_line,
     )
     return figures

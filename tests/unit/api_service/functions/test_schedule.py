@@ -23,6 +23,7 @@ HOUR = 3600.0
 
 class Counted(msgspec.Struct, frozen=True):
     things: int = 0
+    looks: int = 0
     losses: int = 0
 
 
@@ -43,7 +44,7 @@ def workplace(tmp_path: Path, clock: ManualClock, logbook: Logbook) -> Workplace
 
 
 def job(name: str, does: Callable[[], Counted], every_seconds: float = HOUR) -> Job:
-    return Job(name, lambda _: does(), every_seconds, alarming=("losses",))
+    return Job(name, lambda _: does(), every_seconds, alarming=("losses",), routine=("looks",))
 
 
 def noting(runs: list[str], name: str, every_seconds: float = HOUR) -> Job:
@@ -128,7 +129,9 @@ def test_a_job_that_hangs_is_told_of_once_and_holds_up_nothing_but_itself(
 def test_a_run_says_what_it_did_and_nothing_where_it_did_nothing(
     workplace: Workplace, figures: JobFigures, logbook: Logbook
 ) -> None:
-    Schedule([job("busy", lambda: Counted(things=3)), job("idle", Counted)], workplace, figures).run_due()
+    busy, idle = job("busy", lambda: Counted(things=3, looks=1)), job("idle", lambda: Counted(looks=1))
+
+    Schedule([busy, idle], workplace, figures).run_due()
 
     (line,) = logbook.lines()
     assert (line["level"], line["event"], line["job"]) == ("info", "job done", "busy")
