@@ -62,7 +62,9 @@ SYNC_THREADS: Final = 4
 FAILURES_OF_SILENCE: Final = 3  # in a row, or one that took so long:
 SECONDS_OF_SILENCE: Final = 1.0
 CLOSING_SECONDS_MAX: Final = 2.0
-LEASES_MAX: Final = 50_000
+LEASES_MAX: Final = 50_000  # of all accounts; beyond, each may have
+LEASES_OF_ACCOUNT_MIN: Final = 100
+LEASES_OF_ACCOUNT_MAX: Final = 10_000  # eight budgets of a thousand values each, and those that end
 ZONES_MAX: Final = 2_000
 
 
@@ -255,9 +257,13 @@ class Desk:
     def _lease(self, stake: Stake) -> Lease | None:
         """The lease that the stake's calls are admitted against; None where no more fit into memory."""
         lease = self._current.get(stake.counter)
-        if lease is None and self._count < LEASES_MAX:
+        if lease is None and self._has_room(stake.counter.account_id):
             lease = self._begun(stake)
         return lease
+
+    def _has_room(self, account_id: str) -> bool:
+        most = LEASES_OF_ACCOUNT_MAX if self._count < LEASES_MAX else LEASES_OF_ACCOUNT_MIN
+        return len(self._leases.get(account_id, ())) < most
 
     def _begun(self, stake: Stake) -> Lease:
         key = stake.counter

@@ -276,7 +276,7 @@ def test_a_fault_with_one_lease_is_told_and_stops_no_other() -> None:
 def test_counters_beyond_what_fits_into_memory_are_not_verified(
     sqlite_store: DocumentStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(desk_module, "LEASES_MAX", 1)
+    monkeypatch.setattr(desk_module, "LEASES_OF_ACCOUNT_MAX", 1)
 
     async def hold() -> None:
         async with Till(sqlite_store, ManualClock()) as till:
@@ -285,5 +285,22 @@ def test_counters_beyond_what_fits_into_memory_are_not_verified(
             await till.desk.ready(till.stakes(policy))
             with pytest.raises(BudgetUnverifiable):
                 await till.desk.hold(till.stakes(policy), CALL)
+
+    asyncio.run(hold())
+
+
+def test_an_account_with_many_counters_keeps_no_other_out(
+    sqlite_store: DocumentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk_module, "LEASES_MAX", 1)
+    monkeypatch.setattr(desk_module, "LEASES_OF_ACCOUNT_MIN", 1)
+
+    async def hold() -> None:
+        async with Till(sqlite_store, ManualClock()) as till:
+            await till.desk.hold(till.stakes(governed()), CALL)
+            other = Policy(account_id=f"acct_{2:032x}", budgets=(make_budget(),))
+            assert isinstance(await till.desk.hold(till.stakes(other), CALL), Held)
+            with pytest.raises(BudgetUnverifiable):
+                await till.desk.hold(till.stakes(governed(budget_id="bud_2")), CALL)
 
     asyncio.run(hold())
