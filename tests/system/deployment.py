@@ -16,6 +16,7 @@ from demo.catalogue import AZURE_DEPLOYMENTS
 from metering.accounts import AccountSettings, AzureSettings, BedrockSettings
 from metering.clock import SystemClock
 from metering.directory import Directory, KeyTerms
+from metering.nightly_check import Check, check_of
 from metering.opening import open_store
 from metering.rulebook import Rulebook
 from tests.system.processes import Process, eventually, free_port, stop_all
@@ -100,6 +101,10 @@ class Deployment:
         """End everything that was started."""
         stop_all(self.started)
 
+    def stop_proxies(self) -> None:
+        """End every proxy in order."""
+        stop_all([process for process in self.started if process.log.name.startswith("proxy-")])
+
     @property
     def ca_file(self) -> str:
         """The authority that signed the proxy's certificate."""
@@ -167,6 +172,13 @@ class Deployment:
     def directory(self) -> Directory:
         """The accounts and keys in the deployment's store, as the API service would change them."""
         return Directory(open_store(self.store_url), SystemClock(), self.secret.encode())
+
+    def check(self, tenant: Tenant) -> Check:
+        """What the nightly check will find of the tenant's present day."""
+        store, now = open_store(self.store_url), SystemClock().now()
+        account = self.directory().account(tenant.account_id)
+        assert account is not None
+        return check_of(store, account, now.date(), now)
 
     def rulebook(self) -> Rulebook:
         """The accounts' budgets and routing rules, as the API service would change them."""

@@ -80,10 +80,10 @@ class Statement:
                 if made.outcome == outcome
             )
             lines.append(f"  {outcome}: {count} = {_counts(states)}")
-        charged = Counter(len(event["charges"]) for event in self.events.values())
-        lines.append(f"events by budgets charged: {_counts(charged)}")
+        lines.append(f"refused because: {_counts(Counter(made.code for made in others if made.code))}")
+        charged = sum(bool(event["charges"]) for event in self.events.values())
         unadmitted = sum(event["unadmitted"] for event in self.events.values())
-        lines.append(f"served unadmitted: {unadmitted}")
+        lines.append(f"events: {len(self.events)}, charged to budgets {charged}, unadmitted {unadmitted}")
         return "\n".join(lines)
 
 

@@ -22,6 +22,7 @@ from tests.system.traffic import Traffic
 
 LOST_REPLIES_PERCENT = 20
 LIMIT = 1_000_000 * 10**9  # generous: what is proved is the counting, not the limit
+LEASE_SECONDS = 120.0  # after which a killed proxy's slices are handed back at the latest
 BUDGETS = (
     Budget(budget_id="", name="strict", mode="strict", limit_nanodollars=LIMIT),
     Budget(budget_id="", name="normal", limit_nanodollars=LIMIT),
@@ -119,6 +120,7 @@ def _assert_conserved(deployment: Deployment, tenant: Tenant, found: Statement) 
     settled = len(found.events) - lost - refused
     wanted = {"admitted": settled + lost, "settled": settled, "in_flight": 0, "lost": lost}
     assert counts() == wanted
+    assert deployment.check(tenant).differences == ()
 
 
 def _assert_budgets_agree(deployment: Deployment, tenant: Tenant, cost_usd: Decimal) -> None:
@@ -127,10 +129,17 @@ def _assert_budgets_agree(deployment: Deployment, tenant: Tenant, cost_usd: Deci
     A call by a key that the store could not tell of is counted once recovery has told whose it was.
     """
 
-    def spent() -> list[Decimal]:
-        return [budget["spent_usd"] for budget in deployment.ask_api(tenant, "/v1/budgets")["data"]]
+    def standings() -> list[tuple[Decimal, Decimal]]:
+        page = deployment.ask_api(tenant, "/v1/budgets")
+        return [(budget["spent_usd"], budget["held_usd"]) for budget in page["data"]]
 
-    eventually(lambda: spent() == [cost_usd, cost_usd], seconds=SIZE.patience_seconds, what="the counting")
+    def agree() -> bool:
+        return [spent for spent, _ in standings()] == [cost_usd, cost_usd]
+
+    eventually(agree, seconds=SIZE.patience_seconds, what="the counting of all calls")
+    deployment.stop_proxies()
+    over = [(cost_usd, Decimal(0))] * 2
+    eventually(lambda: standings() == over, seconds=LEASE_SECONDS, what="the handing back of what was held")
 
 
 def _wait_for(traffic: Traffic, calls: int) -> None:

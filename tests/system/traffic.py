@@ -185,7 +185,10 @@ def _hung_up(planned: Planned, url: str, headers: dict[str, str]) -> Made:
         if not made.read_some():
             return Made(planned, "cut")
         made.hang_up()
-    return Made(planned, "hung_up")
+    status = int(made.read.split(b" ", 2)[1])
+    if status != HTTPStatus.OK:
+        return Made(planned, "provider_error" if status in OF_THE_PROVIDER else "refused", status)
+    return Made(planned, "hung_up", status)
 
 
 def _code(reply: Reply) -> str:
