@@ -342,3 +342,20 @@ def test_a_date_in_a_zone_that_there_is_not_is_the_zones_fault(ada: Person) -> N
 
     assert response.status_code == 422
     assert response.get_json()["error"]["param"] == "timezone"
+
+
+def test_events_older_than_the_account_keeps_are_not_there_and_their_usage_is(
+    person: Person, store: DocumentStore, clock: ManualClock
+) -> None:
+    old = of(person, timestamp=clock.now() - timedelta(days=9))
+    young = of(person, timestamp=clock.now() - timedelta(days=8))
+    record(store, clock, old)
+    record(store, clock, young)
+
+    person.write("PATCH", "/v1/account", {"events_kept_days": 8})
+
+    assert [each["request_id"] for each in person.get("/v1/events").get_json()["data"]] == [young.request_id]
+    assert person.get(f"/v1/events/{young.request_id}").status_code == 200
+    assert person.get(f"/v1/events/{old.request_id}").status_code == 404
+    days = person.get("/v1/usage?start_time=2026-11-12T00:00:00Z&end_time=2026-11-13T00:00:00Z").get_json()
+    assert days["data"][0]["results"][0]["requests"] == 1
