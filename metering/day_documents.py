@@ -44,7 +44,7 @@ _DAY: Final = timedelta(days=1)
 
 
 class DayUnreadable(StoreError):
-    """A day's document is not as it was written; its quarter hours can be made again from their shards."""
+    """A day's document is not as it was written; nothing is read from it or put into it."""
 
 
 class Sheet(msgspec.Struct, frozen=True, array_like=True):

@@ -51,7 +51,7 @@ _DECODER: Final = msgspec.msgpack.Decoder(Sheet)
 
 
 class PackUnreadable(StoreError):
-    """An hour's pack is not as it was written; it can be made again from segments."""
+    """An hour's pack is not as it was written; nothing is read from it or put into it."""
 
 
 class SessionSums(msgspec.Struct, frozen=True, kw_only=True):
