@@ -16,6 +16,7 @@ limit of its own: the first `EACH_VALUES_MAX` values of a period, then all furth
 | `normal` | its expected cost; what it may cost beyond draws on `overdraft_nanodollars` | that, an instance |
 """
 
+import re
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Final, Literal
@@ -34,11 +35,14 @@ EACH_VALUES_MAX: Final = 1_000
 THRESHOLDS_DEFAULT: Final = (80, 100)
 OVERDRAFT_PERCENT: Final = 5
 
+_SNAPSHOT = re.compile(r"-(?:20\d{6}|20\d{2}-\d{2}-\d{2}|latest)$")
+
 
 class Scope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Which calls a budget covers; "" leaves a dimension open, and nothing set is the whole account.
 
-    `unattributed` covers the calls that name no team. `model` is the serving model's name.
+    `unattributed` covers the calls that name no team. `model` is the serving model's name; with the date of a
+    snapshot or without it is the same model (`undated`), so that naming one escapes no budget.
     """
 
     team: str = ""
@@ -96,13 +100,20 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             and (not scope.team or scope.team == subject.team)
             and (not scope.app or scope.app == subject.app)
             and (not scope.key_id or scope.key_id == subject.key_id)
-            and (not scope.model or scope.model == subject.model)
+            and (not scope.model or undated(scope.model) == undated(subject.model))
             and not (scope.unattributed and subject.team)
         )
 
     def value_of(self, subject: Subject) -> str:
         """The value whose own limit counts, "" where the budget has but one."""
+        if self.each == "model":
+            return undated(subject.model)
         return "" if self.each is None else str(getattr(subject, self.each))
+
+
+def undated(model: str) -> str:
+    """The model's name without the date of its snapshot: `gpt-4o-2024-08-06` is `gpt-4o`."""
+    return _SNAPSHOT.sub("", model)
 
 
 def matching(budgets: Iterable[Budget], subject: Subject) -> tuple[Budget, ...]:

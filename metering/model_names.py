@@ -10,11 +10,11 @@
 import re
 
 from metering.accounts import AccountSettings
+from metering.budgets import undated
 from metering.events import Provider
 from metering.model_limits import vendors_name
 
 _ARN = "arn:"
-_DATE = re.compile(r"-(?:20\d{6}|20\d{2}-\d{2}-\d{2})$")
 _BEDROCK_WORD = re.compile(r"[a-z][a-z-]*\.[a-z].*", re.DOTALL)
 _ARN_KINDS_THAT_NAME_A_MODEL = ("foundation-model/", "inference-profile/")
 
@@ -62,7 +62,7 @@ def _first_word(provider: Provider, words: dict[str, str], model: str) -> str:
 
 def _plain_name(provider: Provider, model: str) -> str:
     """The model's name without the date of its snapshot and without what Bedrock adds."""
-    return _DATE.sub("", vendors_name(model) if provider == "bedrock" else model)
+    return undated(vendors_name(model) if provider == "bedrock" else model)
 
 
 def priced_name(provider: str, model: str) -> str:

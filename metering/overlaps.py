@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 
-from metering.budgets import Budget, Scope
+from metering.budgets import Budget, Scope, undated
 
-_DIMENSIONS = ("team", "app", "key_id", "model")
+_DIMENSIONS = ("team", "app", "key_id")  # and the model, whatever its snapshot
 
 
 def most_over_one_call(budgets: Iterable[Budget]) -> int:
@@ -46,5 +46,6 @@ def _meet(one: Scope, other: Scope) -> bool:
     """Whether a call can be in both scopes."""
     if (one.unattributed and other.team) or (other.unattributed and one.team):
         return False
-    pairs = ((getattr(one, name), getattr(other, name)) for name in _DIMENSIONS)
+    pairs = [(getattr(one, name), getattr(other, name)) for name in _DIMENSIONS]
+    pairs.append((undated(one.model), undated(other.model)))
     return all(not mine or not theirs or mine == theirs for mine, theirs in pairs)
