@@ -1,6 +1,7 @@
 """Two desks over one store: what they let through together, and what both leave behind."""
 
 import asyncio
+import itertools
 import random
 import sys
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,8 @@ from tests.doubles.unreliable_store import Fate, UnreliableStore
 from tests.stores.spending import CENT, Crowd, Till, make_budget, totals
 
 CALL = Amounts(CENT, CENT)
+FATES_OF_FIVE: tuple[Fate, ...] = ("applied", "applied", "applied", "applied", "reply_lost")
+LOOKS = 80  # enough for leases that nobody uses to be closed
 
 
 def usual(chance: random.Random) -> int:
@@ -78,6 +81,32 @@ def test_the_worst_overspend_is_the_overdraft_of_each_instance(
             sys.stdout.write(figures.line(f"{mode}, every call as dear as it may be"))
             assert figures.overspent <= 2 * budget.overdraft_nanodollars
             assert (figures.overspent == 0) == (mode == "strict")
+
+    asyncio.run(spend())
+
+
+def test_however_many_replies_are_lost_a_strict_budget_is_never_overspent(store: DocumentStore) -> None:
+    clock = ManualClock()
+    chance = random.Random(4711)  # noqa: S311 - chance of a test
+    policy = make_policy(budgets=(make_budget(limit_nanodollars=300 * CENT),))
+    fates = (chance.choice(FATES_OF_FIVE) for _ in itertools.count())
+
+    async def spend() -> None:
+        lossy = UnreliableStore(store, fates)
+        async with (
+            Till(lossy, clock, wait_seconds=0.02) as one,
+            Till(lossy, clock, wait_seconds=0.02) as other,
+        ):
+            crowd = Crowd((one, other), policy, clock, Amounts(CENT, 4 * CENT), usual, callers=20)
+            figures = await crowd.spend()
+            for _ in range(LOOKS):
+                clock.advance(1.1)
+                for till in (one, other):
+                    till.store_charges()
+                    await till.looks()
+            counter = totals(store, one.stakes(policy)[0])
+            assert counter.settled == counter.reserved == figures.spent
+            assert figures.overspent == 0
 
     asyncio.run(spend())
 
