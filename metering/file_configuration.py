@@ -169,7 +169,8 @@ class _Watched:
                 self._take_kept(now)
             return True
         self._state, self._complaints = ("absent" if data is None else "in_force"), ()
-        self.content, self._entries, self._changed_at = content, entries, now
+        self.content, self._entries = content, entries
+        self._changed_at = None if data is None else now
         self._keep(data)
         return True
 

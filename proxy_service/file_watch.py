@@ -15,7 +15,7 @@ from metering.accounts import LOCAL_ACCOUNT_ID
 from metering.budgets import Budget
 from metering.clock import Clock
 from metering.errors import StoreError
-from metering.file_configuration import FileConfiguration, FileState, WatchedFiles
+from metering.file_configuration import NO_FILES, FileConfiguration, FileState, WatchedFiles
 from metering.seeding import Seeder
 
 LOOK_SECONDS: Final = 0.25
@@ -46,6 +46,7 @@ class FileWatch:
         self._tell = tell
         self._look_thread = look_thread
         self._store_thread = store_thread
+        self._taken = NO_FILES
         self._states: dict[str, FileState] = {}
         self._wanted: dict[str, tuple[Budget, datetime]] = {}
         self._known: set[str] = set()  # to the store, as counting
@@ -65,12 +66,12 @@ class FileWatch:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            before = self._files.configuration
             now = await loop.run_in_executor(self._look_thread, self._files.look)
-            if now is not before:
+            if now is not self._taken:
                 self._took(now)
 
     def _took(self, configuration: FileConfiguration) -> None:
+        self._taken = configuration
         self._take(configuration)
         for state in configuration.states:
             if self._states.get(state.file, FileState(file=state.file)) != state:
