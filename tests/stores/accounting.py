@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from metering.collections import quarters_collection, segments_collection
+from metering.collections import counts_collection, quarters_collection, segments_collection
 from metering.events import CostEvent
 from metering.segments import stored_events
 from metering.stores import Document, DocumentStore, Query
@@ -50,6 +50,14 @@ def event_totals(events: list[CostEvent]) -> Counter[str]:
     return +totals
 
 
+def counted_calls(store: DocumentStore, account_id: str) -> Counter[str]:
+    """How many calls the instances' counts say are settled, and lost."""
+    totals: Counter[str] = Counter()
+    for count in all_documents(store, counts_collection(account_id)):
+        totals.update(settled=count.fields["settled"], lost=count.fields["lost"])
+    return +totals
+
+
 def assert_each_event_counted_once(store: DocumentStore, account_id: str, events: list[CostEvent]) -> None:
     """Each event is stored in one place, unchanged, and every kind of rollup sums to all of them."""
     stored = all_events(store, account_id)
@@ -58,3 +66,7 @@ def assert_each_event_counted_once(store: DocumentStore, account_id: str, events
     )
     for kind in ("main", "key", "template"):
         assert rollup_totals(store, account_id, kind) == event_totals(events)
+    one_by_one = [event for event in events if event.service_tier != "batch"]
+    admitted = [event for event in one_by_one if event.state not in {"refused", "cache_hit"}]
+    ends = Counter("lost" if event.state == "lost" else "settled" for event in admitted)
+    assert counted_calls(store, account_id) == ends
