@@ -51,16 +51,21 @@ class Books:
         self._unseen_instance = new_instance_name()
         self._unseen_events = 0
 
-    def open(self, call: Call) -> None:
-        """The call is let through: from here on it ends in an event."""
+    def open(self, call: Call) -> Ticket | None:
+        """The call is let through: from here on it ends in an event. The ticket of its line.
+
+        Nothing is sent on before that line is out: else a kill could leave a call that was billed, and that
+        nobody knows of. None where there is nothing to open.
+        """
         admitted = call.admitted
         if admitted is None:
-            return
+            return None
         line = admitted_line(self._admitted(call, admitted))
-        self._journal.append(Entry(line, admitted.request_id))
+        ticket = self._journal.append_and_tell(Entry(line, admitted.request_id))
         if not call.unseen_key_hash:  # else the account is for recovery to find
             self._admissions.note(admitted.caller.account_id, admitted.timestamp)
         call.is_open = True
+        return ticket
 
     def settle(self, call: Call, state: State, reading: Reading) -> Ticket | None:
         """The call is over: its one event; the ticket of its line. None where there is nothing to settle."""

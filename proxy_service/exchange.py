@@ -156,7 +156,7 @@ class Exchange:
     async def _relay(self, call: Call, errand: Errand, ask: Ask, key: CacheKey | None) -> None:
         """Relay → meter → settle."""
         steps, route, now = self._steps, errand.route, self._steps.clock.monotonic
-        lifeline = self._begin(call, None if ask.streaming else self.reading_on)
+        lifeline = await self._begin(call, None if ask.streaming else self.reading_on)
         try:
             prepared, opening = self._sent(call, errand)
             answer = await self._answer_to(call, lifeline, opening)
@@ -191,7 +191,7 @@ class Exchange:
             await self._decide(call, errand, Ask(model=route.model), deciding)
         has_body = head.is_chunked or bool(head.content_length)
         body = call.downstream.pump_body if has_body else b""
-        lifeline = self._begin(call, None)
+        lifeline = await self._begin(call, None)
         try:
             opening = steps.upstream.open(
                 errand.origin, head.method, route.target, errand.inbound.outbound, body,
@@ -246,11 +246,11 @@ class Exchange:
         await self._steps.books.written(ticket)
         call.downstream.answer(kept.status, kept.reason, headers, kept.body)
 
-    def _begin(self, call: Call, reading_on: ReadingOn | None) -> Lifeline:
+    async def _begin(self, call: Call, reading_on: ReadingOn | None) -> Lifeline:
         """From here on money may be spent. Raises: CallerGone where nobody waits for an answer any more."""
         if call.downstream.is_gone:
             raise CallerGone
-        self._steps.books.open(call)
+        await self._steps.books.written(self._steps.books.open(call))
         return Lifeline(call.downstream, reading_on)
 
     def _sent(self, call: Call, errand: Errand) -> tuple[Prepared, Opening]:

@@ -64,9 +64,11 @@ class GatedSink(NoSink):
     def __init__(self) -> None:
         self.gate = threading.Event()
         self.gate.set()
+        self.written: list[Entry] = []
 
     def write(self, entries: Sequence[Entry]) -> None:
         assert self.gate.wait(10)
+        self.written += entries
 
 
 class Stage:
@@ -116,7 +118,7 @@ class Stage:
                 instance="0" * 32,
                 admissions=Admissions(),
             ),
-            batch_items=BatchItems(settlement, recorder, journal, tally, clock),
+            batch_items=BatchItems(settlement, recorder, journal, tally, clock, desk=desk),
             service_routes=ServiceRoutes(identity, tally, cache, clock, is_hosted=False, month_sums=_no_sums),
             tally=tally,
             log=CallLog(open_log("info", self.log), "info", clock, self.log),
@@ -192,7 +194,21 @@ def test_the_end_of_every_recorded_answer_waits_for_its_line(
     stage.play(*[make_downstream(target=target) for _ in range(calls)])
 
     assert [event.state for event in stage.events] == states
-    assert stage.tally.journal_late == calls
+    assert stage.tally.journal_late == stage.upstream.calls + calls
+
+
+@pytest.mark.parametrize("target", [b"/v1/messages", b"/v1/not-yet-invented"])
+def test_nothing_goes_upstream_before_the_journal_tells_of_the_call(tmp_path: Any, target: bytes) -> None:
+    told: list[bool] = []
+
+    async def opening() -> Answer:
+        told.append([entry.segment for entry in stage.sink.written] == [""])
+        return await stopped()
+
+    stage = Stage(tmp_path, opening)
+    stage.play(make_downstream(target=target))
+
+    assert told == [True]
 
 
 def test_a_fault_of_ours_costs_its_own_call_only_and_leaves_one_event(tmp_path: Any) -> None:
