@@ -24,8 +24,7 @@ EXIT_REFUSED = 2
 def main() -> int:
     """Serve until told to stop; gives the exit code."""
     try:
-        settings = ApiSettings()
-        job_settings = FunctionSettings()
+        settings, job_settings = _settings()
         secret = deployment_secret(settings)
     except SettingsRefused as refused:
         sys.stderr.write("The API service does not start:\n" + "\n".join(refused.complaints) + "\n")
@@ -47,3 +46,16 @@ def main() -> int:
     log.note(f"serving on http://{host}:{settings.port}")
     Server(load, f"{host}:{settings.port}", settings.api_threads).run()
     return 0
+
+
+def _settings() -> tuple[ApiSettings, FunctionSettings]:
+    """What the service and its jobs are told. Raises: SettingsRefused, with all that is wrong at once."""
+    complaints: dict[str, None] = {}
+    for read in (ApiSettings, FunctionSettings):
+        try:
+            read()
+        except SettingsRefused as refused:
+            complaints |= dict.fromkeys(refused.complaints)
+    if complaints:
+        raise SettingsRefused([*complaints])
+    return ApiSettings(), FunctionSettings()

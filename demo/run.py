@@ -29,6 +29,7 @@ from pathlib import Path
 
 import msgspec
 
+from api_service.functions.settings import FunctionSettings
 from api_service.settings import ApiSettings
 from demo.catalogue import AZURE_DEPLOYMENTS
 from demo.children import STOP_SECONDS, Child, ChildDied, answers
@@ -118,7 +119,7 @@ def plan_from(environment: Mapping[str, str], complaints: Sequence[str] = ()) ->
 def complaints_of_services() -> list[str]:
     """What the two services would refuse to start with, each thing once."""
     found: dict[str, None] = {}
-    for read in (ProxySettings, ApiSettings):
+    for read in (ProxySettings, ApiSettings, FunctionSettings):
         try:
             read()
         except SettingsRefused as refused:

@@ -145,6 +145,7 @@ def test_settings_that_make_no_sense_are_all_named_and_none_is_repeated(tmp_path
         "PORT": "99999",
         "PUBLIC_URL": "canary",
         "MODELTRACK_SECRET": "canary",
+        "JOURNAL_SUBSCRIPTION": "canary",
         "DATA_DIR": str(tmp_path),
     }
 
@@ -159,6 +160,6 @@ def test_settings_that_make_no_sense_are_all_named_and_none_is_repeated(tmp_path
     )
 
     assert ended.returncode == 2
-    for name in ("PORT", "PUBLIC_URL", "MODELTRACK_SECRET"):
-        assert f"{name}:" in ended.stderr
+    for name in ("PORT", "PUBLIC_URL", "MODELTRACK_SECRET", "JOURNAL_SUBSCRIPTION"):
+        assert ended.stderr.count(f"\n{name}:") == 1
     assert "canary" not in ended.stderr
