@@ -5,8 +5,9 @@ kind, and so reads one document a day. Sums stand in columns (`Sheet`), compress
 `shards`, what of which quarter hour they hold: an integer a quarter, whose bits are the numbers of the shards
 that were added up; `NOT_HELD`, or `SHARDS_GONE` once the shards themselves have been deleted.
 
-A document stays below `PART_BYTES_MAX`: where a day has more cells than fit, those that cost least collapse
-into `other` step by step, as in a full shard; sums are complete all the same.
+A document stays below `PART_BYTES_MAX`, and below `CONTENT_BYTES_MAX` once it is read: where a day has more
+cells than fit, those that cost least collapse into `other` step by step, as in a full shard; sums are complete
+all the same.
 
 Measured: docs/decisions/0013.
 """
@@ -35,11 +36,11 @@ QUARTERS_A_DAY: Final = 96
 NOT_HELD: Final = -1
 SHARDS_GONE: Final = 0
 PART_BYTES_MAX: Final = 900 * 1024
-DECOMPRESSED_BYTES_MAX: Final = 64 * 1024 * 1024
+CONTENT_BYTES_MAX: Final = 16 * 1024 * 1024  # before compression: what a reader has to hold
 FITTINGS_MAX: Final = 12
+FITTING_PERCENT: Final = 97  # what a fitting aims at
 
 _COMPRESSION_LEVEL: Final = 6
-_FITTING_MARGIN_PERCENT: Final = 97
 _DAY: Final = timedelta(days=1)
 
 
@@ -151,26 +152,33 @@ def part_fields(day: datetime, shards: Sequence[int], rows: Mapping[Kind, Rows])
 def stored_part(fields: Mapping[str, Any]) -> DayPart:
     """What a day's document holds. Raises: DayUnreadable."""
     try:
-        content = zstandard.ZstdDecompressor().decompress(fields["packed"], DECOMPRESSED_BYTES_MAX)
+        content = zstandard.ZstdDecompressor().decompress(fields["packed"], CONTENT_BYTES_MAX)
         return DayPart(shards=tuple(fields["shards"]), sheets=_DECODER.decode(content))
     except (KeyError, TypeError, zstandard.ZstdError, msgspec.MsgspecError) as error:
         raise DayUnreadable("a day's document is not as it was written") from error
 
 
 def packed(rows: Mapping[Kind, Rows]) -> bytes:
-    """The rows of each kind, compressed to at most `PART_BYTES_MAX`."""
-    content = _compressed(rows)
+    """The rows of each kind, compressed, within `PART_BYTES_MAX` and `CONTENT_BYTES_MAX`."""
+    content, percent = compressed(_sheets(rows))
     room = sum(map(len, rows.values()))
     for _ in range(FITTINGS_MAX):
-        if len(content) <= PART_BYTES_MAX:
+        if percent <= 100:
             return content
         before = room
-        room = room * PART_BYTES_MAX * _FITTING_MARGIN_PERCENT // (100 * len(content))
+        room = room * FITTING_PERCENT // percent
         rows = {kind: fewer_rows(each, len(each) * room // before) for kind, each in rows.items()}
         room = sum(map(len, rows.values()))
-        content = _compressed(rows)
+        content, percent = compressed(_sheets(rows))
     # Not reached by anything that shards can hold: a row a quarter hour and kind remains.
-    return _compressed({kind: fewer_rows(each, 0) for kind, each in rows.items()})
+    return compressed(_sheets({kind: fewer_rows(each, 0) for kind, each in rows.items()}))[0]
+
+
+def compressed(content: Sheet | Mapping[Kind, Sheet]) -> tuple[bytes, int]:
+    """The content as it is stored, and how much of a document's room it takes: percent, rounded up."""
+    plain = _ENCODER.encode(content)
+    small = zstandard.ZstdCompressor(level=_COMPRESSION_LEVEL).compress(plain)
+    return small, max(-(-100 * len(small) // PART_BYTES_MAX), -(-100 * len(plain) // CONTENT_BYTES_MAX))
 
 
 def fewer_rows(rows: Rows, rows_max: int) -> Rows:
@@ -215,9 +223,8 @@ def _dearest(rows: Rows, rows_max: int) -> set[Cell]:
     return kept
 
 
-def _compressed(rows: Mapping[Kind, Rows]) -> bytes:
-    content = _ENCODER.encode({kind: sheet_of(each) for kind, each in rows.items()})
-    return zstandard.ZstdCompressor(level=_COMPRESSION_LEVEL).compress(content)
+def _sheets(rows: Mapping[Kind, Rows]) -> dict[Kind, Sheet]:
+    return {kind: sheet_of(each) for kind, each in rows.items()}
 
 
 def _numbered(keys: Sequence[Slot | None]) -> tuple[list[Slot], list[int]]:

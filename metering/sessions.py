@@ -5,8 +5,8 @@ the hour's quarters. Compaction makes them anew from the segments of a quarter h
 quarter hour's shards off the list of open ones (`metering.quarters`). So a quarter hour that has no open
 shard is complete in its pack, and readers take the events of the others from segments.
 
-A pack stays below `PACK_BYTES_MAX`: sessions that cost least beyond that are told in one sum, without their
-names. One session's calls, one by one, are found by `event_pages` through its id.
+A pack has the room of a day's document: sessions that cost least beyond that are told in one sum, without
+their names. One session's calls, one by one, are found by `event_pages` through its id.
 """
 
 from collections import defaultdict
@@ -18,7 +18,15 @@ import msgspec
 import zstandard
 
 from metering.collections import segments_collection, session_hours_collection
-from metering.day_documents import DECOMPRESSED_BYTES_MAX, Rows, Sheet, sheet_of
+from metering.day_documents import (
+    CONTENT_BYTES_MAX,
+    FITTING_PERCENT,
+    FITTINGS_MAX,
+    Rows,
+    Sheet,
+    compressed,
+    sheet_of,
+)
 from metering.errors import AlreadyExists, InvalidInput, RevisionChanged, StoreError
 from metering.events import CostEvent
 from metering.ids import repeatable_digest
@@ -27,7 +35,6 @@ from metering.rollups import QUARTER, USAGE_SUMS, Amounts, Cell, is_error, quart
 from metering.segments import stored_events
 from metering.stores import Create, Document, DocumentStore, Put, Query
 
-PACK_BYTES_MAX: Final = 900 * 1024
 PACK_ATTEMPTS_MAX: Final = 3
 PACKS_A_READ: Final = 100
 SEGMENTS_A_READ: Final = 50
@@ -36,7 +43,6 @@ SEGMENTS_OF_OPEN_QUARTERS_MAX: Final = 2_000
 ROWS_A_QUARTER_MAX: Final = 100_000
 RANGE_MAX: Final = timedelta(days=7)
 SESSIONS_MAX: Final = 1_000
-FITTINGS_MAX: Final = 12
 
 SESSION_SUMS: Final = ("requests", "errors", *USAGE_SUMS, "cost_nanodollars", "saved_nanodollars")
 
@@ -44,9 +50,6 @@ _HOUR: Final = timedelta(hours=1)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _NAMELESS: Final[Cell] = ("", "", "", "")  # session, team, app, model of those beyond the bound
 _FIRST, _LAST = "first_ms", "last_ms"  # admissions, counted from the hour's beginning; no sums, but ends
-_COMPRESSION_LEVEL: Final = 6
-_FITTING_MARGIN_PERCENT: Final = 97
-_ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(Sheet)
 
 
@@ -222,15 +225,13 @@ def _merge(totals: Amounts, sums: Mapping[str, int]) -> None:
 
 def _packed(rows: Rows) -> bytes:
     """The rows, compressed; the cheapest sessions without their names, where not all have room."""
-    content = _compressed(rows)
-    room = len(rows)
+    content, percent = compressed(sheet_of(rows))
     for _ in range(FITTINGS_MAX):
-        if len(content) <= PACK_BYTES_MAX:
+        if percent <= 100:
             return content
-        room = room * PACK_BYTES_MAX * _FITTING_MARGIN_PERCENT // (100 * len(content))
-        rows = _dearest(rows, room)
-        content = _compressed(rows)
-    return _compressed(_dearest(rows, 0))
+        rows = _dearest(rows, len(rows) * FITTING_PERCENT // percent)
+        content, percent = compressed(sheet_of(rows))
+    return compressed(sheet_of(_dearest(rows, 0)))[0]
 
 
 def _dearest(rows: Rows, most: int) -> Rows:
@@ -239,10 +240,6 @@ def _dearest(rows: Rows, most: int) -> Rows:
     for key in ordered[most:]:
         _merge(kept.setdefault((_NAMELESS, key[1]), {}), rows[key])
     return kept
-
-
-def _compressed(rows: Rows) -> bytes:
-    return zstandard.ZstdCompressor(level=_COMPRESSION_LEVEL).compress(_ENCODER.encode(sheet_of(rows)))
 
 
 def _packs(
@@ -259,7 +256,7 @@ def _packs(
 
 def _stored_sheet(document: Document) -> Sheet:
     try:
-        content = zstandard.ZstdDecompressor().decompress(document.fields["packed"], DECOMPRESSED_BYTES_MAX)
+        content = zstandard.ZstdDecompressor().decompress(document.fields["packed"], CONTENT_BYTES_MAX)
         return _DECODER.decode(content)
     except (KeyError, TypeError, zstandard.ZstdError, msgspec.MsgspecError) as error:
         raise PackUnreadable("an hour's sessions are not as they were written") from error

@@ -9,13 +9,13 @@ import pytest
 
 from metering.collections import session_hours_collection
 from metering.compaction import compact_day, run
+from metering.day_documents import PART_BYTES_MAX
 from metering.errors import InvalidInput
 from metering.events import CostEvent
 from metering.ledger import Ledger
 from metering.rollups import QUARTER
 from metering.segments import Segment
 from metering.sessions import (
-    PACK_BYTES_MAX,
     RANGE_MAX,
     SESSIONS_MAX,
     PackUnreadable,
@@ -208,7 +208,7 @@ def test_sessions_beyond_a_packs_bound_lose_their_names_and_no_money(
 
     document = sqlite_store.get(pack_path(ACCOUNT_ID, NOON))
     assert document is not None
-    assert PACK_BYTES_MAX // 2 < len(document.fields["packed"]) <= PACK_BYTES_MAX
+    assert PART_BYTES_MAX // 2 < len(document.fields["packed"]) <= PART_BYTES_MAX
     hour = (sqlite_store, ACCOUNT_ID, NOON, NOON + QUARTER)
     assert len(sessions_between(*hour, limit=10**6).sessions) == SESSIONS_MAX
     monkeypatch.setattr("metering.sessions.SESSIONS_MAX", 10**6)

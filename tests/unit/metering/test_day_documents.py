@@ -139,6 +139,25 @@ def test_even_rows_that_nothing_makes_small_fit_in_the_end() -> None:
     assert len(packed({"key": rows})) <= PART_BYTES_MAX
 
 
+@pytest.mark.parametrize(("combinations", "are_whole"), [(60, True), (120, False)])
+def test_what_compresses_very_well_is_bounded_by_what_its_reader_holds(
+    combinations: int, are_whole: bool
+) -> None:
+    rows: Rows = {
+        (("key", "p", "m", f"{number} " + "x" * 1_500), quarter): {"requests": 1, "cost_nanodollars": 1}
+        for number in range(combinations)
+        for quarter in range(QUARTERS_A_DAY)
+    }
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("metering.day_documents.CONTENT_BYTES_MAX", 150_000)
+        fields = part_fields(DAY, [1] * QUARTERS_A_DAY, {"key": rows})
+        kept = stored_part(fields).sheets["key"].rows()
+
+    assert _totals(kept) == _totals(rows)
+    assert (len(kept) == len(rows)) is are_whole
+
+
 @pytest.mark.parametrize("broken", [{}, {"shards": [1]}, {"shards": [1], "packed": b"not compressed"}])
 def test_a_document_that_is_not_as_it_was_written_is_told(broken: Mapping[str, object]) -> None:
     with pytest.raises(DayUnreadable):
