@@ -10,6 +10,8 @@ fetch by any instance names them alike, and the ledger's chain rule drops what i
 no promised order. The account is in neither name, since it is not known yet where the store could not say
 whose key it is; segments lie below their account anyway.
 
+**Budgets** are charged with each item, once, as it is stored; none is asked, since the batch has run.
+
 **Turns.** Reading an item takes longer than passing it on, so a piece is read in slices, and other calls get
 their turn between them. What comes faster than that is read at once, beyond `BACKLOG_BYTES_MAX`.
 
@@ -27,6 +29,7 @@ from typing import Final
 
 import msgspec
 
+from metering.budgets import Subject
 from metering.clock import Clock
 from metering.events import CostEvent
 from metering.ids import repeatable_digest
@@ -34,6 +37,7 @@ from metering.journal import settled_line
 from metering.segments import Segment
 from proxy_service.call import Call, Errand
 from proxy_service.decoding import Undecodable
+from proxy_service.desk import Desk
 from proxy_service.journal import Entry, Journal, Ticket
 from proxy_service.providers import Ask
 from proxy_service.providers.batches import BatchItem, BatchResults, batch_of_results
@@ -52,8 +56,16 @@ class BatchItems:
     """Records the items that fetches show. On the loop."""
 
     def __init__(
-        self, settlement: Settlement, recorder: Recorder, journal: Journal, tally: Tally, clock: Clock
+        self,
+        settlement: Settlement,
+        recorder: Recorder,
+        journal: Journal,
+        tally: Tally,
+        clock: Clock,
+        *,
+        desk: Desk,
     ) -> None:
+        self._desk = desk
         self._settlement = settlement
         self._recorder = recorder
         self._journal = journal
@@ -87,7 +99,12 @@ class BatchItems:
             ended_at=self._clock.now(),
             latency_ms=0,
         )
-        return self._settlement.settle(msgspec.structs.replace(admitted, request_id=request_id), outcome)
+        event = self._settlement.settle(msgspec.structs.replace(admitted, request_id=request_id), outcome)
+        if not admitted.policy.budgets or not event.cost_nanodollars:
+            return event
+        subject = Subject(team=event.team, app=event.app, key_id=event.key_id, model=event.model)
+        stakes = self._desk.stakes(admitted.policy, subject, event.timestamp)
+        return msgspec.structs.replace(event, charges=self._desk.charge(stakes, event.cost_nanodollars))
 
     def written(self, entries: list[Entry]) -> Ticket:
         """Hand the lines to the journal; the ticket of the last."""

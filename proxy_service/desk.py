@@ -163,8 +163,7 @@ class Desk:
         for lease, need in held.parts:
             lease.settle(need, cost_nanodollars)
             self._note_activity(lease)
-            key = lease.key
-            charges.append(Charge(key.budget_id, key.period.text, lease.name.lease_id, cost_nanodollars))
+            charges.append(_charge(lease, cost_nanodollars))
         return tuple(charges) if cost_nanodollars else ()
 
     def release(self, held: Held) -> None:
@@ -172,6 +171,16 @@ class Desk:
         for lease, need in held.parts:
             lease.release(need)
             self._note_activity(lease)
+
+    def charge(self, stakes: Sequence[Stake], cost_nanodollars: int) -> tuple[Charge, ...]:
+        """The charges of what was spent without being held, and may be told of again (a batch's item).
+
+        The store counts them, once, with the event; this instance hears of them when the lease is closed.
+        """
+        leases = [lease for lease in map(self._lease, stakes) if lease is not None]
+        for lease in leases:
+            self._note_activity(lease)
+        return tuple(_charge(lease, cost_nanodollars) for lease in leases)
 
     # What the instance asks
 
@@ -473,6 +482,11 @@ class _Values:
     @property
     def are_full(self) -> bool:
         return len(self.own) >= EACH_VALUES_MAX
+
+
+def _charge(lease: Lease, nanodollars: int) -> Charge:
+    key = lease.key
+    return Charge(key.budget_id, key.period.text, lease.name.lease_id, nanodollars)
 
 
 def _asked(telling: asyncio.Task[bool]) -> bool:

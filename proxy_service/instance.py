@@ -247,7 +247,7 @@ class Instance:
                 instance=self._name,
                 admissions=self._admissions,
             ),
-            batch_items=BatchItems(settlement, self._recorder, self._journal, tally, clock),
+            batch_items=BatchItems(settlement, self._recorder, self._journal, tally, clock, desk=self._desk),
             service_routes=ServiceRoutes(
                 identity, tally, cache, clock, is_hosted=settings.is_hosted, month_sums=self._month_sums
             ),

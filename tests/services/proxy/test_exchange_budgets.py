@@ -9,6 +9,8 @@ import msgspec
 import pytest
 
 from metering.accounts import LOCAL_ACCOUNT_ID
+from metering.collections import budget_periods_collection
+from metering.stores import Document, Query
 from tests.doubles.raw_upstream import (
     RawUpstream,
     ReceivedAnswer,
@@ -20,10 +22,12 @@ from tests.doubles.raw_upstream import (
     until,
 )
 from tests.services.proxy.calls import (
+    BATCH_RESULTS,
     END,
     STREAM_HEAD,
     WHOLE_STREAM,
     answer,
+    batch_lines,
     chunk,
     get,
     message,
@@ -69,6 +73,10 @@ def spend(proxy: RunningProxy, upstream: RawUpstream, usage: dict[str, Any]) -> 
     script_of(upstream).usages.append(usage)
     assert ask(proxy).status == 200
     proxy.clock.advance(1)
+
+
+def counters(proxy: RunningProxy) -> list[Document]:
+    return proxy.store.query(Query(collection=budget_periods_collection(LOCAL_ACCOUNT_ID), limit=9))
 
 
 def error_of(got: ReceivedAnswer) -> dict[str, Any]:
@@ -306,3 +314,18 @@ def test_a_strict_budget_names_the_field_that_would_bound_the_call(
         assert (got.status, error_of(got)["details"]["error_code"]) == (400, "cost_unbounded")
         assert "set tools.max_uses" in error_of(got)["message"]
         assert upstream.requests == []
+
+
+def test_a_batchs_items_are_charged_once_however_often_they_are_fetched(
+    proxy: RunningProxy, upstream: RawUpstream
+) -> None:
+    budget = make_budget()
+    govern(proxy, [budget])
+    with proxy:
+        upstream.script = answering(answer(batch_lines(3)))
+        assert [call(proxy.port, get(BATCH_RESULTS)).status for _ in range(2)] == [200, 200]
+
+        until(lambda: len(counters(proxy)) == 1)
+        cost = sum(event.cost_nanodollars for event in proxy.events())
+        assert cost == 3 * 2_250_000
+        assert [counter.fields["settled"] for counter in counters(proxy)] == [cost]

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metering.accounts import Policy
+from metering.budgets import Scope
 from metering.errors import StoreUnavailable
 from metering.events import CostEvent
 from metering.journal import Settled, parse_line
@@ -26,11 +27,13 @@ from proxy_service.recorder import Recorder
 from proxy_service.settlement import Settlement
 from proxy_service.tally import Tally
 from proxy_service.wire import RequestHead, ResponseHead
-from tests.builders import make_caller, make_event
+from tests.builders import make_caller, make_event, make_policy
 from tests.doubles.at_once import AtOnce
 from tests.doubles.clock import ManualClock
 from tests.doubles.downstream import DownstreamDouble
+from tests.doubles.lease_desk import make_desk
 from tests.services.proxy.calls import BATCH_RESULTS, batch_line, batch_lines
+from tests.services.proxy.governed import make_budget
 from tests.unit.proxy_service.answers import cut_at
 from tests.unit.proxy_service.errands import make_errand, make_route
 
@@ -92,7 +95,8 @@ class Desk:
             on_stored=journal.stored, on_refused=lambda _: None, on_left=lambda _: None,
             on_reach=lambda _: None,
         )  # fmt: skip
-        items = BatchItems(Settlement(PRICER), keeper, journal, self.tally, self.clock)
+        leases = make_desk(self.clock)
+        items = BatchItems(Settlement(PRICER), keeper, journal, self.tally, self.clock, desk=leases)
         errand = errand or make_errand(route=make_route(kind="free", target=TARGET, operation="other"))
         is_heard = False
         for pieces in fetches:
@@ -299,3 +303,20 @@ def test_others_get_their_turn_while_a_piece_is_read_unless_too_much_is_unread(
 def test_no_latency_is_counted_for_an_item() -> None:
     assert histogram_counters(make_event(service_tier="batch")) == ()
     assert histogram_counters(make_event(service_tier="standard"))
+
+
+def test_an_item_is_charged_to_the_budgets_over_it() -> None:
+    budgets = (make_budget(scope=Scope(model="claude-sonnet-4-5")), make_budget(scope=Scope(team="other")))
+    errand = make_errand(
+        policy=make_policy(budgets=budgets),
+        route=make_route(kind="free", target=TARGET, operation="other"),
+    )
+    desk = Desk()
+
+    desk.fetch([batch_line("one")], [batch_line("one")], errand=errand)
+
+    first, second = desk.events
+    assert first.charges == second.charges
+    assert [(charge.budget_id, charge.nanodollars) for charge in first.charges] == [
+        (budgets[0].budget_id, 2_250_000)
+    ]
