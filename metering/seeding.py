@@ -20,6 +20,7 @@ to have happened or not by the next.
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any, Final
 
 import msgspec
@@ -29,15 +30,17 @@ from metering.clock import Clock
 from metering.collections import (
     SEEDINGS,
     budget_periods_collection,
+    policy_path,
     seeding_path,
     segments_collection,
 )
 from metering.counters import CounterKey, CounterTotals, counter_key, counter_totals
+from metering.directory import policy_from
 from metering.errors import AlreadyExists, DocumentMissing, RevisionChanged
 from metering.events import CostEvent
 from metering.periods import Period, period_of
 from metering.rollups import DIMENSIONS, OTHER, QUARTER, quarter_of
-from metering.segments import stored_events
+from metering.segments import EVENTS_KEPT_MIN, stored_events
 from metering.stats import Statistics, UsageBucket, UsageQuery
 from metering.stores import Create, Document, DocumentStore, Increment, Put, Query, Update, Write
 
@@ -290,7 +293,8 @@ def budget_counters(store: DocumentStore, account_id: str, budget: Budget, perio
 class _Found:
     """What the matching events of a period cost that were never charged, by the value that counts.
 
-    `counting_from` is since when they were all found; it moves when there are more of them than are read.
+    `counting_from` is since when they were all found; it moves where there are more of them than are read,
+    and where single events had to be read that are deleted by now.
     """
 
     def __init__(self, store: DocumentStore, statistics: Statistics, seeding: Seeding, now: datetime) -> None:
@@ -299,6 +303,7 @@ class _Found:
         self._seeding = seeding
         self._budget = seeding.budget
         self._period = seeding.period
+        self._now = now
         self._until = min(self._period.ends_at, now, seeding.since + STRAGGLERS)
         self._sums: dict[str, int] = {}
         self._segments_left = SEGMENTS_READ_MAX
@@ -310,8 +315,19 @@ class _Found:
             if not self._segments_left:
                 self.counting_from = end
                 break
+            if start < self._kept_since:
+                self.counting_from = max(self.counting_from, min(end, self._kept_since))
             self._add_events(start, end)
         return self._sums
+
+    @cached_property
+    def _kept_since(self) -> datetime:
+        """The oldest admission of an event that is surely still there."""
+        document = self._store.get(policy_path(self._seeding.account_id))
+        kept = (
+            timedelta(0) if document is None else timedelta(policy_from(document).settings.events_kept_days)
+        )
+        return self._now - max(kept, EVENTS_KEPT_MIN)
 
     @property
     def _latest(self) -> tuple[datetime, datetime]:

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from metering.accounts import AccountSettings
 from metering.budgets import EACH_VALUES_MAX, Budget, Scope
 from metering.collections import SEEDINGS, seeding_path
 from metering.counters import CounterTotals, counter_key, counter_totals
@@ -43,9 +44,9 @@ class Account:
     def __init__(self, store: DocumentStore) -> None:
         self.store = store
         self.clock = ManualClock()
-        directory = Directory(store, self.clock, b"a secret of at least thirty-two bytes")
-        self.account_id = directory.create_account("Ada & Co").account_id
-        self.rulebook = Rulebook(store, directory, self.clock)
+        self.directory = Directory(store, self.clock, b"a secret of at least thirty-two bytes")
+        self.account_id = self.directory.create_account("Ada & Co").account_id
+        self.rulebook = Rulebook(store, self.directory, self.clock)
         self.seeder = Seeder(store, self.clock)
 
     def keep(self, *events: CostEvent) -> None:
@@ -77,6 +78,12 @@ class Account:
         totals = self.totals(budget, value)
         assert totals.reserved == totals.settled == totals.seeded
         return totals.seeded
+
+    def counting_from(self, budget: Budget) -> datetime:
+        document = self.store.get(seeding_path(budget.budget_id))
+        assert document is not None
+        period = period_of(budget.period, budget.timezone, self.clock.now())
+        return seeding_of(document).counting_from_in(period)
 
 
 @pytest.fixture
@@ -383,16 +390,27 @@ def test_a_later_period_is_counted_from_its_own_beginning(account: Account) -> N
 
 def test_since_when_a_budget_counts_is_told_before_and_after(account: Account) -> None:
     budget = account.budget()
-    period = period_of("month", "UTC", AT)
 
-    def told() -> datetime:
-        document = account.store.get(seeding_path(budget.budget_id))
-        assert document is not None
-        return seeding_of(document).counting_from_in(period)
-
-    assert told() == account.clock.now()
+    assert account.counting_from(budget) == account.clock.now()
     account.seeder.run()
-    assert told() == NOVEMBER
+    assert account.counting_from(budget) == NOVEMBER
+
+
+@pytest.mark.parametrize(
+    ("kept_days", "since"), [(10, AT - timedelta(days=10)), (1, AT - timedelta(days=8)), (30, NOVEMBER)]
+)
+def test_what_only_deleted_events_could_tell_is_not_claimed(
+    account: Account, kept_days: int, since: datetime
+) -> None:
+    account.directory.change_settings(account.account_id, AccountSettings(events_kept_days=kept_days))
+    budget = account.budget(scope=Scope(team="search", key_id=f"key_{1:032x}"))
+    told_by_rollups = account.budget()
+
+    account.seeder.run()
+
+    now = account.clock.now()
+    assert account.counting_from(budget) == max(NOVEMBER, since - (AT - now))
+    assert account.counting_from(told_by_rollups) == NOVEMBER
 
 
 def test_a_budget_of_a_file_is_made_known_once_and_counts_what_it_missed(account: Account) -> None:
