@@ -6,8 +6,8 @@ kind, and so reads one document a day. Sums stand in columns (`Sheet`), compress
 that were added up; `NOT_HELD`, or `SHARDS_GONE` once the shards themselves have been deleted.
 
 A document stays below `PART_BYTES_MAX`, and below `CONTENT_BYTES_MAX` once it is read: where a day has more
-cells than fit, those that cost least collapse into `other` step by step, as in a full shard; sums are complete
-all the same.
+cells than fit, those that cost least collapse into `other` step by step, as in a full shard; sums are
+complete all the same.
 
 Measured: docs/decisions/0013.
 """
