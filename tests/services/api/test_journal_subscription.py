@@ -1,21 +1,31 @@
 """The journal's subscription, on the Pub/Sub emulator: lines come, wait, go, and are set aside."""
 
 import base64
+import io
 import json
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 import requests
 
+from api_service.functions import recover
 from api_service.functions.journal_subscription import JournalSubscription, open_subscription
 from api_service.functions.settings import FunctionSettings
+from api_service.functions.workplace import Workplace
+from api_service.logs import ApiLog
+from metering.accounts import LOCAL_ACCOUNT_ID
 from metering.journal import parse_line, settled_line
 from metering.queued_recovery import HIDDEN_SECONDS, Delivery, QueueUnavailable
+from metering.stores import DocumentStore
 from tests.builders import make_event
+from tests.doubles.clock import ManualClock
 from tests.pubsub_emulator import PubSubEmulatorMissing, running_pubsub_emulator
+from tests.stores.accounting import all_events
+from tests.system.processes import eventually
 
 SEGMENT = "0" * 32 + "-1"
 PATIENCE_SECONDS = 20.0
@@ -153,3 +163,23 @@ def test_a_message_stays_hidden_beyond_its_subscriptions_own_deadline(topics: To
     pulled(Watched(requests.Session(), f"http://{settings.pubsub_emulator_host}", *names), 1)
 
     assert asked == [{"lines": 1, "seconds": HIDDEN_SECONDS}]
+
+
+def test_the_job_stores_what_the_subscription_holds(
+    topics: Topics, sqlite_store: DocumentStore, tmp_path: Path
+) -> None:
+    clock = ManualClock(datetime.now(UTC) + timedelta(minutes=3))
+    event = make_event(account_id=LOCAL_ACCOUNT_ID, timestamp=datetime.now(UTC))
+    topics.publish(settled_line(event, SEGMENT), b"no line")
+    settings = topics.settings.model_copy(update={"journal": "stdout", "data_dir": tmp_path})
+    place = Workplace(settings, sqlite_store, clock, ApiLog(clock, stream=io.StringIO()))
+
+    def recovered() -> bool:
+        recover.run(place)
+        return bool(all_events(sqlite_store, LOCAL_ACCOUNT_ID))
+
+    eventually(recovered, seconds=PATIENCE_SECONDS, what="the event")
+
+    assert all_events(sqlite_store, LOCAL_ACCOUNT_ID) == [event]
+    assert topics.aside() == [b"no line"]
+    assert open_subscription(settings).pull(10) == []
