@@ -64,11 +64,14 @@ REPORT_SECONDS: Final = 1.0  # times the instances: one report a second and coun
 IDLE_SECONDS: Final = 2.0  # then what is left near the limit goes back
 CLOSING_SECONDS: Final = 60.0  # without a call; then the whole lease goes back
 RETRY_SECONDS: Final = 1.0  # after an unknown outcome
-DENIED_SECONDS: Final = 0.5  # times the instances: before asking again for what was not to be had
+DENIED_SECONDS: Final = 0.25  # times the instances: before asking again for what was not to be had
+DENIED_SECONDS_MAX: Final = 5.0
 SPENT_SECONDS: Final = 5.0  # the same where the limit is spent, and nothing will come back
-SLICES: Final = 4  # what is left, in parts an instance
+SLICES: Final = 4  # what is left, in parts an instance: no slice is larger
+SLICE_SECONDS: Final = 10  # nor larger than what calls hold in so long
 FIRST_SLICES: Final = 64  # of the limit, while nobody knows how many instances there are
 LOW_SLICES: Final = 4  # a slice is filled up when less than one part in so many is left
+PACE_MILLISECONDS: Final = 1_000
 REVISION_ATTEMPTS_MAX: Final = 8
 
 _MINUTE = timedelta(minutes=1)
@@ -135,6 +138,10 @@ class Lease:
         self._settled_by_others = 0
         self._wanted = 0
         self._wanted_least = 0
+        self._pace = 0  # what calls held in a second, lately
+        self._held_since = 0  # what they held since then
+        self._paced_at = now
+        self._shared_at = now
         self._is_syncing = False
         self._is_retired = False
         self._has_synced = False
@@ -198,6 +205,7 @@ class Lease:
         """Keep back what the call needs. Whoever holds has asked `admits`, or serves the call unadmitted."""
         self.held += need.nanodollars
         self._overdraft_used += need.overdraft_nanodollars
+        self._held_since += need.nanodollars
         self._admitted_at = now
 
     def settle(self, held: CallHold, cost: int) -> None:
@@ -227,6 +235,7 @@ class Lease:
         """What the store is to be told now, if anything: to be answered by `applied` or `unknown`."""
         if self._is_syncing or self.is_done or now < self._not_before:
             return None
+        self._set_pace(now)
         self._rest(now)
         if self._is_retired and not (self.held or self.settled or self._has_synced):
             self.is_done = True
@@ -287,13 +296,25 @@ class Lease:
     def _give_up(self) -> None:
         self.granted = min(self.granted, self._covered)
 
+    def _set_pace(self, now: float) -> None:
+        milliseconds = int((now - self._paced_at) * 1_000)
+        if milliseconds >= PACE_MILLISECONDS:
+            self._pace = self._held_since * 1_000 // milliseconds
+            self._held_since = 0
+            self._paced_at = now
+
     def _rest(self, now: float) -> None:
-        """Give up what lies idle."""
+        """Give up what lies idle, and near the limit half of what will not be used soon."""
         quiet_seconds = now - self._admitted_at
         if quiet_seconds >= CLOSING_SECONDS and not (self.held or self._wanted):
             self._is_retired = True
         if self._is_retired or (quiet_seconds >= IDLE_SECONDS and self._free > self._left):
             self._give_up()
+        interval = REPORT_SECONDS * self._instances
+        if self._instances > 1 and now >= self._shared_at + interval:
+            self._shared_at = now
+            soon = max(self._pace, self._held_since) * self._instances
+            self.granted -= max(0, self._free - max(self._left, soon) + 1) // 2
 
     def _next(self, now: float) -> Sync | None:
         if self._is_retired and not self.held:
@@ -329,7 +350,9 @@ class Lease:
             return min(self._left, max(self._wanted, self.budget.limit_nanodollars // FIRST_SLICES))
         free = max(0, self._free)
         missing = max(0, self._wanted - free)
-        slice_ = self._left // (SLICES * self._instances)
+        slice_ = min(
+            self._left // (SLICES * self._instances), SLICE_SECONDS * max(self._pace, self._held_since)
+        )
         if free * LOW_SLICES < slice_ and now - self._admitted_at < IDLE_SECONDS:
             missing = max(missing, slice_ - free)
         # No more than there seems to be, but for one call: others may have handed something back.
@@ -340,10 +363,14 @@ class Lease:
         overbooked = max(0, self._reserved_by_others + self._lease.amount - self.budget.limit_nanodollars)
         if self.budget.takes_leases and not self._is_retired:
             self.granted = max(before, self._lease.amount - overbooked)
+            if self._wanted and self.granted > before:
+                self._admitted_at = now  # or the call that waited for it would find it given up as idle
         if overbooked and sync.reserve:
             is_spent = self.spent + self._wanted_least > self.budget.limit_nanodollars
-            pause = SPENT_SECONDS if is_spent else DENIED_SECONDS * self._instances
-            self._denied_until = now + pause
+            pause = min(DENIED_SECONDS_MAX, DENIED_SECONDS * self._instances)
+            self._denied_until = now + (SPENT_SECONDS if is_spent else pause)
+            if self._wanted and self._free < self._wanted_least:
+                self._give_up()  # too little for any call here may be enough for one elsewhere
         self._wanted = 0
 
     def _learn(self, told: Told) -> None:

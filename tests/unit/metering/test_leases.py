@@ -18,10 +18,13 @@ from metering.leases import (
     FIRST_SLICES,
     IDLE_SECONDS,
     LEASE_SECONDS,
+    LOW_SLICES,
     NO_HOLD,
     RENEWAL_SECONDS,
     REPORT_SECONDS,
     RETRY_SECONDS,
+    SLICE_SECONDS,
+    SLICES,
     SPENT_SECONDS,
     CallHold,
     Lease,
@@ -172,33 +175,81 @@ def test_a_released_call_frees_all(owner: Owner) -> None:
 
 def test_a_slice_that_runs_low_is_filled_up_before_it_is_used_up(owner: Owner) -> None:
     owner.sync()
-    assert owner.next() is not None  # a single instance may take a quarter of what is left
-    owner = Owner(3, ModelStore(), owner.clock)
-    owner.sync()
-    owner.sync()
-    slice_ = owner.lease.granted
+    owner.take(20)  # so that a slice is what ten such calls a second hold
+    assert owner.lease.free(owner.now) == 80
+    owner.take(FIRST_SLICE - 20 - 50)
+    assert owner.lease.free(owner.now) == 50
+    assert 50 * LOW_SLICES < SLICE_SECONDS * 50
 
-    owner.spend(slice_ * 3 // 4 - 200)
-    assert owner.next() is None
-    owner.spend(400)
+    sync = owner.sync()
 
-    sync = owner.next()
     assert sync is not None
-    assert sync.reserve > 0
+    assert owner.lease.free(owner.now) == SLICE_SECONDS * 50
+
+
+def test_a_slice_is_no_more_than_a_share_of_what_is_left(owner: Owner, other: Owner) -> None:
+    other.take(LIMIT - 800 - FIRST_SLICE)
+    owner.sync()
+    owner.take(FIRST_SLICE)
+    owner.sync()
+
+    assert owner.lease.free(owner.now) == 800 // (SLICES * 2)
+
+
+def test_near_the_limit_half_of_what_is_not_used_soon_goes_back_time_and_again(
+    owner: Owner, other: Owner
+) -> None:
+    other.take(LIMIT // 2)
+    owner.lease.release(owner.take(LIMIT // 2 - 100))
+    free = [owner.lease.free(owner.now)]
+
+    for _ in range(12):
+        owner.clock.advance(REPORT_SECONDS)
+        owner.lease.release(owner.take(10))
+        owner.sync_until_quiet()
+        free.append(owner.lease.free(owner.now))
+
+    assert free == sorted(free, reverse=True)
+    assert free[3] > free[-1] > 0
+    assert owner.counter.reserved == LIMIT // 2 + free[-1]
+    assert free[-1] <= LIMIT - owner.counter.reserved  # no more than all others can still take
+
+
+def test_what_a_waiting_call_was_granted_is_not_given_up_as_idle(owner: Owner, other: Owner) -> None:
+    other.take(LIMIT - 100)
+    owner.sync_until_quiet()
+    owner.clock.advance(IDLE_SECONDS * 2)
+    owner.sync_until_quiet()
+    owner.lease.want(CallHold(100))
+    owner.sync()
+
+    assert owner.sync_until_quiet() == []
+    assert owner.lease.admits(CallHold(100), owner.now)
 
 
 def test_what_lies_beyond_the_limit_is_not_granted_and_goes_back_at_once(owner: Owner, other: Owner) -> None:
     other.take(LIMIT - 40)
     owner.lease.want(CallHold(FIRST_SLICE + 1))
 
+    owner.lease.want(CallHold(30))
     owner.sync()
-    assert (owner.amount, owner.lease.granted) == (FIRST_SLICE + 1, 40)
+    assert (owner.amount, owner.lease.granted) == (FIRST_SLICE + 31, 40)
     returned = owner.sync()
 
     assert returned is not None
     assert returned.kind == "return"
     assert owner.amount == 40
     assert owner.counter.reserved == LIMIT
+
+
+def test_a_grant_that_is_too_little_for_any_call_goes_back_whole(owner: Owner, other: Owner) -> None:
+    other.take(LIMIT - 40)
+    owner.lease.want(CallHold(41))
+
+    owner.sync_until_quiet()
+
+    assert owner.amount == owner.lease.granted == 0
+    assert owner.counter.reserved == LIMIT - 40
 
 
 def test_a_take_of_unknown_outcome_grants_nothing_until_a_later_sync_shows_it(owner: Owner) -> None:
@@ -356,7 +407,7 @@ def test_what_calls_before_the_budget_cost_takes_its_room(owner: Owner) -> None:
     owner.take(10)
     owner.sync_until_quiet()
     owner.spend(10)
-    assert owner.lease.free(owner.now) > 100
+    assert owner.lease.free(owner.now) >= FIRST_SLICE - 20
     seeds: dict[tuple[str, ...], int] = dict.fromkeys((("seeded",), ("reserved",), ("settled",)), LIMIT - 20)
     owner.store.commit([Increment(owner.key.path, seeds)])
 
