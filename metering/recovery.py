@@ -27,8 +27,10 @@ from typing import Final, TypeVar
 import msgspec
 
 from metering.accounts import LOCAL_ACCOUNT_ID, Policy
+from metering.budgets import Subject, matching
 from metering.clock import Clock
 from metering.collections import account_path, key_path, policy_path, segments_collection
+from metering.counters import CounterKey, CounterTotals, LeaseName, counter_key, increments_of
 from metering.directory import key_from, policy_from
 from metering.errors import StoreError, StoreUnavailable
 from metering.events import Charge, CostEvent
@@ -46,15 +48,17 @@ from metering.journal_files import (
 from metering.keys import KeyRecord
 from metering.leases import charge_writes, lease_expiry
 from metering.ledger import ExtraWrites, Ledger
+from metering.periods import period_of
 from metering.pricing import Pricer
 from metering.rollups import QUARTER, quarter_of
 from metering.segments import Segment, segment_path
-from metering.stores import STORE_TIMEOUT_SECONDS, DocumentStore, Query
+from metering.stores import STORE_TIMEOUT_SECONDS, DocumentStore, Increment, Query, Write
 
 LINE_AGE_MAX: Final = timedelta(days=6)  # below the days that segments are kept at least
 LINES_AT_ONCE: Final = 2_000  # in memory; those of one segment mostly stand together
 REMEMBERED_MAX: Final = 10_000  # accounts and keys a run has looked up
 FIRST_NUMBER_OF_LOST: Final = 10**12  # of segments: far above any that an instance gives itself
+NUMBER_OF_UNSEEN: Final = 0  # of leases: those of an instance begin with 1
 LATE_COMMIT_SECONDS: Final = STORE_TIMEOUT_SECONDS + 2  # by then a dead process's last commit has landed
 
 _BILLED_STATES: Final = frozenset({"completed", "client_closed", "upstream_truncated", "drained"})
@@ -95,6 +99,7 @@ class Recoverer:
         self._accounts: dict[str, bool] = {}
         self._keys: dict[str, KeyRecord | None] = {}
         self._policies: dict[str, Policy | None] = {}
+        self._counters: dict[str, CounterKey] = {}  # of the leases that only this run charges
 
     def report(self) -> RecoveryReport:
         """What the run came to so far."""
@@ -110,7 +115,7 @@ class Recoverer:
 
     def store(self, lines: Iterable[Settled], *, is_owner_dead: bool) -> list[Settled]:
         """Store the lines' events; those lines that the store does not take, whatever is tried."""
-        events = [(line, self._owned(line.event, line.key_hash)) for line in lines]
+        events = [(line, self._owned(line.event, line.key_hash, line.segment)) for line in lines]
         return self._commit(
             [(line, line.segment, event) for line, event in events if event is not None],
             is_owner_dead=is_owner_dead,
@@ -120,14 +125,14 @@ class Recoverer:
         """Store one event `lost` for each of the calls that has none; those that the store does not take."""
         members: list[tuple[Admitted, str, CostEvent]] = []
         for call in calls:
-            event = self._owned(lost_event(call), call.key_hash)
+            event = self._owned(lost_event(call), call.key_hash, segment_of_lost(call))
             if event is not None and not self._is_stored(event):
                 members.append((call, segment_of_lost(call), event))
         return self._commit(members, is_owner_dead=True)
 
     def is_over(self, call: Admitted) -> bool:
         """Whether the call needs no event any more: it has one, or its line is refused."""
-        event = self._owned(lost_event(call), call.key_hash)
+        event = self._owned(lost_event(call), call.key_hash, segment_of_lost(call))
         return event is None or self._is_stored(event)
 
     def _is_stored(self, event: CostEvent) -> bool:
@@ -173,9 +178,19 @@ class Recoverer:
         """A dead owner's lease is due to be closed at once; a living one renews its own."""
         now = self._clock.now()
         expires_at = now if is_owner_dead else lease_expiry(now)
-        return lambda events: charge_writes(account_id, events, expires_at=expires_at)
 
-    def _owned(self, event: CostEvent, key_hash: str) -> CostEvent | None:
+        def writes(events: Sequence[CostEvent]) -> list[Write]:
+            charged = {charge.lease_id for event in events for charge in event.charges}
+            counters = [self._counters[lease_id] for lease_id in charged & self._counters.keys()]
+            nothing = increments_of(CounterTotals())
+            return [
+                *charge_writes(account_id, events, expires_at=expires_at),
+                *(Increment(key.path, nothing, key.identity) for key in counters),
+            ]
+
+        return writes
+
+    def _owned(self, event: CostEvent, key_hash: str, segment: str) -> CostEvent | None:
         """The event, as its account's; None, and counted, where it is refused."""
         if self._clock.now() - event.timestamp > LINE_AGE_MAX:
             self.figures["lines_too_old"] += 1
@@ -189,7 +204,7 @@ class Recoverer:
         if not self._remembered(self._accounts, event.account_id, self._has_account):
             self.figures["lines_of_no_account"] += 1
             return None
-        return self._repriced(event) if key_hash else event
+        return self._charged(self._repriced(event), segment) if key_hash else event
 
     def _repriced(self, event: CostEvent) -> CostEvent:
         """An unseen key's call was priced by the list, since nobody knew of the account's own prices."""
@@ -212,6 +227,23 @@ class Recoverer:
             unpriced=cost.unpriced,
             price_version=cost.price_version,
         )
+
+    def _charged(self, event: CostEvent, segment: str) -> CostEvent:
+        """An unseen key's call met no budget: those over it are charged now, by a lease of nothing else.
+
+        Those made later count it already, as all that came before them.
+        """
+        policy = self._remembered(self._policies, event.account_id, self._policy)
+        subject = Subject(team=event.team, app=event.app, key_id=event.key_id, model=event.model)
+        charges: list[Charge] = []
+        for budget in matching(policy.budgets if policy else (), subject):
+            if budget.created_at is None or quarter_of(budget.created_at) <= quarter_of(event.timestamp):
+                period = period_of(budget.period, budget.timezone, event.timestamp)
+                key = counter_key(event.account_id, budget, period, budget.value_of(subject))
+                lease = LeaseName(key.counter_id, segment.partition("-")[0], NUMBER_OF_UNSEEN)
+                self._counters[lease.lease_id] = key
+                charges.append(Charge(budget.budget_id, period.text, lease.lease_id, event.cost_nanodollars))
+        return msgspec.structs.replace(event, charges=tuple(charges))
 
     def _key(self, hashed: str) -> KeyRecord | None:
         document = self._store.get(key_path(hashed))

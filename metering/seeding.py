@@ -433,7 +433,7 @@ def _wanted(
     """What each counter's `seeded` should be: of values that have one, then of the dearest, then shared."""
     account_id, budget, period = seeding.account_id, seeding.budget, seeding.period
     shared = counter_key(account_id, budget, period, is_shared=True)
-    known = [each.fields["value"] for each in counters if each.path != shared.path]
+    known = [each.fields.get("value", "") for each in counters if each.path != shared.path]
     others = sorted(amounts.keys() - set(known), key=lambda value: (-amounts[value], value))
     room = max(0, EACH_VALUES_MAX - len(known))
     wanted = {

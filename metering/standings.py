@@ -93,7 +93,7 @@ def _values(
     shared_id = counter_key(account_id, budget, period, is_shared=True).counter_id
     values = [
         ValueStanding(
-            value=None if document.document_id == shared_id else document.fields["value"],
+            value=None if document.document_id == shared_id else document.fields.get("value", ""),
             standing=standing_of(
                 budget, counter_totals(document.fields), leases.get(document.document_id, ())
             ),

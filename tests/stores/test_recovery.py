@@ -12,20 +12,25 @@ import pytest
 from msgspec.structs import astuple
 
 from metering.accounts import LOCAL_ACCOUNT_ID, AccountSettings, PriceOverride, PriceSettings, UnitPrices
+from metering.budgets import Budget, Scope
 from metering.collections import account_path, key_path, lease_path
-from metering.counters import LeaseName
+from metering.counters import LeaseName, counter_key
 from metering.directory import Directory
 from metering.errors import StoreUnavailable
 from metering.events import Charge, CostEvent
 from metering.journal import Admitted, Hold, admitted_line, settled_line
 from metering.journal_files import LeftLines, LifeLock, instances_in, journal_path, left_path
 from metering.keys import KeyRecord
-from metering.leases import lease_expiry
+from metering.leases import LEASE_SECONDS, lease_expiry
 from metering.ledger import Ledger
+from metering.periods import period_of
 from metering.price_table import load_price_table
 from metering.pricing import Pricer
+from metering.reaping import run as reap
 from metering.recovery import LATE_COMMIT_SECONDS, LINE_AGE_MAX, RecoveryReport, run
+from metering.rollups import QUARTER, quarter_of
 from metering.segments import Segment
+from metering.standings import standings_of
 from metering.stores import Delete, DocumentStore, Put
 from tests.builders import ACCOUNT_ID, AT, SECRET, make_event, make_id, make_key_record
 from tests.doubles.clock import ManualClock
@@ -357,6 +362,46 @@ def test_an_unseen_keys_call_gets_its_accounts_own_price(machine: Machine) -> No
 
 
 @pytest.mark.parametrize(
+    ("created_at", "charged"),
+    [(None, True), (AT, True), (quarter_of(AT) + QUARTER, False)],
+    ids=["of a file", "in the quarter hour of the call", "after it, so that what came before is seeded"],
+)
+def test_an_unseen_keys_call_is_charged_to_the_budgets_over_it(
+    machine: Machine, created_at: datetime | None, charged: bool
+) -> None:
+    key = make_key_record(team="search")
+    keep_key(machine.store, key)
+    budget = make_budget(scope=Scope(team="search"), each="app", created_at=created_at)
+    keep_budget(machine.store, budget)
+    event = make_event(account_id="", key_id="", app="web")
+    machine.write([settled_line(event, SEGMENT, key_hash=key.key_hash)])
+
+    machine.recover()
+    machine.recover()
+    machine.clock.advance(LEASE_SECONDS)
+    reap(machine.store, machine.clock, lambda _instance, _expired_at: True)
+
+    (standing,) = standings_of(machine.store, ACCOUNT_ID, [budget], AT).values()
+    spent = [(each.value, each.standing.spent_nanodollars) for each in standing.values]
+    assert spent == [("web", event.cost_nanodollars) if charged else ("", 0)]
+
+
+def test_a_recovered_charge_to_a_counter_that_nobody_has_written_shows(machine: Machine) -> None:
+    budget = make_budget()
+    counter = counter_key(ACCOUNT_ID, budget, period_of("month", "UTC", AT))
+    lease = LeaseName(counter.counter_id, INSTANCE, 1)
+    charge = Charge(budget.budget_id, counter.period.text, lease.lease_id, 500)
+    machine.write(both([make_event(cost_nanodollars=500, charges=(charge,))]))
+
+    machine.recover()
+    machine.clock.advance(1)
+    reap(machine.store, machine.clock, lambda _instance, _expired_at: True)
+
+    (standing,) = standings_of(machine.store, ACCOUNT_ID, [budget], AT).values()
+    assert [each.standing.spent_nanodollars for each in standing.values] == [500]
+
+
+@pytest.mark.parametrize(
     ("changes", "stored"),
     [
         ({"revoked_at": AT + MINUTE}, 1),
@@ -547,3 +592,17 @@ def make_account(store: DocumentStore, account_id: str = ACCOUNT_ID) -> Director
 
 def keep_key(store: DocumentStore, record: KeyRecord) -> None:
     store.commit([Put(key_path(record.key_hash), msgspec.to_builtins(record, builtin_types=(datetime,)))])
+
+
+def make_budget(**changes: Any) -> Budget:
+    fields: dict[str, Any] = {"budget_id": make_id("budget"), "limit_nanodollars": 10**9}
+    return Budget(**fields | changes)
+
+
+def keep_budget(store: DocumentStore, budget: Budget) -> None:
+    directory = Directory(store, ManualClock(AT), SECRET)
+    directory.change(
+        lambda: directory.edition_of_policy(
+            ACCOUNT_ID, lambda policy: msgspec.structs.replace(policy, budgets=(budget,))
+        )
+    )
