@@ -184,6 +184,26 @@ def test_no_reader_ever_sees_a_sum_that_was_not_true_while_it_read(
     assert {_read(store, account_id, reading) for reading in range(len(KINDS) + 1)} == {store.stored}
 
 
+@pytest.mark.parametrize("order", [[0, 1, 2, 3] * 12, [1, 1, 0, 2, 3] * 8, [3, 0, 1, 0, 2] * 8], ids=str)
+def test_the_same_holds_on_either_store(store: DocumentStore, order: list[int]) -> None:
+    account_id = make_id("acct")
+    watched, turns, ways = WatchedStore(store), Turns(), list[Step]()
+    for number in (0, 0, 1):
+        _ledger(watched, account_id).commit(_segment(account_id, DAY + number * QUARTER, 10**number))
+    compact_day(watched, account_id, DAY, NEXT_DAY)
+    turns.add(_writer(watched, account_id, [0, 2, 1], ["reply_lost", "late"], ways))
+    turns.add(_compactor(watched, account_id, ["late", "reply_lost"], ways))
+    turns.add(_compactor(watched, account_id, ["not_applied"], ways))
+    turns.add(_reader(watched, account_id, [0, 1, 2, 3, 0]))
+
+    turns.run(order)
+    for land in ways:
+        land()
+    compact_day(watched, account_id, DAY, NEXT_DAY)
+
+    assert {_read(watched, account_id, reading) for reading in range(len(KINDS) + 1)} == {watched.stored}
+
+
 operations = st.one_of(
     st.tuples(st.just("keep"), st.integers(0, 5 * 96 - 1), st.integers(1, 10**12)),
     st.tuples(st.just("compact"), st.just(0), st.just(0)),
