@@ -13,7 +13,7 @@ UV ?= uv
 # Handed on to `make run`: STORE_URL=firestore://demo-modeltrack, UPSTREAM=real, other ports, any setting.
 export
 
-.PHONY: help setup run test check format bench prices lock clean
+.PHONY: help setup run test proof check format bench prices lock clean
 
 help: ## List the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -25,6 +25,9 @@ run: $(STAMPS)/run ## Start proxy, API and the demo provider on this machine (UP
 
 test: check ## Run every check and every test
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(TESTS)
+
+proof: $(STAMPS)/dev ## Prove at full size that no call is lost, whatever dies; prints the counts (10 minutes)
+	@PROOF=full $(BIN)/python -m pytest -n 0 tests/system/test_nothing_lost.py tests/system/test_store_outage.py
 
 check: $(STAMPS)/dev ## Check formatting, lint, types and import contracts
 	@$(BIN)/ruff format --check --quiet .

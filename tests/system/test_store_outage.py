@@ -4,6 +4,7 @@
 """
 
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -106,13 +107,16 @@ def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
 
 
 @pytest.mark.timeout(PATIENCE_SECONDS * 3 + OUTAGE_SECONDS)
-def test_calls_go_on_nobody_gets_in_and_every_event_arrives(scene: Scene) -> None:
+def test_calls_go_on_nobody_gets_in_and_every_event_arrives(
+    scene: Scene, capsys: pytest.CaptureFixture[str]
+) -> None:
     scene.close_doors()
     busy = scene.busy
     urls, calls = [proxy.url for proxy in scene.proxies], int(CALLS_PER_SECOND * OUTAGE_SECONDS)
     with Traffic(urls, busy.headers, calls, CALLS_PER_SECOND, busy.provider_key) as traffic:
         eventually(lambda: len(traffic.made) >= 10, what="the first calls")
         scene.cut_off.begin()
+        began = time.monotonic()
 
         seen = {
             "a known key": scene.statuses(scene.known),
@@ -142,18 +146,26 @@ def test_calls_go_on_nobody_gets_in_and_every_event_arrives(scene: Scene) -> Non
         "the API": (503, True),
     }
     assert traffic.outcomes.keys() <= {"whole", "provider_error", "cut", "hung_up"}
+    _wait_until(began + OUTAGE_SECONDS)
     scene.cut_off.end()
+    lasted = time.monotonic() - began
     found = eventually(
         lambda: _complete(statement(scene.deployment, busy, traffic.made, traffic.salt)),
         seconds=PATIENCE_SECONDS,
         what="every event",
     )
+    with capsys.disabled():
+        print(f"\noutage of {lasted:.0f} seconds\n{found.printed()}")  # noqa: T201 - for whoever runs the test
     assert found.differences() == []
     scene.deployment.assert_billed(scene.unseen, 2)
     scene.deployment.assert_billed(scene.known, 4)
     for tenant in (scene.strict, scene.normal, scene.warned):
         _assert_counted(scene.deployment, tenant)
     assert any(event["unadmitted"] for event in all_events(scene.deployment, scene.normal))
+
+
+def _wait_until(moment: float) -> None:
+    eventually(lambda: time.monotonic() >= moment, seconds=OUTAGE_SECONDS + 1, what="the end of the outage")
 
 
 def _assert_counted(deployment: Deployment, tenant: Tenant) -> None:
