@@ -1,6 +1,7 @@
 """Every refusal has one shape, whatever went wrong and wherever."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +32,19 @@ ROUTES = [
     ("DELETE", "/v1/keys/<key_id>"),
     ("GET", "/v1/account"),
     ("PATCH", "/v1/account"),
+    ("GET", "/v1/budgets"),
+    ("POST", "/v1/budgets"),
+    ("GET", "/v1/budgets/<budget_id>"),
+    ("PATCH", "/v1/budgets/<budget_id>"),
+    ("DELETE", "/v1/budgets/<budget_id>"),
+    ("GET", "/v1/routing-rules"),
+    ("POST", "/v1/routing-rules"),
+    ("GET", "/v1/routing-rules/<rule_id>"),
+    ("PATCH", "/v1/routing-rules/<rule_id>"),
+    ("DELETE", "/v1/routing-rules/<rule_id>"),
+    ("GET", "/v1/configuration-files"),
+    ("GET", "/v1/conservation"),
+    ("GET", "/metrics"),
     ("GET", "/v1/events"),
     ("GET", "/v1/events/<request_id>"),
     ("GET", "/v1/stats/overview"),
@@ -40,13 +54,22 @@ ROUTES = [
     ("GET", "/readyz"),
     ("GET", "/openapi.json"),
 ]
-OPEN = {"/v1/signup", "/v1/login", "/healthz", "/health", "/readyz", "/openapi.json"}
+OPEN = {"/v1/signup", "/v1/login", "/healthz", "/health", "/readyz", "/openapi.json", "/metrics"}
 GUARDED = [(method, path) for method, path in ROUTES if path not in OPEN]
-WITH_BODY = [("POST", "/v1/signup"), ("POST", "/v1/login"), ("POST", "/v1/keys"), ("PATCH", "/v1/account")]
+WITH_BODY = [
+    ("POST", "/v1/signup"),
+    ("POST", "/v1/login"),
+    ("POST", "/v1/keys"),
+    ("PATCH", "/v1/account"),
+    ("POST", "/v1/budgets"),
+    ("PATCH", "/v1/budgets/<budget_id>"),
+    ("POST", "/v1/routing-rules"),
+    ("PATCH", "/v1/routing-rules/<rule_id>"),
+]
 
 
 def address(path: str) -> str:
-    return path.replace("<key_id>", f"key_{0:032x}").replace("<request_id>", f"req_{0:032x}")
+    return re.sub("<([a-z]+)_id>", lambda name: f"{name[1]}_{0:032x}", path)
 
 
 def refused(response: TestResponse, status: int) -> dict[str, Any]:
@@ -118,7 +141,7 @@ def test_a_method_that_an_address_does_not_know_is_refused(
 @pytest.mark.parametrize(
     "path",
     ["/", "/v1", "/v2/keys", "/v1/keys/", "/v1//keys", "/v1/keys/../account", "/v1/%2e%2e/openapi.json",
-             "/debug", "/metrics", "/admin", "/static/x", "/openapi/", "/openapi", "/v1/keys/a/b", "/é"],
+             "/debug", "/admin", "/static/x", "/openapi/", "/openapi", "/v1/keys/a/b", "/é"],
 )  # fmt: skip
 def test_there_is_nothing_anywhere_else(client: FlaskClient, path: str) -> None:
     assert refused(client.get(path), 404)["code"] == "not_found"
