@@ -54,8 +54,10 @@ ROUTES = [
     ("GET", "/readyz"),
     ("GET", "/openapi.json"),
 ]
-OPEN = {"/v1/signup", "/v1/login", "/healthz", "/health", "/readyz", "/openapi.json", "/metrics"}
-GUARDED = [(method, path) for method, path in ROUTES if path not in OPEN]
+OPEN = {"/v1/signup", "/v1/login", "/healthz", "/health", "/readyz", "/openapi.json"}
+GUARDED = [  # /metrics is open to this machine itself
+    (method, path) for method, path in ROUTES if path not in {*OPEN, "/metrics"}
+]
 WITH_BODY = [
     ("POST", "/v1/signup"),
     ("POST", "/v1/login"),
