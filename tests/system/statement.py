@@ -80,7 +80,9 @@ class Statement:
                 if made.outcome == outcome
             )
             lines.append(f"  {outcome}: {count} = {_counts(states)}")
-        lines.append(f"refused because: {_counts(Counter(made.code for made in others if made.code))}")
+        lines.append(
+            f"errors in the proxy's own words: {_counts(Counter(made.code for made in others if made.code))}"
+        )
         charged = sum(bool(event["charges"]) for event in self.events.values())
         unadmitted = sum(event["unadmitted"] for event in self.events.values())
         lines.append(f"events: {len(self.events)}, charged to budgets {charged}, unadmitted {unadmitted}")
