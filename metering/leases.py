@@ -344,7 +344,7 @@ class Lease:
 
     def _asked(self, now: float) -> int:
         """How much more is to be reserved for calls to come."""
-        if self._is_retired or not self.budget.takes_leases or now < self._denied_until:
+        if self._is_retired or not self.budget.takes_leases or self._is_denied(now):
             return 0
         if not self.is_known:
             return min(self._left, max(self._wanted, self.budget.limit_nanodollars // FIRST_SLICES))
@@ -357,6 +357,11 @@ class Lease:
             missing = max(missing, slice_ - free)
         # No more than there seems to be, but for one call: others may have handed something back.
         return min(missing, max(self._left, self._wanted_least - free if self._wanted else 0))
+
+    def _is_denied(self, now: float) -> bool:
+        """Whether there was too little lately. A call may ask all the same for what is known to be left."""
+        is_known_to_fit = self._wanted and self._wanted_least <= max(0, self._free) + self._left
+        return now < self._denied_until and not is_known_to_fit
 
     def _grant(self, sync: Sync, now: float) -> None:
         before = self.granted

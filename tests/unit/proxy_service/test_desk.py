@@ -232,6 +232,19 @@ def test_a_raised_limit_admits_at_once(sqlite_store: DocumentStore) -> None:
     asyncio.run(hold())
 
 
+def test_a_call_that_is_too_dear_keeps_no_cheaper_one_out(sqlite_store: DocumentStore) -> None:
+    policy = governed(limit_nanodollars=4 * CENT)
+
+    async def hold() -> None:
+        async with Till(sqlite_store, ManualClock()) as till:
+            with pytest.raises(BudgetExceeded) as refused:
+                await till.desk.hold(till.stakes(policy), Amounts(5 * CENT, 5 * CENT))
+            assert not refused.value.is_only_held
+            assert isinstance(await till.desk.hold(till.stakes(policy), CALL), Held)
+
+    asyncio.run(hold())
+
+
 def test_what_is_released_is_free_again(sqlite_store: DocumentStore) -> None:
     policy = governed(limit_nanodollars=2 * CENT)
 
