@@ -108,7 +108,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """What an instance of the proxy knows of an account. Rules are in the order in which they are asked.
 
-    `opt_out_header` is what callers who want no routing send, beside the published name, where a file says so.
+    `opt_out_header` is what callers who want no routing send beside the published one, where a file says so.
     """
 
     account_id: str

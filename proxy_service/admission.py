@@ -10,7 +10,7 @@ Without budgets nothing is asked and nothing waits. With them all is in memory; 
 a budget waits for the store, and no longer than the desk says.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -28,6 +28,7 @@ from metering.usage import Usage
 from proxy_service.budget_refusals import budget_exceeded, budget_unverifiable, cost_unbounded
 from proxy_service.call import Errand
 from proxy_service.desk import Desk
+from proxy_service.memory import Memory
 from proxy_service.providers import Ask, Route, read_extent, redirected
 from proxy_service.refusals import RequestRefused
 from proxy_service.stakes import (
@@ -37,12 +38,16 @@ from proxy_service.stakes import (
     BudgetUnverifiable,
     Held,
     Stake,
+    StakeStanding,
     Unbounded,
 )
 
 UNSAFE_TO_EDIT: Final = "unsafe_to_edit"
 EXHAUSTED_PERCENT: Final = 100
+TOLD_MAX: Final = 10_000  # counters of which is known what was told
 HELD_MIN: Final = 1  # nanodollar: a call of unknown price would else pass a budget without any rest
+
+Telling = Callable[[str, StakeStanding, int], None]  # the account, how the budget stands, the threshold
 
 _NOTHING_USED = Usage()
 
@@ -65,12 +70,14 @@ class Admission(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Admittance:
-    """Decides about calls."""
+    """Decides about calls. `tell` hears once of each threshold that a budget reaches in a period."""
 
-    def __init__(self, pricer: Pricer, bounds: Bounds, desk: Desk) -> None:
+    def __init__(self, pricer: Pricer, bounds: Bounds, desk: Desk, tell: Telling) -> None:
         self._pricer = pricer
         self._bounds = bounds
         self._desk = desk
+        self._tell = tell
+        self._told: Memory[int] = Memory(TOLD_MAX)
 
     async def decide(self, errand: Errand, ask: Ask, body: bytes, at: datetime) -> Admission:
         """Let a metered call through. Raises: RequestRefused."""
@@ -119,6 +126,7 @@ class Admittance:
                 stakes = await self._ready_stakes(first)
             return await self._admitted(first, stakes, reason)
         except BudgetExceeded as exceeded:
+            self._tell_of(stakes)
             others = [rule for rule in rules if rule is not fired]
             cheaper = None
             if exceeded.standing.action == "downgrade":
@@ -237,10 +245,22 @@ class Admittance:
         spent, limit = standing.spent_nanodollars, standing.limit_nanodollars
         if not thresholds or spent * 100 < min(thresholds) * limit:
             return ""
+        self._tell_of(stakes)
         return (
             f"{standing.value or standing.name or standing.budget_id} at {standing.percent}% of budget"
             f" (${usd_text(spent)}/${usd_text(limit)})"
         )
+
+    def _tell_of(self, stakes: Sequence[Stake]) -> None:
+        """Tell of the highest threshold that each budget has reached, unless it was told of."""
+        for stake in stakes:
+            thresholds = stake.budget.thresholds_percent
+            reached = [each for each in thresholds if self._desk.percent_reached((stake,), each)]
+            counter_id = stake.counter.counter_id
+            standing = self._desk.strictest((stake,))
+            if reached and standing is not None and max(reached) > (self._told.get(counter_id) or 0):
+                self._told.put(counter_id, max(reached))
+                self._tell(stake.counter.account_id, standing, max(reached))
 
     def _refuse_unpriced(self, policy: Policy, provider: Provider, ask: Ask, at: datetime) -> None:
         prices = policy.settings.prices

@@ -233,7 +233,9 @@ class Instance:
         return Steps(
             identity=identity,
             room=BodyRoom(),
-            admittance=Admittance(pricer, Bounds(pricer, load_model_limits()), self._desk),
+            admittance=Admittance(
+                pricer, Bounds(pricer, load_model_limits()), self._desk, self._log.budget_reached
+            ),
             cache=cache,
             origins=Origins(settings),
             upstream=upstream,

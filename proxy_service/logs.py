@@ -19,9 +19,11 @@ import structlog
 
 from metering.clock import Clock
 from metering.file_configuration import FileState
+from metering.money import usd_text
 from proxy_service.call import Call
 from proxy_service.journal import FILES_BYTES_MAX
 from proxy_service.left_journals import LeftJournals
+from proxy_service.stakes import StakeStanding
 
 LEVELS: Final = {
     "debug": logging.DEBUG,
@@ -124,6 +126,20 @@ class CallLog:
             size_bytes=left.size_bytes,
             size_bytes_max=FILES_BYTES_MAX,
         )
+
+    def budget_reached(self, account_id: str, standing: StakeStanding, threshold: int) -> None:
+        """So many percent of a budget are spent. Said once an instance, threshold and period."""
+        with contextlib.suppress(OSError):  # as above
+            self._log.warning(
+                "budget threshold reached",
+                account_id=account_id,
+                budget_id=standing.budget_id,
+                action=standing.action,
+                period=standing.period,
+                threshold_percent=threshold,
+                spent_usd=usd_text(standing.spent_nanodollars),
+                limit_usd=usd_text(standing.limit_nanodollars),
+            )
 
     def configuration_file(self, state: FileState) -> None:
         """A file of the machine's own budgets or rules was read, and is in force or not."""

@@ -78,7 +78,7 @@ class RequestRefused(Exception):
         self.retry = retry
 
 
-def render_error(
+def render_error(  # noqa: PLR0913  # one of each that an error says
     dialect: Dialect,
     status: int,
     code: str,

@@ -17,7 +17,7 @@ from proxy_service.admission import Admission, Admittance
 from proxy_service.desk import Desk
 from proxy_service.providers import Ask, Operation
 from proxy_service.refusals import RequestRefused
-from proxy_service.stakes import NOTHING_HELD
+from proxy_service.stakes import NOTHING_HELD, StakeStanding
 from tests.builders import AT, make_policy
 from tests.doubles.clock import ManualClock
 from tests.doubles.lease_desk import make_desk
@@ -31,8 +31,12 @@ OWN_PRICE = PriceOverride(
 )
 
 
-def admittance(desk: Desk | None = None) -> Admittance:
-    return Admittance(PRICER, BOUNDS, desk or make_desk(ManualClock()))
+def admittance(desk: Desk | None = None, told: list[tuple[str, int]] | None = None) -> Admittance:
+    def tell(account_id: str, standing: StakeStanding, threshold: int) -> None:
+        if told is not None:
+            told.append((standing.budget_id, threshold))
+
+    return Admittance(PRICER, BOUNDS, desk or make_desk(ManualClock()), tell)
 
 
 async def deciding(
@@ -213,3 +217,19 @@ def test_a_budget_of_each_value_warns_of_the_value() -> None:
         return (await deciding(by, budgets=budgets, team=b"search")).warning
 
     assert asyncio.run(story()) == "search at 200% of budget ($2/$1)"
+
+
+def test_each_threshold_is_told_once_a_period() -> None:
+    told: list[tuple[str, int]] = []
+    one, other = make_budget(action="warn"), make_budget(action="warn", limit_nanodollars=100 * DOLLAR)
+
+    async def story() -> None:
+        desk = make_desk(ManualClock())
+        by, budgets = admittance(desk, told), (one, other)
+        for spent in (0, 799_999_999, 1, 0, 200_000_000, 0, DOLLAR):
+            desk.settle((await deciding(by, budgets=budgets)).held, spent)
+        await deciding(by, budgets=budgets)
+
+    asyncio.run(story())
+
+    assert told == [(one.budget_id, 80), (one.budget_id, 100)]

@@ -104,7 +104,7 @@ class Stage:
         steps = Steps(
             identity=identity,
             room=self.room,
-            admittance=Admittance(pricer, Bounds(pricer, load_model_limits()), desk),
+            admittance=Admittance(pricer, Bounds(pricer, load_model_limits()), desk, lambda *_: None),
             cache=cache,
             origins=Origins(self._settings),
             upstream=self.upstream,
