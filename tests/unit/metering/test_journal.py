@@ -75,7 +75,9 @@ def _settled(event: CostEvent, segment: str = SEGMENT, key_hash: str = "") -> by
 
 
 def _admitted(**fields: Any) -> bytes:
-    call = {"request_id": make_id("req"), "timestamp": AT, "account_id": ACCOUNT_ID, "provider": "openai"}
+    call: dict[str, Any] = {
+        "request_id": make_id("req"), "timestamp": AT, "account_id": ACCOUNT_ID, "provider": "openai",
+    }  # fmt: skip
     return admitted_line(Admitted(**call | fields))
 
 

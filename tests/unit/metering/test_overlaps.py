@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Sequence
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,7 +41,7 @@ def test_budgets_of_different_values_never_overlap() -> None:
 
 def test_a_full_rulebook_of_crossing_scopes_is_counted_at_once() -> None:
     scopes = [
-        Scope(**{name: str(number)})
+        msgspec.convert({name: str(number)}, Scope)
         for name in ("team", "app", "key_id", "model")
         for number in range(BUDGETS_MAX // 4)
     ]
