@@ -82,11 +82,13 @@ class Bounds:
             if limits is None:
                 return Bound(None, extent.answer_param)
             answer_tokens = limits.output_tokens
+        output_tokens = answer_tokens * extent.answers + extent.answer_tokens_beside
+        used = {"output_tokens": output_tokens, "server_tool_calls": extent.tool_calls, "input_tokens": 1}
+        if any(amount and name in dearest.missing for name, amount in used.items()):
+            return Bound(None, "model")
         return Bound(
             dearest.nanodollars(
-                prompt_tokens=prompt_tokens,
-                output_tokens=answer_tokens * extent.answers + extent.answer_tokens_beside,
-                tool_calls=extent.tool_calls,
+                prompt_tokens=prompt_tokens, output_tokens=output_tokens, tool_calls=extent.tool_calls
             )
         )
 

@@ -121,10 +121,12 @@ class DearestRates(NamedTuple):
 
     `bands` are (prompts above, prompt token, output token, tool call), ascending, in whole picodollars; each
     is at least as dear as those below it. `listed_names` are the price list's for what may serve the call.
+    `missing` are the usage fields that may have no rate: what uses them is `unpriced`.
     """
 
     bands: tuple[tuple[int, int, int, int], ...]
     listed_names: tuple[str, ...]
+    missing: frozenset[str]
     since: datetime
     until: datetime
     settings: PriceSettings
@@ -155,6 +157,7 @@ def dearest_rates(sheets: Sequence[PriceSheet], listed_names: tuple[str, ...]) -
     return DearestRates(
         bands=tuple(dearest),
         listed_names=listed_names,
+        missing=frozenset(used for band, _ in bands for used in band.missing),
         since=max(sheet.since for sheet in sheets),
         until=min(sheet.until for sheet in sheets),
         settings=sheets[0].settings,

@@ -1,9 +1,10 @@
 """How far a metered call may reach, read from its body: what `metering.bounds` makes an upper bound of.
 
-Nothing is believed that could be read in another way: a body in which a key stands twice, a field that this
-release does not know, a tool that the provider runs as often as it likes, each leaves the call unbounded and
-is named. Content counts as text where it plainly is; images, files, references and whatever else is there
-count as lying elsewhere. Text itself is stepped over, never read.
+Nothing is believed that could be read in another way: a body or a tool in which a key stands twice, a field
+that this release does not know, a tool that the provider runs as often as it likes or bills by a price of its
+own, sound, whose price is not text's, each leaves the call unbounded and is named. Content counts as text
+where it plainly is; images, files, references and whatever else is there count as lying elsewhere. Text
+itself is stepped over, never read.
 
 Sources: https://platform.claude.com/docs/en/api/messages, https://platform.openai.com/docs/api-reference,
 https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html (2026-11).
@@ -19,8 +20,8 @@ from metering.bounds import Extent
 from proxy_service.members import NotEditable, values_once
 from proxy_service.providers.asks import plain_body
 from proxy_service.providers.base import Route
-from proxy_service.providers.fields import ABSENT, Raw, count, flag, is_given, opened
-from proxy_service.wire import Headers
+from proxy_service.providers.fields import ABSENT, Raw, count, flag, is_given, name, opened
+from proxy_service.wire import Headers, header
 
 _Fields = dict[str, Raw]
 
@@ -66,11 +67,12 @@ _RESPONSES_FIELDS: Final = frozenset(
 _EMBEDDINGS_FIELDS: Final = frozenset(("dimensions", "encoding_format", "input", "model", "user"))
 _CONVERSE_FIELDS: Final = frozenset(
     (
-        "additionalModelRequestFields", "additionalModelResponseFieldPaths", "guardrailConfig",
-        "inferenceConfig", "messages", "outputConfig", "performanceConfig", "requestMetadata", "serviceTier",
-        "system", "toolConfig",
+        "additionalModelRequestFields", "additionalModelResponseFieldPaths", "inferenceConfig", "messages",
+        "outputConfig", "requestMetadata", "serviceTier", "system", "toolConfig",
     )
 )  # fmt: skip
+# What Bedrock bills by prices of their own; as fields of Converse they are not known above.
+_DEARER_HEADERS: Final = (b"x-amzn-bedrock-performanceconfig-latency", b"x-amzn-bedrock-guardrailidentifier")
 
 _MESSAGES_TEXT: Final = frozenset(("text", "thinking", "redacted_thinking", "tool_use", "tool_result"))
 _CHAT_TEXT: Final = frozenset(("text", "refusal"))
@@ -82,6 +84,11 @@ _CONVERSE_TEXT: Final = frozenset(("text", "toolUse", "cachePoint", "json"))
 # Anthropic's own definitions of tools that the caller runs
 _CALLERS_TOOL: Final = re.compile(r"(?:bash|computer|memory|text_editor)_\d{8}")
 _OPENAI_CALLERS_TOOLS: Final = frozenset(("function", "custom"))
+# Tools of the providers that cost a known price a call and tokens of the model itself. Others start another
+# model, a container or a server, which no price of a call covers.
+_SERVED_TOOL: Final = re.compile(r"web_(?:search|fetch)_\d{8}")
+_OPENAI_SERVED_TOOL: Final = re.compile(r"web_search(?:_\d{4}_\d{2}_\d{2})?|file_search")
+_SOUND: Final = "input_audio"
 
 
 class _Part(msgspec.Struct):
@@ -133,6 +140,8 @@ def read_extent(route: Route, headers: Headers, body: bytes) -> Extent:
     plain = plain_body(headers, body)
     if plain is None:
         return _unbounded("content-encoding")
+    if any(header(headers, dearer) is not None for dearer in _DEARER_HEADERS):
+        return _unbounded("headers")
     try:
         fields = values_once(plain)
     except NotEditable:
@@ -161,7 +170,10 @@ def _messages(fields: _Fields, size: int) -> Extent:
     tools = _tools(fields.get("tools", ABSENT))
     if tools is None:
         return _unbounded("tools")
-    served = [count(tool.max_uses) for tool in tools if not _is_callers(tool)]
+    run = [tool for tool in tools if not _is_callers(tool)]
+    if any(_SERVED_TOOL.fullmatch(tool.type or "") is None for tool in run):
+        return _unbounded("tools")
+    served = [count(tool.max_uses) for tool in run]
     uses = sum(most for most in served if most is not None)
     if None in served:
         return _unbounded("tools.max_uses")
@@ -202,9 +214,15 @@ def _chat(fields: _Fields, size: int) -> Extent:
     choices = _choices(fields, "n")
     if choices is None:
         return _unbounded("n")
-    searches = is_given(fields.get("web_search_options", ABSENT))
-    elsewhere = "web_search_options" if searches else ""
-    if not elsewhere and not _are_turns(fields.get("messages", ABSENT), _CHAT_TEXT):
+    messages = fields.get("messages", ABSENT)
+    if is_given(fields.get("audio", ABSENT)) or _has_sound(messages):
+        return _unbounded("audio")
+    is_asked_to_search = is_given(fields.get("web_search_options", ABSENT))
+    searches = is_asked_to_search or "-search-" in _text(fields.get("model"))  # made for it, it always does
+    elsewhere = ""
+    if searches:
+        elsewhere = "web_search_options" if is_asked_to_search else "model"
+    if not elsewhere and not _are_turns(messages, _CHAT_TEXT):
         elsewhere = "messages"
     has_tools = bool(tools) or is_given(fields.get("functions", ABSENT))
     return Extent(
@@ -216,7 +234,7 @@ def _chat(fields: _Fields, size: int) -> Extent:
         answers=choices,
         # what was predicted and did not come true is billed as answered
         answer_tokens_beside=size if is_given(fields.get("prediction", ABSENT)) else 0,
-        tool_calls=int(searches),
+        tool_calls=choices if searches else 0,
     )
 
 
@@ -243,8 +261,13 @@ def _responses(fields: _Fields, size: int) -> Extent:
     tools = _tools(fields.get("tools", ABSENT))
     if tools is None:
         return _unbounded("tools")
+    if _has_sound(fields.get("input", ABSENT)):
+        return _unbounded("input")
+    run = [tool.type or "" for tool in tools if tool.type not in _OPENAI_CALLERS_TOOLS]
+    if not all(map(_OPENAI_SERVED_TOOL.fullmatch, run)):
+        return _unbounded("tools")
     calls = 0
-    if any(tool.type not in _OPENAI_CALLERS_TOOLS for tool in tools):
+    if run:
         most = count(fields.get("max_tool_calls", ABSENT))
         if most is None:
             return _unbounded("max_tool_calls")
@@ -274,7 +297,10 @@ def _converse(fields: _Fields, size: int) -> Extent:
     tools = opened(config.tools, _BLOCKS) if config is not None else []
     if tools is None or any(not tool.keys() <= {"toolSpec", "cachePoint"} for tool in tools):
         return _unbounded("toolConfig")
-    inference = opened(fields.get("inferenceConfig", ABSENT), _INFERENCE) or _Inference()
+    inferring = fields.get("inferenceConfig", ABSENT)
+    if is_given(inferring) and not _is_said_once(inferring):
+        return _unbounded("inferenceConfig")
+    inference = opened(inferring, _INFERENCE) or _Inference()
     is_plain = not is_given(fields.get("additionalModelRequestFields", ABSENT))
     elsewhere = "" if is_plain else "additionalModelRequestFields"
     if is_plain and not (
@@ -323,8 +349,31 @@ def _choices(fields: _Fields, *names: str) -> int | None:
 
 
 def _tools(field: Raw) -> list[_Tool] | None:
-    """The tools of a call; None where they cannot be read."""
-    return opened(field, _TOOLS) if is_given(field) else []
+    """The tools of a call; None where they cannot be read, or not in one way."""
+    if not is_given(field):
+        return []
+    return opened(field, _TOOLS) if all(map(_is_said_once, opened(field, _VALUES) or ())) else None
+
+
+def _is_said_once(field: Raw) -> bool:
+    """Whether an object holds each key once."""
+    try:
+        values_once(bytes(field))
+    except NotEditable:
+        return False
+    return True
+
+
+def _text(field: Raw | None) -> str:
+    return (name(field) or "") if field is not None else ""
+
+
+def _has_sound(field: Raw) -> bool:
+    """Whether there is sound among the content, or a reference to an answer that was sound."""
+    return any(
+        is_given(turn.audio) or any(part.type == _SOUND for part in opened(turn.content, _PARTS) or ())
+        for turn in opened(field, _TURNS) or ()
+    )
 
 
 def _first_byte(field: Raw) -> int:

@@ -91,6 +91,23 @@ def test_where_nothing_bounds_a_call_the_field_at_fault_is_named(
     assert bound(reach, model) == Bound(None, param)
 
 
+@pytest.mark.parametrize(
+    ("reach", "provider", "model"),
+    [
+        (extent(answer_tokens_max=1), "azure", "davinci-002"),
+        (extent(tool_calls=1), "openai", "gpt-4"),
+    ],
+    ids=["answers", "tool calls"],
+)
+def test_what_is_used_without_a_known_rate_is_bounded_by_nothing(
+    reach: Extent, provider: str, model: str
+) -> None:
+    plain = extent(answer_tokens_max=0)
+
+    assert bound(plain, model, provider=provider).nanodollars is not None
+    assert bound(reach, model, provider=provider) == Bound(None, "model")
+
+
 def test_a_model_without_known_limits_is_bounded_by_what_the_call_says() -> None:
     assert bound(extent(), "claude-2").nanodollars is not None
 
@@ -168,5 +185,6 @@ def test_no_usage_within_the_extent_costs_more(  # the parts of one example
     cost = PRICER.cost(
         usage, provider=provider, model=model, at=AT, service_tier=tier, region=region, settings=settings
     )
+    most = bound(reach, model, settings=settings, provider=provider).nanodollars
 
-    assert cost.nanodollars <= nanodollars(reach, model, settings=settings, provider=provider)
+    assert cost.nanodollars <= most if most is not None else output or calls

@@ -110,10 +110,66 @@ def test_a_context_that_is_compacted_is_read_and_summed_up_once_more() -> None:
         ("responses", {"background": "yes"}, "background"),
         ("responses", {"tools": [{"type": "web_search"}]}, "max_tool_calls"),
         ("converse", {"toolConfig": {"tools": [{"systemTool": {"name": "x"}}]}}, "toolConfig"),
+        ("converse", {"performanceConfig": {"latency": "optimized"}}, "performanceConfig"),
+        ("converse", {"guardrailConfig": {"guardrailIdentifier": "g"}}, "guardrailConfig"),
     ],
 )
 def test_what_nothing_bounds_is_named(operation: Operation, fields: dict[str, Any], param: str) -> None:
     assert extent(operation, **fields).unbounded_param == param
+
+
+@pytest.mark.parametrize("kind", ["advisor_20260301", "code_execution_20250825", "of_tomorrow"])
+def test_a_tool_that_is_billed_by_a_price_of_its_own_is_bounded_by_no_number_of_uses(kind: str) -> None:
+    assert messages(tools=[{"type": kind, "max_uses": 1}]).unbounded_param == "tools"
+
+
+@pytest.mark.parametrize("kind", ["image_generation", "code_interpreter", "mcp", "web_search_preview"])
+def test_nor_is_one_of_a_response_by_a_number_of_calls(kind: str) -> None:
+    found = extent("responses", input="hello", tools=[{"type": kind}], max_tool_calls=1)
+
+    assert found.unbounded_param == "tools"
+
+
+@pytest.mark.parametrize(
+    ("operation", "fields", "param"),
+    [
+        ("chat_completions", {"messages": TEXT, "audio": {"voice": "alloy"}}, "audio"),
+        ("chat_completions", {"messages": turn({"type": "input_audio", "input_audio": {}})}, "audio"),
+        ("chat_completions", {"messages": [{"role": "assistant", "audio": {"id": "audio_1"}}]}, "audio"),
+        ("responses", {"input": turn({"type": "input_audio", "input_audio": {}})}, "input"),
+    ],
+)
+def test_sound_is_not_bounded_by_the_price_of_text(
+    operation: Operation, fields: dict[str, Any], param: str
+) -> None:
+    assert extent(operation, **fields).unbounded_param == param
+
+
+@pytest.mark.parametrize("model", ["gpt-4o-search-preview", "gpt-4o-mini-search-preview-2025-03-11"])
+def test_a_model_made_for_searching_searches_unasked(model: str) -> None:
+    found = extent("chat_completions", messages=TEXT, model=model)
+
+    assert (found.tool_calls, found.prompt_bytes, found.elsewhere_param) == (1, None, "model")
+
+
+@pytest.mark.parametrize("name", [b"performanceconfig-latency", b"guardrailidentifier"])
+def test_a_header_that_makes_bedrock_dearer_leaves_the_call_unbounded(name: bytes) -> None:
+    headers = [(b"x-amzn-bedrock-" + name, b"x")]
+    body = msgspec.json.encode({"messages": CONVERSE_TEXT})
+
+    assert read_extent(make_route(operation="converse"), headers, body).unbounded_param == "headers"
+
+
+@pytest.mark.parametrize(
+    ("operation", "body", "param"),
+    [
+        ("messages", b'{"tools":[{"type":"web_search_20250305","max_uses":9,"type":"custom"}]}', "tools"),
+        ("messages", b'{"tools":[{"type":"web_search_20250305","max_uses":9,"max_uses":1}]}', "tools"),
+        ("converse", b'{"inferenceConfig":{"maxTokens":9,"maxTokens":1}}', "inferenceConfig"),
+    ],
+)
+def test_a_limit_that_is_said_twice_is_not_believed(operation: Operation, body: bytes, param: str) -> None:
+    assert extent(operation, body).unbounded_param == param
 
 
 @pytest.mark.parametrize(
