@@ -91,7 +91,7 @@ class PolicyMemory:
         self._room = LookUpRoom()
         self._keys_asked: dict[str, asyncio.Task[KnownKey | None]] = {}
         self._policies_asked: dict[str, asyncio.Task[Policy | None]] = {}
-        self._generation = 0
+        self._outdated: set[str] = set()  # of what is being asked for, what changed meanwhile
         self._version: int | None = None
         self._on_policy = on_policy or _nobody
         self._files = NO_FILES
@@ -158,7 +158,8 @@ class PolicyMemory:
             return
         changed = None if self._version is None else changes.since(self._version)
         self._version = changes.version
-        self._generation += 1
+        asked = self._keys_asked.keys() | self._policies_asked.keys()
+        self._outdated |= asked if changed is None else asked & set(changed)
         memories = (self._keys, self._unknown, self._policies)
         for memory in memories:
             if changed is None:
@@ -177,13 +178,11 @@ class PolicyMemory:
                 _ask(self._policies_asked, account_id, self._fetched_policy(account_id))
 
     async def _fetched_key(self, hashed: str, allowance: RateCap) -> KnownKey | None:
-        generation = self._generation
-        record = await self._in_thread(lambda: self._directory.key_by_hash(hashed))
+        record, is_current = await self._looked_up(hashed, lambda: self._directory.key_by_hash(hashed))
         known = None if record is None else KnownKey(record, _caller(record))
         if known is not None:
             allowance.give_back()
-        # What changed while we asked may be newer than the answer: then it serves this call and is not kept.
-        if generation == self._generation:
+        if is_current:
             if known is None:
                 self._unknown.put(hashed, True)
             else:
@@ -191,10 +190,9 @@ class PolicyMemory:
         return known
 
     async def _fetched_policy(self, account_id: str) -> Policy | None:
-        generation = self._generation
-        stored = await self._in_thread(lambda: self._directory.policy(account_id))
+        stored, is_current = await self._looked_up(account_id, lambda: self._directory.policy(account_id))
         policy = None if stored is None else self._files.merged(stored)
-        if generation == self._generation:
+        if is_current:
             if account_id == LOCAL_ACCOUNT_ID:
                 self._own_policy = stored
             if policy is not None:
@@ -212,8 +210,17 @@ class PolicyMemory:
             return  # neither had budgets nor has any: nobody holds anything of it
         self._on_policy(policy)
 
-    async def _in_thread(self, read: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._look_up_threads, read)
+    async def _looked_up(self, name: str, read: Callable[[], T]) -> tuple[T, bool]:
+        """What was read, and whether it may be kept: what changed meanwhile may be newer than the answer.
+
+        Then it serves those who asked and nobody else. Changes of other things do not matter: a verdict that
+        is not kept is none any more when the store falls silent.
+        """
+        try:
+            found = await asyncio.get_running_loop().run_in_executor(self._look_up_threads, read)
+            return found, name not in self._outdated
+        finally:
+            self._outdated.discard(name)
 
 
 class KeyUses:

@@ -154,6 +154,28 @@ def test_an_answer_overtaken_by_a_change_is_used_and_not_kept(
     assert directory.look_ups.count(record.key_hash) == 2
 
 
+def test_an_answer_is_kept_whatever_else_changes_meanwhile(
+    directory: DirectoryDouble, record: KeyRecord
+) -> None:
+    async def scenario() -> None:
+        threads = Later()
+        memory = memory_over(directory, threads)
+        memory.take(directory.changes())
+        asking = asyncio.ensure_future(memory.key(record.key_hash, *ASKER))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        threads.run()
+        directory.put(make_key_record())
+        memory.take(directory.changes())
+        await asking
+
+        await memory.key(record.key_hash, *ASKER)
+
+    asyncio.run(scenario())
+
+    assert directory.look_ups.count(record.key_hash) == 1
+
+
 def test_a_policy_overtaken_by_a_change_is_used_and_not_kept(directory: DirectoryDouble) -> None:
     async def scenario() -> None:
         threads = Later()
