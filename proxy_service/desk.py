@@ -11,6 +11,7 @@ back when nobody needs them. While a lease has room, a call asks no store.
 | it has none | waits for one sync, as do all who need more at that moment; then admitted or refused |
 | the store gives no answer | `warn` and `normal` serve it, unadmitted; `strict` does so while it has room |
 | the store gave no answer lately | the same, without waiting |
+| others of its account wait for the store | waits behind them; calls of other accounts do not |
 
 Whether the limit is reached is never forgotten for the store's silence: what was spent stays spent.
 
@@ -24,6 +25,7 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor
 from datetime import datetime
 from typing import Final
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -59,6 +61,7 @@ ACTIVE_SECONDS: Final = 5.0  # since its last call, a lease is looked at each ti
 RETRY_PAUSE_SECONDS: Final = 0.1  # of a call whose lease waits to ask again
 SYNCS_AT_ONCE: Final = 32  # beyond, only calls that wait begin one
 SYNC_THREADS: Final = 4
+SYNCS_OF_ACCOUNT: Final = 4  # at the store at once; its others wait, and no other account's behind them
 FAILURES_OF_SILENCE: Final = 3  # in a row, or one that took so long:
 SECONDS_OF_SILENCE: Final = 1.0
 CLOSING_SECONDS_MAX: Final = 2.0
@@ -97,6 +100,10 @@ class Desk:
         self._active: dict[Lease, float] = {}  # since when nothing happened
         self._round: deque[Lease] = deque()
         self._syncing: dict[Lease, asyncio.Task[bool]] = {}
+        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()  # by account
+        self._telling: Counter[str] = Counter()  # syncs by account, also those that wait for their turn
+        self._at_store = 0
+        self._answered_at = 0.0  # by the store, anybody
         self._waiting: Counter[Lease] = Counter()  # calls that wait for room
         self._budgets: Memory[dict[str, Budget]] = Memory(POLICIES_MAX)  # in force, by account and id
         self._values: dict[tuple[str, str, str], _Values] = {}
@@ -122,10 +129,11 @@ class Desk:
         """Wait until the store has told how each of these budgets stands, if it does soon."""
         unknown = [lease for lease in map(self._lease, stakes) if lease and not lease.is_known]
         if unknown and not self._is_silent:
+            begun = asyncio.get_running_loop().time()
             telling = [self._told(lease) for lease in unknown]
             _, late = await asyncio.wait(telling, timeout=self._wait_seconds)
             if late:
-                self._is_silent = True
+                self._note_wait(begun)
 
     def percent_reached(self, stakes: Sequence[Stake], threshold: int) -> bool:
         """Whether so many percent of the strictest budget are spent, to the nanodollar."""
@@ -381,10 +389,11 @@ class Desk:
 
     async def _waited_for(self, telling: asyncio.Task[bool], lease: Lease, seconds: float) -> bool:
         self._waiting[lease] += 1
+        begun = asyncio.get_running_loop().time()
         try:
             done, _ = await asyncio.wait((telling,), timeout=seconds)
             if not done and seconds > self._wait_seconds / 2:
-                self._is_silent = True
+                self._note_wait(begun)
         finally:
             self._waiting[lease] -= 1
             if not self._waiting[lease]:
@@ -403,8 +412,7 @@ class Desk:
 
     def _attend(self, lease: Lease, *, calls_wait: bool = True) -> None:
         """Begin what the lease has to say, if anything."""
-        room = SYNCS_AT_ONCE if not self._is_silent else 1
-        if lease in self._syncing or (not calls_wait and len(self._syncing) >= room):
+        if lease in self._syncing or not (calls_wait or self._may_begin(lease)):
             return
         sync = self._next_sync(lease)
         if sync is not None:
@@ -412,13 +420,24 @@ class Desk:
         elif lease.is_done:
             self._forget(lease)
 
+    def _may_begin(self, lease: Lease) -> bool:
+        """Whether the store may be told though no call waits: not many at once, nor many of an account."""
+        if self._is_silent:
+            return not self._syncing
+        return self._at_store < SYNCS_AT_ONCE and self._telling[lease.key.account_id] < SYNCS_OF_ACCOUNT
+
     def _begin(self, lease: Lease, sync: Sync | None) -> asyncio.Task[bool]:
+        self._telling[lease.key.account_id] += 1
         task = self._syncing[lease] = asyncio.create_task(self._sync(lease, sync))
         task.add_done_callback(lambda done: self._has_ended(lease, done))
         return task
 
     def _has_ended(self, lease: Lease, done: asyncio.Task[bool]) -> None:
         del self._syncing[lease]
+        account_id = lease.key.account_id
+        self._telling[account_id] -= 1
+        if not self._telling[account_id]:
+            del self._telling[account_id]
         if not done.cancelled() and (error := done.exception()) is not None:
             self._on_fault(error)
         elif lease.is_done:
@@ -433,10 +452,20 @@ class Desk:
         return sync
 
     async def _sync(self, lease: Lease, sync: Sync | None) -> bool:
-        """Tell the store what the lease has to say; whether that was anything."""
-        sync = sync or self._next_sync(lease)
-        if sync is None:
-            return False
+        """Tell the store what the lease has to say, in its account's turn; whether that was anything."""
+        turn = self._turns.setdefault(lease.key.account_id, asyncio.Semaphore(SYNCS_OF_ACCOUNT))
+        async with turn:
+            sync = sync or self._next_sync(lease)
+            if sync is None:
+                return False
+            self._at_store += 1
+            try:
+                await self._tell(lease, sync)
+            finally:
+                self._at_store -= 1
+        return True
+
+    async def _tell(self, lease: Lease, sync: Sync) -> None:
         loop = asyncio.get_running_loop()
         begun = loop.time()
         try:
@@ -451,7 +480,12 @@ class Desk:
         else:
             lease.applied(sync, told, self._clock.monotonic())
             self._failures, self._is_silent = 0, False
-        return True
+            self._answered_at = loop.time()
+
+    def _note_wait(self, begun: float) -> None:
+        """A call has waited in vain: that is the store's silence, unless it answered others meanwhile."""
+        if self._answered_at < begun:
+            self._is_silent = True
 
     def _note_silence(self, seconds: float) -> None:
         self._failures += 1

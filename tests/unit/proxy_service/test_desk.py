@@ -1,5 +1,7 @@
 import asyncio
+import threading
 from collections.abc import Sequence
+from typing import Any, cast
 
 import pytest
 
@@ -27,6 +29,28 @@ class StoreThatFaults(StoreDown):
     ) -> list[WriteResult]:
         self.calls += 1
         raise ValueError("this commit makes no sense")
+
+
+class StoreThatHoldsUp:
+    """Answers what is written for one account only once `let_go` is called."""
+
+    def __init__(self, inner: DocumentStore, account_id: str) -> None:
+        self._inner = inner
+        self._account_id = account_id
+        self._may_go = threading.Event()
+
+    def let_go(self) -> None:
+        self._may_go.set()
+
+    def commit(
+        self, writes: Sequence[Write], *, timeout_seconds: float = STORE_TIMEOUT_SECONDS
+    ) -> list[WriteResult]:
+        if any(self._account_id in write.path for write in writes):
+            self._may_go.wait(timeout_seconds)
+        return self._inner.commit(writes, timeout_seconds=timeout_seconds)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
 
 
 def governed(**changes: object) -> Policy:
@@ -315,5 +339,29 @@ def test_an_account_with_many_counters_keeps_no_other_out(
             assert isinstance(await till.desk.hold(till.stakes(other), CALL), Held)
             with pytest.raises(BudgetUnverifiable):
                 await till.desk.hold(till.stakes(governed(budget_id="bud_2")), CALL)
+
+    asyncio.run(hold())
+
+
+def test_an_account_that_meets_many_budgets_at_once_makes_no_other_account_wait(
+    sqlite_store: DocumentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk_module, "SYNCS_OF_ACCOUNT", 1)
+    greedy = Policy(
+        account_id=f"acct_{2:032x}", budgets=tuple(make_budget(budget_id=f"bud_{n}") for n in range(4))
+    )
+    store = StoreThatHoldsUp(sqlite_store, greedy.account_id)
+
+    async def hold() -> None:
+        async with Till(cast(DocumentStore, store), ManualClock(), wait_seconds=0.5) as till:
+            waiting = asyncio.create_task(till.desk.hold(till.stakes(greedy), CALL))
+            await asyncio.sleep(0)
+            first, second = governed(), governed(budget_id=f"bud_{2:032x}")
+            assert isinstance(await till.desk.hold(till.stakes(first), CALL), Held)
+            with pytest.raises(BudgetUnverifiable):  # it waits in vain, and the store is silent for it alone
+                await waiting
+            assert isinstance(await till.desk.hold(till.stakes(second), CALL), Held)
+            store.let_go()
+            await till.desk.synced()
 
     asyncio.run(hold())
