@@ -95,19 +95,30 @@ class Admittance:
     async def decide_unmetered(self, errand: Errand, at: datetime) -> Admission:
         """Let through a call that may cost something nobody can read. Raises: RequestRefused.
 
-        Nothing can be held for it, so that only a budget without any rest refuses it.
+        Nothing can be held for it, so that strict budgets refuse it, and others once they have no rest.
         """
         ask = Ask(model=errand.route.model)
         self._refuse_unpriced(errand.who.policy, errand.route.provider, ask, at)
+        return await self.decide_batch(errand, at)
+
+    async def decide_batch(self, errand: Errand, at: datetime) -> Admission:
+        """Let through what makes a batch, whose items are charged once they have run. Raises: RequestRefused.
+
+        Nothing can be held for them either.
+        """
+        ask = Ask(model=errand.route.model)
         admission = Admission(route=errand.route, ask=ask)
         if not errand.who.policy.budgets:
             return admission
         stakes = self._stakes(_Candidate(errand, ask, b"", at, errand.route))
         await self._desk.ready(stakes)
         refusing = [stake for stake in stakes if stake.budget.takes_leases]
+        strict = self._desk.strictest([stake for stake in refusing if stake.budget.mode == "strict"])
         standing = self._desk.strictest(refusing)
         if standing is not None and self._desk.percent_reached(refusing, EXHAUSTED_PERCENT):
             raise budget_exceeded(BudgetExceeded(standing, is_only_held=False))
+        if strict is not None:
+            raise cost_unbounded(strict, "")
         return msgspec.structs.replace(admission, warning=self._warning(stakes))
 
     async def _with_budgets(self, asked: "_Candidate", stakes: Sequence[Stake]) -> Admission:
@@ -199,7 +210,8 @@ class Admittance:
         return self._desk.stakes(candidate.policy, candidate.subject, candidate.at)
 
     def _bound(self, candidate: "_Candidate") -> Bound:
-        if candidate.provider == "azure" and candidate.model == candidate.ask.model:
+        deployments = candidate.policy.settings.azure.deployments
+        if candidate.provider == "azure" and candidate.ask.model not in deployments:
             return Bound(None, "model")  # a deployment's name says nothing of what it serves
         errand = candidate.errand
         return self._bounds.upper_bound(

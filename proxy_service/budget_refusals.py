@@ -82,6 +82,8 @@ def _moment(at: datetime) -> str:
 
 
 def _bounding(param: str) -> str:
+    if not param:
+        return "what calls of this path come to cannot be foreseen"
     if param == "model":
         return "model: its price or its limits are not known"
     if param == "content-encoding":

@@ -189,6 +189,9 @@ class Exchange:
         if route.kind == "unmetered":
             deciding = steps.admittance.decide_unmetered(errand, call.at)
             await self._decide(call, errand, Ask(model=route.model), deciding)
+        elif route.makes_batch:
+            await self._decide(call, errand, Ask(model=""), steps.admittance.decide_batch(errand, call.at))
+            call.admitted = None  # this costs nothing: its items have events of their own
         has_body = head.is_chunked or bool(head.content_length)
         body = call.downstream.pump_body if has_body else b""
         lifeline = await self._begin(call, None)

@@ -44,7 +44,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     `target` is the raw path and query for the upstream, percent-encoding as sent. `model` is what the path
     names (a Bedrock model id, an Azure deployment), "" where the body names it. `dialect` is whose error
     shape the caller understands. `translated`: request and answer are turned from Anthropic's form into
-    Bedrock's and back.
+    Bedrock's and back. `makes_batch`: free itself, but what it has the provider run is not.
     """
 
     provider: Provider
@@ -55,6 +55,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     operation: Operation = "other"
     model: str = ""
     translated: bool = False
+    makes_batch: bool = False
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):

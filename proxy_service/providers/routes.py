@@ -7,7 +7,8 @@ none), `.` and `..`, a backslash, `#`, blanks, control and non-ASCII characters,
 slash stands in ids only: below `/bedrock/model/`, elsewhere only in a GET. A slash at the end makes no
 metered path unmetered, and no path free.
 
-**Free** is what is listed here, and every GET, HEAD, DELETE and OPTIONS. Any other call under a provider's
+**Free** is what is listed here, and every GET, HEAD, DELETE and OPTIONS; making a batch is, and says so, as
+budgets may refuse what it leads to. Any other call under a provider's
 prefix may cost something: it is relayed and recorded `unmetered`.
 """
 
@@ -47,6 +48,7 @@ _OPENAI_FREE = re.compile(
     rb"|conversations(?:/[^/]+(?:/items)?)?"
 )
 _ANTHROPIC_FREE = re.compile(rb"messages/count_tokens|messages/batches(?:/[^/]+/cancel)?|files")
+_BATCHES = frozenset((b"batches", b"messages/batches"))
 _ANTHROPIC_ONLY = re.compile(rb"(?:messages|complete)(?:/.*)?", re.DOTALL)
 _BEDROCK_MODEL = re.compile(
     rb"model/(.+)/(invoke|invoke-with-response-stream|converse|converse-stream|count-tokens)", re.DOTALL
@@ -139,6 +141,7 @@ def _anthropic_route(head: RequestHead, named: bytes, target: bytes) -> Route:
         kind="metered" if is_messages else _kind(head, is_free=_ANTHROPIC_FREE.fullmatch(named) is not None),
         upstream="anthropic",
         target=target,
+        makes_batch=_makes_batch(head, named),
         operation="messages" if is_messages else "other",
     )
 
@@ -151,6 +154,7 @@ def _openai_route(head: RequestHead, named: bytes, target: bytes) -> Route:
         kind="metered" if operation else _kind(head, is_free=_OPENAI_FREE.fullmatch(named) is not None),
         upstream="openai",
         target=target,
+        makes_batch=_makes_batch(head, named),
         operation=operation or "other",
     )
 
@@ -197,6 +201,7 @@ def _azure(head: RequestHead, rest: bytes, query: bytes) -> Route:
         kind="metered" if operation else _kind(head, is_free=_OPENAI_FREE.fullmatch(named) is not None),
         upstream="azure",
         target=b"/" + rest + query,
+        makes_batch=_makes_batch(head, named),
         operation=operation or "other",
         model=_name(deployment[1]) if deployment else "",
     )
@@ -206,6 +211,10 @@ def _kind(head: RequestHead, *, is_free: bool) -> RouteKind:
     if head.method in _FREE_METHODS:
         return "free"
     return "free" if is_free and head.method == b"POST" else "unmetered"
+
+
+def _makes_batch(head: RequestHead, named: bytes) -> bool:
+    return head.method == b"POST" and named in _BATCHES
 
 
 def _slashless(path: bytes) -> bytes:

@@ -264,6 +264,38 @@ def test_what_may_cost_something_unread_is_refused_by_a_spent_budget(
         assert states[-1] == ("unmetered" if status == 200 else "refused")
 
 
+def test_what_may_cost_something_unread_is_refused_by_a_strict_budget(
+    proxy: RunningProxy, upstream: RawUpstream
+) -> None:
+    govern(proxy, [make_budget(mode="strict")])
+    with proxy:
+        answer = call(proxy.port, post(b"/v1/images/generations", b"{}"))
+
+        error = error_of(answer)
+        assert (answer.status, error["details"]["error_code"]) == (400, "cost_unbounded")
+        assert "this path" in error["message"]
+        assert [event.state for event in proxy.events()] == ["refused"]
+        assert upstream.requests == []
+
+
+@pytest.mark.parametrize("path", [b"/v1/messages/batches", b"/openai/v1/batches", b"/azure/openai/batches"])
+@pytest.mark.parametrize(
+    ("mode", "before", "after"), [("normal", 200, 429), ("strict", 400, 429), ("warn", 200, 200)]
+)
+def test_a_batch_is_refused_where_what_it_runs_might_not_be_paid_for(
+    proxy: RunningProxy, upstream: RawUpstream, path: bytes, mode: Any, before: int, after: int
+) -> None:
+    terms: dict[str, Any] = {"action": "warn"} if mode == "warn" else {"mode": mode}
+    govern(proxy, [make_budget(**terms)])
+    with proxy:
+        first = call(proxy.port, post(path, b"{}")).status
+        spend(proxy, upstream, A_DOLLAR)
+        second = call(proxy.port, post(path, b"{}")).status
+
+        assert (first, second) == (before, after)
+        assert "unmetered" not in [event.state for event in proxy.events()]
+
+
 def test_a_stream_is_charged_once_it_is_over(proxy: RunningProxy, upstream: RawUpstream) -> None:
     govern(proxy, [make_budget(mode="strict", limit_nanodollars=20_000_000)])
     with proxy:

@@ -145,6 +145,16 @@ def test_a_strict_budget_refuses_what_nothing_bounds_and_names_the_field(
     assert (refused.value.status, refused.value.code, refused.value.param) == (400, "cost_unbounded", param)
 
 
+def test_a_deployment_may_be_named_like_the_model_that_it_is_said_to_serve() -> None:
+    settings = AccountSettings(azure=AzureSettings(deployments={"gpt-4o": "gpt-4o"}))
+    budgets = (make_budget(mode="strict"),)
+    found = decide(
+        "gpt-4o", provider="azure", operation="chat_completions", settings=settings, budgets=budgets
+    )
+
+    assert found.held is not NOTHING_HELD
+
+
 def test_azures_deployments_are_bounded_by_the_model_they_are_said_to_serve() -> None:
     settings = AccountSettings(azure=AzureSettings(deployments={"mine": "gpt-4o"}))
     found = decide(
