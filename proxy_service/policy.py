@@ -96,7 +96,7 @@ class PolicyMemory:
         self._on_policy = on_policy or _nobody
         self._files = NO_FILES
         self._own_policy: Policy | None = None  # the machine's own account's, without what files say
-        self._followed: Memory[bool] = Memory(POLICIES_MAX)  # accounts whose policy had budgets
+        self._followed: Memory[bool] = Memory(POLICIES_MAX)  # accounts that have budgets or are suspended
         self._overtaken: dict[str, None] = {}  # those of them that changed since, the longest ago first
 
     async def key(self, hashed: str, address: str, now: float) -> KnownKey | None:
@@ -160,8 +160,10 @@ class PolicyMemory:
         self._version = changes.version
         asked = self._keys_asked.keys() | self._policies_asked.keys()
         self._outdated |= asked if changed is None else asked & set(changed)
-        memories = (self._keys, self._unknown, self._policies)
-        for memory in memories:
+        self._keys.forget(
+            tuple(filter(self._may_be_live, self._keys.names() if changed is None else changed))
+        )
+        for memory in (self._unknown, self._policies):
             if changed is None:
                 memory.clear()
             else:
@@ -169,8 +171,16 @@ class PolicyMemory:
         overtaken = self._followed.names() if changed is None else changed
         self._overtaken |= {name: None for name in overtaken if self._followed.get(name)}
 
+    def _may_be_live(self, hashed: str) -> bool:
+        """Whether to ask for the key again: it may have been read as revoked before we heard that it was.
+
+        Nothing makes it live again, and while the store is silent it would pass for one never seen.
+        """
+        known = self._keys.get(hashed)
+        return known is None or known.record.revoked_at is None
+
     def _look_up_overtaken(self) -> None:
-        """Begin to look up what changed of the policies with budgets; what fails is due at the next poll."""
+        """Begin to look up what changed of the policies we follow; what fails is due at the next poll."""
         for account_id in list(self._overtaken):
             if len(self._policies_asked) >= FOLLOWED_LOOK_UPS_MAX:
                 return
@@ -202,12 +212,12 @@ class PolicyMemory:
         return policy
 
     def _tell(self, policy: Policy) -> None:
-        if policy.budgets:
+        if policy.budgets or policy.status == "suspended":
             self._followed.put(policy.account_id, True)
         elif self._followed.get(policy.account_id):
             self._followed.forget((policy.account_id,))
         else:
-            return  # neither had budgets nor has any: nobody holds anything of it
+            return  # neither had budgets nor has any, nor is kept out: nobody waits for news of it
         self._on_policy(policy)
 
     async def _looked_up(self, name: str, read: Callable[[], T]) -> tuple[T, bool]:

@@ -16,7 +16,7 @@ from proxy_service.lookups import IN_VAIN_BURST, LOOK_UPS_MAX, TooManyLookUps
 from proxy_service.memory import Memory
 from proxy_service.policy import FOLLOWED_LOOK_UPS_MAX, KeyUses, KnownKey, PolicyMemory
 from proxy_service.tally import Tally
-from tests.builders import ACCOUNT_ID, make_key_record, make_policy
+from tests.builders import ACCOUNT_ID, AT, make_key_record, make_policy
 from tests.doubles.at_once import AtOnce
 from tests.doubles.clock import ManualClock
 from tests.doubles.directory import DirectoryDouble
@@ -152,6 +152,27 @@ def test_an_answer_overtaken_by_a_change_is_used_and_not_kept(
     asyncio.run(scenario())
 
     assert directory.look_ups.count(record.key_hash) == 2
+
+
+def test_a_key_read_as_revoked_stays_so_when_its_revocation_is_told_of(directory: DirectoryDouble) -> None:
+    revoked = make_key_record(revoked_at=AT)
+    directory.put(revoked)
+
+    async def scenario() -> None:
+        memory = memory_over(directory)
+        memory.take(directory.changes())
+        await memory.key(revoked.key_hash, *ASKER)
+        directory.put(revoked)
+        memory.take(directory.changes())
+        directory.look_ups.clear()
+
+        known = await memory.key(revoked.key_hash, *ASKER)
+        assert known is not None
+        assert known.record == revoked
+
+    asyncio.run(scenario())
+
+    assert directory.look_ups == []
 
 
 def test_an_answer_is_kept_whatever_else_changes_meanwhile(
