@@ -12,7 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from metering.usage import EstimateMethod, Reading, Usage
+from metering.usage import TOKENS_MAX, EstimateMethod, Reading, Usage
 from proxy_service.decoding import Sink, TooMuchDecoded, Undecodable, open_decoder
 from proxy_service.eventstream import EventStreamBroken, Message, MessageBuffer
 from proxy_service.sse import FRAME_END_BEGUN_BYTES_MAX, FrameBuffer, data_of, frames_of
@@ -102,7 +102,8 @@ class Framing(Protocol):
 class Meter:
     """Learns what one call used from the answer's bytes, in the order they came.
 
-    `failure` names the kind of error that ended the reading early, "" while all is well.
+    `failure` names the kind of error that ended the reading early, "" while all is well. No estimate of the
+    output exceeds `output_tokens_max`: what came may be long tokens, or the frames around few.
     """
 
     def __init__(
@@ -113,6 +114,7 @@ class Meter:
         status: int,
         content_encoding: bytes | None,
         request_body_bytes: int,
+        output_tokens_max: int = TOKENS_MAX,
         decoded_bytes_max: int = STREAM_BYTES_MAX,
     ) -> None:
         self.failure = ""
@@ -120,6 +122,7 @@ class Meter:
         self._framing = framing
         self._status = status
         self._request_body_bytes = request_body_bytes
+        self._output_tokens_max = output_tokens_max
         self._received_bytes = 0
         self._feed: Sink = _ignore
         try:
@@ -146,7 +149,9 @@ class Meter:
             text_bytes = max(text_bytes, self._received_bytes)
         return _reading(
             self._reader.figures,
-            text_bytes=text_bytes if self._reader.body_text_keys else 0,
+            text_bytes=min(text_bytes, self._output_tokens_max * BYTES_PER_TOKEN)
+            if self._reader.body_text_keys
+            else 0,
             request_bytes=self._request_body_bytes,
             is_unreadable=bool(self.failure) or self._framing.is_unreadable,
             is_refusal=self._status >= 400,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from metering.usage import TOKENS_MAX
 from proxy_service.meter import (
     EVENT_BYTES_MAX,
     LAST_EVENT_BYTES_MAX,
@@ -45,7 +46,15 @@ def make_meter(route: Route, ask: Ask, head: ResponseHead, request_body_bytes: i
         status=head.status,
         content_encoding=header(head.headers, b"content-encoding"),
         request_body_bytes=request_body_bytes,
+        output_tokens_max=_output_tokens_max(route, ask),
     )
+
+
+def _output_tokens_max(route: Route, ask: Ask) -> int:
+    """The most that all answers may come to, where the call says it; a completion may be of many prompts."""
+    if ask.output_tokens_max is None or route.operation == "completions":
+        return TOKENS_MAX
+    return min(TOKENS_MAX, ask.output_tokens_max * ask.choices)
 
 
 def _framing(reader: AnswerReader, route: Route, ask: Ask, head: ResponseHead) -> Framing:

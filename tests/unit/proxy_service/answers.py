@@ -60,12 +60,14 @@ def read(
     headers: Sequence[tuple[bytes, bytes]] = ((b"content-type", CONTENT_TYPES[".sse"]),),
     status: int = 200,
     is_streaming: bool = True,
+    output_tokens_max: int | None = None,
 ) -> Reading:
     """What the meter of that path reads in an answer that comes in these pieces."""
     route = match(RequestHead(b"POST", path, []))
     assert route is not None
     head = ResponseHead(status, b"", list(headers))
-    meter = make_meter(route, Ask(streaming=is_streaming), head, REQUEST_BYTES)
+    ask = Ask(streaming=is_streaming, output_tokens_max=output_tokens_max)
+    meter = make_meter(route, ask, head, REQUEST_BYTES)
     for piece in pieces:
         meter.feed(piece)
     return meter.finish()

@@ -250,6 +250,20 @@ def test_any_frames_in_any_order_read_the_same_whatever_the_split(
     assert read(cut_at(stream, places), path=path) == read([stream], path=path)
 
 
+@pytest.mark.parametrize(("longest", "tokens"), [(None, 6), (6, 6), (5, 5)])
+def test_no_estimate_exceeds_the_longest_answer_that_was_asked_for(longest: int | None, tokens: int) -> None:
+    reading = read([START, TEXT, TEXT, TEXT], output_tokens_max=longest)
+
+    assert reading.usage == Usage(input_tokens=9, output_tokens=tokens)
+
+
+def test_nor_does_that_of_an_answer_that_cannot_be_read() -> None:
+    headers = [(b"content-type", b"text/event-stream"), (b"content-encoding", b"of tomorrow")]
+    reading = read([b"x" * 4_000], headers=headers, output_tokens_max=7)
+
+    assert reading.usage == Usage(input_tokens=REQUEST_TOKENS, output_tokens=7)
+
+
 def test_a_cut_body_is_estimated_from_what_came_of_it() -> None:
     reading = read([b'{"model":"m","content":[{"text":"1234'], headers=JSON)
 
