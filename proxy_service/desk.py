@@ -56,7 +56,7 @@ WAIT_SECONDS: Final = 2.0  # a call waits no longer for its budgets
 SYNC_SECONDS: Final = 5.0  # a sync waits longer: an answer that comes late is one
 LOOK_SECONDS: Final = 0.2  # between two looks at what leases have to say
 LOOKS_A_ROUND: Final = 20  # in so many of them, each lease is looked at, also those that nobody uses
-LOOKED_AT_ONCE: Final = 500  # then other work of the loop has its turn
+LOOKED_AT_ONCE: Final = 100  # then other work of the loop has its turn
 ACTIVE_SECONDS: Final = 5.0  # since its last call, a lease is looked at each time
 RETRY_PAUSE_SECONDS: Final = 0.1  # of a call whose lease waits to ask again
 SYNCS_AT_ONCE: Final = 32  # beyond, only calls that wait begin one
@@ -360,11 +360,11 @@ class Desk:
         short = [part for part in parts if not part.lease.admits(part.need, now)]
         for part in short:
             lease = part.lease
-            standing = _told_of(part.stake, lease.standing)
+            standing, needed = _told_of(part.stake, lease.standing), part.need.nanodollars
             if lease.is_known and not lease.is_only_held(part.need):
-                raise BudgetExceeded(standing, is_only_held=False)
+                raise BudgetExceeded(standing, is_only_held=False, needed_nanodollars=needed)
             if self._is_answered(lease):
-                raise BudgetExceeded(standing, is_only_held=True)
+                raise BudgetExceeded(standing, is_only_held=True, needed_nanodollars=needed)
             if lease.budget.mode == "strict":
                 raise BudgetUnverifiable(standing)
         return self._taken(parts, now, unadmitted=bool(short))
