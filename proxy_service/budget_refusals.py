@@ -21,7 +21,8 @@ _CAPS: Final = frozenset(
 
 def budget_exceeded(exceeded: BudgetExceeded) -> RequestRefused:
     """A budget has no room for the call: 429 `budget_exceeded`."""
-    standing = exceeded.standing
+    standing, needed = exceeded.standing, exceeded.needed_nanodollars
+    need = "" if needed is None else f", and ${usd_text(needed)} is what this call may cost"
     wait = (
         "the rest is held by calls under way: try again shortly"
         if exceeded.is_only_held
@@ -32,8 +33,8 @@ def budget_exceeded(exceeded: BudgetExceeded) -> RequestRefused:
         "budget_exceeded",
         f"the budget {_named(standing)} has no room for this call in {standing.period}: of"
         f" ${usd_text(standing.limit_nanodollars)}, ${usd_text(standing.spent_nanodollars)} is spent and"
-        f" ${usd_text(standing.held_nanodollars)} held; {wait}",
-        details=_details(standing),
+        f" ${usd_text(standing.held_nanodollars)} held{need}; {wait}",
+        details=_details(standing) | ({} if needed is None else {"needed_usd": usd_text(needed)}),
         retry="soon" if exceeded.is_only_held else "never",
     )
 
@@ -61,7 +62,8 @@ def cost_unbounded(standing: StakeStanding, param: str) -> RequestRefused:
 
 
 def _named(standing: StakeStanding) -> str:
-    return f"{standing.name} ({standing.budget_id})" if standing.name else standing.budget_id
+    named = f"{standing.name} ({standing.budget_id})" if standing.name else standing.budget_id
+    return f"{named} of {standing.value}" if standing.value else named
 
 
 def _details(standing: StakeStanding) -> dict[str, str]:
@@ -85,7 +87,7 @@ def _bounding(param: str) -> str:
     if not param:
         return "what calls of this path come to cannot be foreseen"
     if param == "model":
-        return "model: its price or its limits are not known"
+        return "the price or the limits of its model are not known"
     if param == "content-encoding":
         return "send the body uncompressed"
     if param == "body":

@@ -60,12 +60,18 @@ NOTHING_HELD = Held()
 
 
 class BudgetExceeded(Exception):
-    """A budget has no room for the call. `is_only_held`: what is missing is held, not spent, so come back."""
+    """A budget has no room for the call. `is_only_held`: what is missing is held, not spent, so come back.
 
-    def __init__(self, standing: StakeStanding, *, is_only_held: bool) -> None:
+    `needed_nanodollars` is what would have been held for the call; None where nothing is held for such calls.
+    """
+
+    def __init__(
+        self, standing: StakeStanding, *, is_only_held: bool, needed_nanodollars: int | None = None
+    ) -> None:
         super().__init__(standing.budget_id)
         self.standing = standing
         self.is_only_held = is_only_held
+        self.needed_nanodollars = needed_nanodollars
 
 
 class BudgetUnverifiable(Exception):

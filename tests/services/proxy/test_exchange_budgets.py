@@ -106,6 +106,7 @@ def test_a_spent_budget_refuses_and_says_all_there_is_to_know(
             "limit_usd": "1",
             "spent_usd": "1",
             "held_usd": "0",
+            "needed_usd": "0.000622",
             "resets_at": "2026-12-01T00:00:00Z",
         }
         for word in ("everything", budget.budget_id, "2026-11", "$1 is spent", "2026-12-01T00:00:00Z"):

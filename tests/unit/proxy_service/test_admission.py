@@ -133,7 +133,7 @@ def test_strict_budgets_hold_the_bound_and_normal_ones_what_is_expected() -> Non
     [
         ({"mystery": 1}, "anthropic", "mystery", "mystery may make it cost more"),
         ({"tools": [{"type": "web_search_20250305"}]}, "anthropic", "tools.max_uses", "set tools.max_uses"),
-        ({}, "azure", "model", "its price or its limits are not known"),
+        ({}, "azure", "model", "the price or the limits of its model are not known"),
     ],
 )
 def test_a_strict_budget_refuses_what_nothing_bounds_and_names_the_field(
