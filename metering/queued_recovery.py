@@ -32,6 +32,7 @@ from metering.stores import Create, DocumentStore, Put, Update
 
 LINE_AGE_MIN: Final = timedelta(minutes=2)
 CALL_AGE_MAX: Final = timedelta(minutes=65)  # the platform ends a request after an hour
+DRAINED_AGE: Final = 2 * LINE_AGE_MIN + timedelta(minutes=1)  # younger lines may be hidden as too young
 HIDDEN_SECONDS: Final = 600  # a line that was pulled, or waits for its call to settle, comes back after
 CLAIM_SECONDS: Final = HIDDEN_SECONDS + 60
 LINES_A_PULL: Final = 1_000
@@ -169,7 +170,7 @@ class _Run:
                 self._pulled.clear()
             raise
         if is_drained:
-            self.drained_until = max(self._drained_before, self._now - LINE_AGE_MIN)
+            self.drained_until = max(self._drained_before, self._now - DRAINED_AGE)
 
     def _pull(self) -> bool:
         """Pull lines; whether there are no more."""

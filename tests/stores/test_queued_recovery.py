@@ -15,6 +15,7 @@ from metering.pricing import Pricer
 from metering.queued_recovery import (
     CALL_AGE_MAX,
     CLAIM_SECONDS,
+    DRAINED_AGE,
     EMPTY_PULLS,
     HIDDEN_SECONDS,
     LINE_AGE_MIN,
@@ -129,7 +130,7 @@ def test_a_call_is_lost_once_the_queue_was_empty_after_the_longest_a_call_can_ta
 ) -> None:
     call = make_call(holds=(Hold("budget_1", "2026-11", f"{'c' * 32}.{INSTANCE}.1", 900),))
     platform.queue.publish(admitted_line(call))
-    platform.clock.advance((AT + CALL_AGE_MAX + LINE_AGE_MIN - early - platform.clock.now()).total_seconds())
+    platform.clock.advance((AT + CALL_AGE_MAX + DRAINED_AGE - early - platform.clock.now()).total_seconds())
 
     first = platform.recover()
     second = platform.recover_after(timedelta(seconds=HIDDEN_SECONDS))
@@ -254,7 +255,18 @@ def test_the_queue_is_known_to_be_drained_only_after_several_empty_pulls(platfor
     platform.recover()
 
     assert len(platform.events) == 1
-    assert drained_until(platform.store) == platform.clock.now() - LINE_AGE_MIN
+    assert drained_until(platform.store) == platform.clock.now() - DRAINED_AGE
+
+
+def test_a_line_that_is_hidden_for_its_youth_is_not_taken_for_recovered(platform: Platform) -> None:
+    platform.queue.publish(settled_line(make_event(), SEGMENT), age=LINE_AGE_MIN - MICROSECOND)
+    published_at = platform.clock.now() - LINE_AGE_MIN + MICROSECOND
+    platform.recover()
+
+    report = platform.recover_after(LINE_AGE_MIN - MICROSECOND)  # it comes back a moment later
+
+    assert report.events_stored == 0
+    assert drained_until(platform.store) < published_at
 
 
 def test_a_failed_run_drains_nothing(platform: Platform) -> None:
