@@ -39,6 +39,7 @@ FILE_BYTES_MAX: Final = 1024 * 1024
 NAMESPACES_MAX: Final = 10_000
 COMPLAINTS_MAX: Final = 20
 MONTHLY_LIMIT_USD_MAX: Final = 1_000_000_000
+PERCENT_MAX: Final = 100
 
 FileName = Literal["budgets.json", "routing.json", "namespace_map.json"]
 State = Literal["absent", "in_force", "refused"]
@@ -237,9 +238,13 @@ def _usd(value: Any) -> int:
     return nanodollars_from_usd(value)
 
 
-def _whole(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | Decimal) or value != int(value):
-        raise ValueError("give a whole number")
+def _whole_percent(value: Any) -> int:
+    wanted = f"give a whole number from 0 to {PERCENT_MAX}"
+    # The range comes first: to make a whole number of 1e9999999 would take hours.
+    if isinstance(value, bool) or not isinstance(value, int | Decimal) or not 0 <= value <= PERCENT_MAX:
+        raise ValueError(wanted)
+    if value != int(value):
+        raise ValueError(wanted)
     return int(value)
 
 
@@ -262,7 +267,7 @@ class _RuleEntry(_Model):
     name: Annotated[StrictStr, Field(pattern=r"^[!-~]([ -~]{0,98}[!-~])?$")]
     description: StrictStr = Field(default="", max_length=1_000)
     trigger: Literal["budget_percent_above"]
-    threshold: Annotated[int, BeforeValidator(_whole), Field(ge=0, le=100)]
+    threshold: Annotated[int, BeforeValidator(_whole_percent)]
     from_models: list[Model] = Field(min_length=1, max_length=FROM_MODELS_MAX)
     to_model: Model
     provider: Literal["", "anthropic", "openai"] = ""

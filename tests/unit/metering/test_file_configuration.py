@@ -226,9 +226,16 @@ BAD_RULES = {
     ),
     "101 %": (
         rules(RULE | {"threshold": 101}),
-        "rules.0.threshold: Input should be less than or equal to 100",
+        "rules.0.threshold: give a whole number from 0 to 100",
     ),
-    "half a percent": (rules(RULE | {"threshold": 0.5}), "rules.0.threshold: give a whole number"),
+    "half a percent": (
+        rules(RULE | {"threshold": 0.5}),
+        "rules.0.threshold: give a whole number from 0 to 100",
+    ),
+    "more digits than there is memory for": (
+        rules(RULE | {"threshold": 0.5}).replace("0.5", "1e999999999"),
+        "rules.0.threshold: give a whole number from 0 to 100",
+    ),
     "to itself": (
         rules(RULE | {"to_model": RULE["from_models"][0]}),
         "rules.0.to_model: a rule leads to another model than it comes from",
