@@ -143,7 +143,7 @@ def test_a_limit_that_was_reached_stays_reached_in_silence(sqlite_store: Documen
     policy = governed(mode="normal", limit_nanodollars=CENT)
 
     async def spend() -> None:
-        async with Till(store, clock, wait_seconds=0.02) as till:
+        async with Till(store, clock, wait_seconds=0.5) as till:
             await spent(till, policy, CENT)
             clock.advance(1.1)
             await till.looks()
@@ -159,7 +159,7 @@ def test_a_strict_budget_serves_what_it_has_leased_in_silence(sqlite_store: Docu
     policy = governed(limit_nanodollars=640 * CENT)
 
     async def spend() -> None:
-        async with Till(store, clock, wait_seconds=0.02) as till:
+        async with Till(store, clock, wait_seconds=0.5) as till:
             for _ in range(5):
                 await till.desk.hold(till.stakes(policy), CALL)
             with pytest.raises(BudgetUnverifiable):
