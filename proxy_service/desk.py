@@ -157,11 +157,11 @@ class Desk:
             return NOTHING_HELD
         deadline = asyncio.get_running_loop().time() + self._wait_seconds
         while True:
-            parts = [self._part(stake, amounts) for stake in stakes]
+            parts = self._parts(stakes, amounts)
             now = self._clock.monotonic()
             short = [part for part in parts if not part.lease.admits(part.need, now)]
             if not short:
-                return self._taken(parts, now)
+                return self._taken(parts, now, unadmitted=len(parts) < len(stakes))
             if not await self._may_ask_again(short[0], deadline):
                 return self._taken_at_last(stakes, amounts)
 
@@ -334,9 +334,16 @@ class Desk:
 
     # What calls hold
 
-    def _part(self, stake: Stake, amounts: Amounts) -> "_Part":
+    def _parts(self, stakes: Sequence[Stake], amounts: Amounts) -> list["_Part"]:
+        """A part a stake, but for warnings that find no memory: they refuse nothing, and miss the call."""
+        parts = [self._part(stake, amounts) for stake in stakes]
+        return [part for part in parts if part is not None]
+
+    def _part(self, stake: Stake, amounts: Amounts) -> "_Part | None":
         lease = self._lease(stake)
         if lease is None:
+            if not stake.budget.takes_leases:
+                return None
             raise BudgetUnverifiable(_told_of(stake, self._standing(stake)))
         need = lease.need(amounts.expected_nanodollars, amounts.upper_bound_nanodollars)
         if need is None:
@@ -355,7 +362,7 @@ class Desk:
 
     def _taken_at_last(self, stakes: Sequence[Stake], amounts: Amounts) -> Held:
         """Decide, whatever is known by now. Raises: BudgetExceeded, BudgetUnverifiable."""
-        parts = [self._part(stake, amounts) for stake in stakes]
+        parts = self._parts(stakes, amounts)
         now = self._clock.monotonic()
         short = [part for part in parts if not part.lease.admits(part.need, now)]
         for part in short:
@@ -367,7 +374,7 @@ class Desk:
                 raise BudgetExceeded(standing, is_only_held=True, needed_nanodollars=needed)
             if lease.budget.mode == "strict":
                 raise BudgetUnverifiable(standing)
-        return self._taken(parts, now, unadmitted=bool(short))
+        return self._taken(parts, now, unadmitted=bool(short) or len(parts) < len(stakes))
 
     def _is_answered(self, lease: Lease) -> bool:
         return lease.is_known and not (self._is_silent or lease.is_silent)

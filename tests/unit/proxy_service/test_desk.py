@@ -7,6 +7,7 @@ import pytest
 
 from metering.accounts import Policy
 from metering.budgets import Budget, Scope
+from metering.leases import CLOSING_SECONDS
 from metering.stores import STORE_TIMEOUT_SECONDS, DocumentStore, Write, WriteResult
 from proxy_service import desk as desk_module
 from proxy_service.desk import FAILURES_OF_SILENCE
@@ -335,12 +336,170 @@ def test_an_account_with_many_counters_keeps_no_other_out(
     async def hold() -> None:
         async with Till(sqlite_store, ManualClock()) as till:
             await till.desk.hold(till.stakes(governed()), CALL)
-            other = Policy(account_id=f"acct_{2:032x}", budgets=(make_budget(),))
-            assert isinstance(await till.desk.hold(till.stakes(other), CALL), Held)
             with pytest.raises(BudgetUnverifiable):
                 await till.desk.hold(till.stakes(governed(budget_id="bud_2")), CALL)
+            other = Policy(account_id=f"acct_{2:032x}", budgets=(make_budget(),))
+            assert isinstance(await till.desk.hold(till.stakes(other), CALL), Held)
 
     asyncio.run(hold())
+
+
+def test_a_warning_that_finds_no_memory_refuses_no_call(
+    sqlite_store: DocumentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk_module, "LEASES_OF_ACCOUNT_MAX", 1)
+    budgets = (make_budget(), make_budget(budget_id="bud_2", action="warn"))
+
+    async def hold() -> None:
+        async with Till(sqlite_store, ManualClock()) as till:
+            held = await till.desk.hold(till.stakes(make_policy(budgets=budgets)), CALL)
+            assert held.unadmitted
+            assert [charge.budget_id for charge in till.settle(held, 1)] == [budgets[0].budget_id]
+
+    asyncio.run(hold())
+
+
+def test_budgets_that_are_gone_make_room_for_others(
+    sqlite_store: DocumentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk_module, "LEASES_MAX", 1)
+    monkeypatch.setattr(desk_module, "LEASES_OF_ACCOUNT_MIN", 0)
+    other = Policy(account_id=f"acct_{2:032x}", budgets=(make_budget(),))
+
+    async def hold() -> None:
+        async with Till(sqlite_store, ManualClock()) as till:
+            till.desk.release(await till.desk.hold(till.stakes(governed()), CALL))
+            with pytest.raises(BudgetUnverifiable):
+                await till.desk.hold(till.stakes(other), CALL)
+            till.desk.on_policy(make_policy())
+            await till.looks()
+            assert isinstance(await till.desk.hold(till.stakes(other), CALL), Held)
+
+    asyncio.run(hold())
+
+
+def test_a_call_that_cost_nothing_charges_nothing(sqlite_store: DocumentStore) -> None:
+    async def hold() -> None:
+        async with Till(sqlite_store, ManualClock()) as till:
+            held = await till.desk.hold(till.stakes(governed()), CALL)
+            assert till.settle(held, 0) == ()
+
+    asyncio.run(hold())
+
+
+@pytest.mark.parametrize("change", [{"enabled": False}, {"budget_id": "bud_2"}])
+def test_a_budget_that_is_switched_off_or_gone_gets_everything_back(
+    sqlite_store: DocumentStore, change: dict[str, Any]
+) -> None:
+    policy = governed()
+
+    async def hold() -> None:
+        async with Till(sqlite_store, ManualClock()) as till:
+            till.desk.release(await till.desk.hold(till.stakes(policy), CALL))
+            till.desk.on_policy(governed(**change))
+            await till.looks()
+            counter = totals(sqlite_store, till.stakes(policy)[0])
+            assert (counter.reserved, counter.instances) == (0, 0)
+
+    asyncio.run(hold())
+
+
+@pytest.mark.parametrize(("early", "instances"), [(0.001, 1), (0.0, 0)])
+def test_a_period_that_is_over_gets_everything_back_at_its_end(
+    sqlite_store: DocumentStore, early: float, instances: int
+) -> None:
+    clock = ManualClock()
+    policy = governed(period="day")
+
+    async def hold() -> None:
+        async with Till(sqlite_store, clock) as till:
+            stakes = till.stakes(policy)
+            clock.advance((stakes[0].counter.period.ends_at - clock.now()).total_seconds() - 1.0)
+            till.desk.release(await till.desk.hold(stakes, CALL))
+            clock.advance(1.0 - early)
+            await till.looks()
+            assert totals(sqlite_store, stakes[0]).instances == instances
+
+    asyncio.run(hold())
+
+
+def test_values_without_a_limit_of_their_own_share_one_the_untold_value_included(
+    sqlite_store: DocumentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk_module, "EACH_VALUES_MAX", 1)
+    policy = governed(each="team")
+
+    async def hold() -> None:
+        async with Till(sqlite_store, ManualClock()) as till:
+            for team in ("own", "second", ""):
+                await till.desk.hold(till.stakes(policy, team=team), CALL)
+            shared = [till.stakes(policy, team=team)[0].counter.is_shared for team in ("own", "third", "")]
+            assert shared == [False, True, True]
+
+    asyncio.run(hold())
+
+
+def test_what_a_quiet_lease_settles_is_told_at_the_next_look(sqlite_store: DocumentStore) -> None:
+    clock = ManualClock()
+    policies = [governed(budget_id=f"bud_{number}") for number in range(3)]
+
+    async def spend() -> None:
+        async with Till(sqlite_store, clock) as till:
+            first, *_ = [await till.desk.hold(till.stakes(policy), CALL) for policy in policies]
+            clock.advance(desk_module.ACTIVE_SECONDS)
+            await till.looks()  # nobody uses any: of three, one is looked at each time, and the first was
+            till.settle(first, CENT)
+            await till.looks()
+            assert totals(sqlite_store, till.stakes(policies[0])[0]).settled == CENT
+
+    asyncio.run(spend())
+
+
+def test_a_lease_that_is_being_closed_takes_no_more_calls(sqlite_store: DocumentStore) -> None:
+    clock = ManualClock()
+    policy = governed(action="warn")
+
+    async def hold() -> None:
+        async with Till(sqlite_store, clock) as till:
+            first = await till.desk.hold(till.stakes(policy), CALL)
+            till.desk.release(first)
+            await till.looks()
+            clock.advance(CLOSING_SECONDS)
+            await till.desk.look()
+            second = await till.desk.hold(till.stakes(policy), CALL)
+            assert second.holds[0].lease_id != first.holds[0].lease_id
+            await till.desk.synced()
+
+    asyncio.run(hold())
+
+
+def test_a_call_that_finds_the_store_silent_has_it_asked_for_the_next(sqlite_store: DocumentStore) -> None:
+    clock = ManualClock()
+    store = UnreliableStore(sqlite_store, [NOTHING] * FAILURES_OF_SILENCE)
+
+    async def hold() -> None:
+        async with Till(store, clock) as till:
+            await silenced(till, governed())
+            with pytest.raises(BudgetUnverifiable):
+                await till.desk.hold(till.stakes(governed()), CALL)
+            await till.desk.synced()
+            assert isinstance(await till.desk.hold(till.stakes(governed()), CALL), Held)
+
+    asyncio.run(hold())
+
+
+def test_one_failure_that_took_long_is_silence_and_nobody_asks_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(desk_module, "SECONDS_OF_SILENCE", 0.0)
+    store = StoreDown()
+
+    async def ask() -> None:
+        async with Till(store, ManualClock()) as till:
+            await till.desk.ready(till.stakes(governed()))
+            asked = store.calls
+            await till.desk.ready(till.stakes(governed(budget_id="bud_2")))
+            assert store.calls == asked
+
+    asyncio.run(ask())
 
 
 def test_an_account_that_meets_many_budgets_at_once_makes_no_other_account_wait(
