@@ -182,8 +182,8 @@ class Rulebook:
 def _with_budgets(policy: Policy, budgets: Sequence[Budget]) -> Policy:
     if most_over_one_call(budgets) > MATCHING_BUDGETS_MAX:
         raise InvalidInput(
-            f"at most {MATCHING_BUDGETS_MAX} budgets apply to one call, and this would be one more; narrow"
-            " its scope, or delete another",
+            f"with this one a call could fall under more than {MATCHING_BUDGETS_MAX} budgets, those of other"
+            " dimensions and those switched off counted; narrow its scope, or delete another",
             "scope",
         )
     return msgspec.structs.replace(policy, budgets=tuple(budgets))

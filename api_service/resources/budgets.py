@@ -166,7 +166,9 @@ class ValueView(View):
     value: str | None = Field(description="The value; null: all beyond the first 1,000 of a period together.")
     spent_nanodollars: Nanodollars = Field(description="What its calls cost.")
     spent_usd: Usd = Field(description="The same in US dollars, exact.")
-    held_nanodollars: Nanodollars = Field(description="Kept back for calls in flight.")
+    held_nanodollars: Nanodollars = Field(
+        description="Kept back for calls in flight, or by proxies for their next ones."
+    )
     held_usd: Usd = Field(description="The same in US dollars, exact.")
     left_nanodollars: Nanodollars = Field(description="What nobody has spent or holds.")
     left_usd: Usd = Field(description="The same in US dollars, exact.")
