@@ -243,3 +243,78 @@ def test_each_threshold_is_told_once_a_period() -> None:
     asyncio.run(story())
 
     assert told == [(one.budget_id, 80), (one.budget_id, 100)]
+
+
+@pytest.mark.parametrize(("longest", "served"), [(64_000, HAIKU), (64_001, SONNET)])
+def test_a_call_is_turned_to_no_model_whose_answers_are_too_short_for_it(longest: int, served: str) -> None:
+    found = decide(
+        fields={"max_tokens": longest},
+        budgets=(make_budget(limit_nanodollars=100 * DOLLAR),),
+        routing_rules=(make_rule(threshold=0),),
+    )
+
+    assert found.ask.model == served
+    assert (found.route_reason == "unsafe_to_edit") == (served == SONNET)
+
+
+def test_a_turned_call_is_held_by_the_budgets_of_the_model_that_serves_it() -> None:
+    asked, serving = make_budget(scope=Scope(model=SONNET)), make_budget(scope=Scope(model=HAIKU))
+
+    found = decide(budgets=(asked, serving), routing_rules=(make_rule(threshold=0),))
+
+    assert [hold.budget_id for hold in found.held.holds] == [serving.budget_id]
+
+
+def test_a_cheaper_model_that_nothing_bounds_is_none_that_fits() -> None:
+    full = make_budget(action="downgrade", limit_nanodollars=1)
+    strict = make_budget(mode="strict", scope=Scope(model=HAIKU))
+
+    with pytest.raises(RequestRefused) as refused:
+        decide(fields={"mystery": 1}, budgets=(full, strict), routing_rules=(make_rule(threshold=101),))
+
+    assert (refused.value.status, refused.value.code) == (429, "budget_exceeded")
+
+
+def test_a_call_that_costs_nothing_passes_no_budget_without_a_rest() -> None:
+    free = PriceOverride(
+        provider="anthropic", model=HAIKU, prices=UnitPrices(input_picodollars=0, output_picodollars=0)
+    )
+    settings = priced(PriceSettings(overrides=(free,)))
+
+    for mode in ("strict", "normal"):
+        with pytest.raises(RequestRefused) as refused:
+            decide(HAIKU, settings=settings, budgets=(make_budget(mode=mode, limit_nanodollars=0),))
+        assert refused.value.status == 429
+
+
+def test_no_more_is_held_than_the_call_can_cost() -> None:
+    found = decide(
+        HAIKU,
+        fields={"messages": [{"role": "user", "content": "x" * 4_000_000}]},
+        budgets=(make_budget(limit_nanodollars=100 * DOLLAR),),
+    )
+
+    assert found.estimate_nanodollars > 1_000_000 * 1_000
+    assert found.held.holds[0].nanodollars == 200_000 * 2_200 + 100 * 5_500
+
+
+def test_a_keys_team_counts_and_not_the_one_that_the_call_names() -> None:
+    pinned, named = (
+        make_budget(scope=Scope(team=team), limit_nanodollars=100 * DOLLAR) for team in ("pinned", "named")
+    )
+    errand = make_errand(policy=make_policy(budgets=(pinned, named)), ours={b"x-modeltrack-team": b"named"})
+    caller = msgspec.structs.replace(errand.who.caller, team="pinned")
+    errand = msgspec.structs.replace(errand, who=msgspec.structs.replace(errand.who, caller=caller))
+
+    async def story() -> Admission:
+        return await admittance().decide(errand, Ask(model=SONNET), b"{}", AT)
+
+    assert [hold.budget_id for hold in asyncio.run(story()).held.holds] == [pinned.budget_id]
+
+
+def test_each_answer_that_is_asked_for_is_expected_to_cost_as_much() -> None:
+    async def estimate(choices: int) -> int:
+        ask = Ask(model=SONNET, output_tokens_max=100, choices=choices)
+        return (await admittance().decide(make_errand(), ask, b"", AT)).estimate_nanodollars
+
+    assert asyncio.run(estimate(3)) == 3 * asyncio.run(estimate(1)) == 3 * 100 * 15_000

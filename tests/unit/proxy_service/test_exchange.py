@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from metering.accounts import LOCAL_ACCOUNT_ID, Policy
 from metering.bounds import Bounds
+from metering.budgets import Budget
 from metering.conservation import Admissions
 from metering.events import CostEvent
 from metering.keys import new_key
@@ -38,6 +40,7 @@ from tests.doubles.directory import DirectoryDouble
 from tests.doubles.downstream import AnswerDouble, DownstreamDouble
 from tests.doubles.lease_desk import make_desk
 from tests.services.proxy.calls import message
+from tests.services.proxy.governed import DOLLAR, make_budget
 from tests.services.proxy.running import make_settings
 
 BODY = b'{"model":"claude-sonnet-4-5"}'
@@ -74,7 +77,10 @@ class GatedSink(NoSink):
 class Stage:
     """An exchange whose events end up in `events`, and its journal in `sink`."""
 
-    def __init__(self, tmp_path: Any, opening: Callable[[], Awaitable[Answer]]) -> None:
+    def __init__(
+        self, tmp_path: Any, opening: Callable[[], Awaitable[Answer]], budgets: tuple[Budget, ...] = ()
+    ) -> None:
+        self.budgets = budgets
         self.upstream = UpstreamDouble(opening)
         self.events: list[CostEvent] = []
         self.log = io.StringIO()
@@ -88,6 +94,7 @@ class Stage:
 
     async def _playing(self, downstreams: Sequence[Downstream]) -> None:
         clock, tally, directory = ManualClock(), self.tally, DirectoryDouble()
+        directory.put(Policy(account_id=LOCAL_ACCOUNT_ID, budgets=self.budgets))
         memory = PolicyMemory(directory, tally, look_up_threads=AtOnce(), poll_thread=AtOnce())
         uses = KeyUses(directory.note_key_use, clock, AtOnce())
         identity = Identity(memory, uses, clock, b"secret", tally, is_hosted=False)
@@ -277,6 +284,21 @@ def test_a_caller_that_left_while_its_body_was_read_costs_nothing(tmp_path: Any)
     stage.play(Leaving(downstream.head, BODY))
 
     assert (stage.upstream.calls, stage.events) == (0, [])
+
+
+def test_a_call_that_is_never_sent_on_keeps_nothing_of_its_budgets(tmp_path: Any) -> None:
+    class Leaving(DownstreamDouble):
+        async def read_body(self, limit_bytes: int) -> bytes:
+            self.is_gone = True
+            return self._body
+
+    budget = make_budget(mode="strict", limit_nanodollars=20 * DOLLAR)  # room for one such call
+    stage = Stage(tmp_path, answered, (budget,))
+    downstream = make_downstream()
+
+    stage.play(*[Leaving(downstream.head, BODY) for _ in range(3)], downstream)
+
+    assert [event.state for event in stage.events] == ["completed"]
 
 
 def test_a_body_gives_its_room_back_as_soon_as_the_answer_begins(tmp_path: Any) -> None:
