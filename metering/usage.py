@@ -15,7 +15,7 @@ EstimateMethod = Literal[
     "none",  # every figure is the provider's
     "delivered_bytes",  # output counted from the bytes the caller was sent, four to a token
     "request_bytes",  # nothing was seen of the answer; input from the bytes of the request, four to a token
-    "hold",  # nothing is known but what the call was admitted with
+    "hold",  # nothing is known but what the call was admitted with, or a strict budget held for it
     "missing_usage",  # the answer was whole, but carried no usage
     "audio_as_text",  # audio tokens priced at the text rate
 ]

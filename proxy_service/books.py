@@ -8,7 +8,7 @@ import msgspec
 
 from metering.clock import Clock
 from metering.conservation import Admissions
-from metering.events import State
+from metering.events import CostEvent, State
 from metering.ids import new_instance_name
 from metering.journal import Admitted as AdmittedLine
 from metering.journal import admitted_line, settled_line
@@ -19,7 +19,7 @@ from proxy_service.desk import Desk
 from proxy_service.journal import Entry, Journal, Ticket
 from proxy_service.recorder import Recorder
 from proxy_service.settlement import Admitted, Outcome, Settlement
-from proxy_service.stakes import NOTHING_HELD
+from proxy_service.stakes import NOTHING_HELD, Held
 from proxy_service.tally import Tally
 
 MILLISECONDS = 1000
@@ -85,6 +85,7 @@ class Books:
         )
         event = self._settlement.settle(admitted, outcome)
         if call.held is not NOTHING_HELD:
+            event = _at_most(event, call.held)
             charges = self._desk.settle(call.held, event.cost_nanodollars)
             call.held = NOTHING_HELD
             event = msgspec.structs.replace(event, charges=charges)
@@ -137,6 +138,20 @@ class Books:
         """A segment for recovery to fill, once it has found whose the event is."""
         self._unseen_events += 1
         return f"{self._unseen_instance}-{1 + self._unseen_events // EVENTS_MAX}", False
+
+
+def _at_most(event: CostEvent, held: Held) -> CostEvent:
+    """The event; under a strict budget, what nobody saw of an answer counts as the most it may have been.
+
+    A plain answer is billed whole, whoever leaves before it is there. Else hanging up would spend unseen.
+    """
+    is_unseen = event.estimate_method == "request_bytes" or (
+        event.estimate_method == "delivered_bytes" and not event.streaming
+    )
+    most = held.most_nanodollars
+    if not is_unseen or most <= event.cost_nanodollars:
+        return event
+    return msgspec.structs.replace(event, cost_nanodollars=most, estimate_method="hold")
 
 
 def _ttft_ms(call: Call) -> int | None:

@@ -55,6 +55,18 @@ class Held(msgspec.Struct, frozen=True):
     holds: tuple[Hold, ...] = ()
     unadmitted: bool = False
 
+    @property
+    def most_nanodollars(self) -> int:
+        """The most that the call may cost, where a strict budget holds that; else 0."""
+        return max(
+            (
+                need.nanodollars
+                for lease, need in self.parts
+                if lease.budget.mode == "strict" and lease.budget.takes_leases
+            ),
+            default=0,
+        )
+
 
 NOTHING_HELD = Held()
 

@@ -11,6 +11,7 @@ import pytest
 from metering.accounts import LOCAL_ACCOUNT_ID
 from metering.collections import budget_periods_collection
 from metering.stores import Document, Query
+from proxy_service import lifeline
 from tests.doubles.raw_upstream import (
     RawUpstream,
     ReceivedAnswer,
@@ -47,6 +48,7 @@ from tests.services.proxy.governed import (
 from tests.services.proxy.running import RunningProxy
 
 NO_CACHE = b"X-ModelTrack-No-Cache: true\r\n"
+WARNING = {"mode": "strict", "action": "warn"}
 A_DOLLAR = {"input_tokens": 1_000_000, "output_tokens": 0}  # of Haiku
 CHAT = b'{"model":"gpt-4o","messages":[{"role":"user","content":"x"}]}'
 
@@ -305,6 +307,40 @@ def test_a_stream_is_charged_once_it_is_over(proxy: RunningProxy, upstream: RawU
 
         events = proxy.events()
         assert [event.charges[0].nanodollars for event in events] == [4_500_000] * 3
+
+
+@pytest.mark.parametrize(
+    ("terms", "method"),
+    [({"mode": "strict"}, "hold"), ({"mode": "normal"}, "request_bytes"), (WARNING, "request_bytes")],
+    ids=["strict", "normal", "warn"],
+)
+def test_a_call_that_nobody_saw_the_end_of_costs_a_strict_budget_all_it_may_have_cost(
+    proxy: RunningProxy,
+    upstream: RawUpstream,
+    monkeypatch: pytest.MonkeyPatch,
+    terms: dict[str, Any],
+    method: str,
+) -> None:
+    monkeypatch.setattr(lifeline, "READ_ON_CALLS_MAX", 0)
+    over = threading.Event()
+
+    def silent(wire: Wire, request: ReceivedRequest) -> None:
+        wire.take_body(request)
+        assert over.wait(10)
+
+    govern(proxy, [make_budget(**terms)])
+    with proxy:
+        upstream.script = silent
+        with dialled(proxy.port, messages_call(model=HAIKU, headers=NO_CACHE)):
+            until(lambda: bool(upstream.requests))
+            (_, _, _, held) = proxy.journal_lines()[0]["holds"][0]
+        until(lambda: sum(proxy.instance.tally.calls.values()) == 1)
+        over.set()
+        event = proxy.event()
+
+        assert (event.state, event.estimate_method) == ("client_closed", method)
+        assert [charge.nanodollars for charge in event.charges] == [event.cost_nanodollars]
+        assert (event.cost_nanodollars == held) is (method == "hold")
 
 
 def test_each_budget_over_a_call_is_charged_with_it(proxy: RunningProxy, upstream: RawUpstream) -> None:
