@@ -361,6 +361,26 @@ def test_an_unseen_keys_call_gets_its_accounts_own_price(machine: Machine) -> No
     assert [stored.cost_nanodollars for stored in machine.events] == [1_000 * 1_000 + 200 * 2_000]
 
 
+def test_a_lost_call_by_an_unseen_key_keeps_its_estimate_whatever_its_accounts_prices_are(
+    machine: Machine,
+) -> None:
+    key = make_key_record()
+    keep_key(machine.store, key)
+    override = PriceOverride(
+        provider="anthropic",
+        model="claude-sonnet-4-5",
+        prices=UnitPrices(input_picodollars=1, output_picodollars=1),
+    )
+    settings = AccountSettings(prices=PriceSettings(overrides=(override,)))
+    Directory(machine.store, machine.clock, SECRET).change_settings(ACCOUNT_ID, settings)
+    call = make_admitted(account_id="", key_hash=key.key_hash, key_id="", estimate_nanodollars=500)
+    machine.write([admitted_line(call)])
+
+    machine.recover_late()
+
+    assert [(stored.state, stored.cost_nanodollars) for stored in machine.events] == [("lost", 500)]
+
+
 @pytest.mark.parametrize(
     ("created_at", "charged"),
     [(None, True), (AT, True), (quarter_of(AT) + QUARTER, False)],

@@ -9,7 +9,7 @@ import pytest
 from metering.accounts import AccountSettings
 from metering.budgets import EACH_VALUES_MAX, Budget, Scope
 from metering.collections import SEEDINGS, seeding_path
-from metering.counters import CounterTotals, counter_key, counter_totals
+from metering.counters import CounterTotals, counter_key, counter_totals, increments_of
 from metering.directory import Directory
 from metering.errors import StoreUnavailable
 from metering.events import Charge, CostEvent
@@ -27,7 +27,7 @@ from metering.seeding import (
     seeding_of,
 )
 from metering.segments import SegmentPacker
-from metering.stores import DocumentStore, Query
+from metering.stores import DocumentStore, Increment, Query
 from tests.builders import AT, make_event
 from tests.doubles.clock import ManualClock
 from tests.doubles.counting_store import CountingStore
@@ -136,15 +136,44 @@ def test_a_call_that_was_charged_is_not_counted_twice(account: Account) -> None:
     assert account.seeded(budget) == COST
 
 
-def test_a_clock_a_little_ahead_makes_no_call_count_twice(account: Account) -> None:
-    account.clock.advance((15 * 60) - 1)  # made one second before a quarter hour ends
+def test_a_clock_a_little_behind_makes_no_call_count_twice(account: Account) -> None:
+    account.clock.advance(30 * 60 + 1)  # just after an hour ended, which rollups tell of as a whole
     budget = account.budget()
-    account.clock.advance(60)
     account.call(account.clock.now() - timedelta(minutes=3), charges=charge(budget))
 
     account.seeder.run()
 
     assert account.seeded(budget) == 0
+
+
+def test_calls_of_one_segment_are_counted_up_to_the_last_stragglers(account: Account) -> None:
+    budget = account.budget()
+    last = account.clock.now() + STRAGGLERS
+    account.clock.advance(STRAGGLERS.total_seconds() + 60)
+    moments = (last - timedelta(microseconds=1), last, last + timedelta(seconds=1))
+    account.keep(*(make_event(account_id=account.account_id, timestamp=at) for at in moments))
+
+    account.seeder.seed(budget.budget_id)
+
+    assert account.seeded(budget) == COST
+
+
+def test_a_value_that_an_instance_gave_a_limit_of_its_own_leaves_the_shared_one(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metering.seeding.EACH_VALUES_MAX", 1)
+    account.call(AT - HOUR, team="dear", cost_nanodollars=2 * COST)
+    account.call(AT - HOUR, team="cheap")
+    budget = account.budget(scope=Scope(), each="team")
+    account.seeder.seed(budget.budget_id)
+    assert account.totals(budget, is_shared=True).seeded == COST
+    key = counter_key(account.account_id, budget, period_of(budget.period, budget.timezone, AT), "cheap")
+    account.store.commit([Increment(key.path, increments_of(CounterTotals(instances=1)), key.identity)])
+
+    account.seeder.seed(budget.budget_id)
+
+    assert (account.seeded(budget, "dear"), account.seeded(budget, "cheap")) == (2 * COST, COST)
+    assert account.totals(budget, is_shared=True).seeded == 0
 
 
 def test_stragglers_are_looked_for_so_long_and_no_longer(account: Account) -> None:
@@ -441,3 +470,22 @@ def test_switching_off_twice_keeps_the_first_moment() -> None:
 
     assert off.paused_at == AT + HOUR
     assert resumed(seeding, seeding.budget, AT + HOUR) is seeding
+
+
+@pytest.mark.parametrize(
+    ("pause", "rolled_until"),
+    [
+        (STRAGGLERS, AT.replace(hour=9, minute=15, microsecond=0)),
+        (STRAGGLERS - timedelta(microseconds=1), NOVEMBER),
+    ],
+    ids=["longer than any instance can miss it", "maybe not yet known to all"],
+)
+def test_after_a_pause_rollups_tell_what_cannot_have_been_charged(
+    pause: timedelta, rolled_until: datetime
+) -> None:
+    october = NOVEMBER - timedelta(days=9)
+    seeding = begun("acct_1", Budget(budget_id="budget_1", limit_nanodollars=1), october)
+
+    again = resumed(paused(seeding, NOVEMBER - pause), seeding.budget, AT)
+
+    assert (again.rolled_until, again.counting_from) == (rolled_until, AT)
