@@ -254,7 +254,8 @@ class Exchange:
         if call.downstream.is_gone:
             raise CallerGone
         await self._steps.books.written(self._steps.books.open(call))
-        return Lifeline(call.downstream, reading_on)
+        account_id = "" if call.admitted is None else call.admitted.caller.account_id
+        return Lifeline(call.downstream, reading_on, account_id)
 
     def _sent(self, call: Call, errand: Errand) -> tuple[Prepared, Opening]:
         """The prepared call on its way out; what is kept of it holds neither its body nor its headers."""

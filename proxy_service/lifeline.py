@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from proxy_service.wire import Answer, Downstream, UpstreamCut
 
-READ_ON_CALLS_MAX: Final = 100
+READ_ON_CALLS_MAX: Final = 400
+READ_ON_OF_ACCOUNT_MAX: Final = 100  # so that no account's callers take the place of all others'
 READ_ON_SECONDS_MAX: Final = 300.0
 READ_ON_BYTES_MAX: Final = 32 * 1024 * 1024
 
@@ -26,8 +27,9 @@ class ReadingOn:
         return len(self._lifelines)
 
     def begin(self, lifeline: "Lifeline") -> bool:
-        """Take one more, if there is room."""
-        if len(self._lifelines) >= READ_ON_CALLS_MAX:
+        """Take one more, if there is room for it and for its account."""
+        of_account = sum(each.account_id == lifeline.account_id for each in self._lifelines)
+        if len(self._lifelines) >= READ_ON_CALLS_MAX or of_account >= READ_ON_OF_ACCOUNT_MAX:
             return False
         self._lifelines.add(lifeline)
         return True
@@ -56,11 +58,13 @@ class Lifeline:
         "_reading_on",
         "_task",
         "_timer",
+        "account_id",
         "is_cut",
         "is_drained",
     )
 
-    def __init__(self, downstream: Downstream, reading_on: ReadingOn | None) -> None:
+    def __init__(self, downstream: Downstream, reading_on: ReadingOn | None, account_id: str = "") -> None:
+        self.account_id = account_id
         self.is_cut = False
         self.is_drained = False
         self._downstream = downstream

@@ -3,7 +3,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from proxy_service.lifeline import READ_ON_CALLS_MAX, Lifeline, ReadingOn
+from proxy_service.lifeline import READ_ON_CALLS_MAX, READ_ON_OF_ACCOUNT_MAX, Lifeline, ReadingOn
 from proxy_service.wire import Answer, ResponseHead, UpstreamCut
 from tests.doubles.downstream import AnswerDouble, DownstreamDouble
 
@@ -108,15 +108,18 @@ def test_a_plain_answer_is_read_on_no_longer_than_its_time(monkeypatch: pytest.M
     run(scenario)
 
 
-def test_answers_that_are_read_on_are_bounded_in_number() -> None:
+@pytest.mark.parametrize(
+    ("accounts", "most"), [(1, READ_ON_OF_ACCOUNT_MAX), (READ_ON_CALLS_MAX + 1, READ_ON_CALLS_MAX)]
+)
+def test_answers_that_are_read_on_are_bounded_in_number_also_of_one_account(accounts: int, most: int) -> None:
     async def scenario() -> None:
         reading_on = ReadingOn()
-        callers = [DownstreamDouble() for _ in range(READ_ON_CALLS_MAX + 1)]
-        lifelines = [Lifeline(caller, reading_on) for caller in callers]
+        callers = [DownstreamDouble() for _ in range(most + 1)]
+        lifelines = [Lifeline(caller, reading_on, str(n % accounts)) for n, caller in enumerate(callers)]
         for caller in callers:
             caller.leave()
 
-        assert [lifeline.is_cut for lifeline in lifelines] == [False] * READ_ON_CALLS_MAX + [True]
+        assert [lifeline.is_cut for lifeline in lifelines] == [False] * most + [True]
         for lifeline in lifelines:
             lifeline.close()
 
