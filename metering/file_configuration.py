@@ -340,7 +340,8 @@ def _read_namespaces(data: bytes) -> tuple[FileConfiguration, int]:
 
 def _parsed(data: bytes) -> Any:
     try:
-        return json.loads(data.decode(), parse_float=Decimal, parse_constant=_no_number)
+        # Some editors begin a file with a mark of its byte order.
+        return json.loads(data.decode("utf-8-sig"), parse_float=Decimal, parse_constant=_no_number)
     except json.JSONDecodeError as error:
         raise _Refused([f"line {error.lineno}: this is no JSON"]) from None
     except (ValueError, ArithmeticError, RecursionError):
@@ -348,7 +349,7 @@ def _parsed(data: bytes) -> Any:
 
 
 def _no_number(_text: str) -> NoReturn:
-    raise ValueError
+    raise _Refused(["NaN and Infinity are not numbers"])
 
 
 def _checked(model: type[M], content: Any) -> M:

@@ -124,6 +124,13 @@ def test_the_published_rules_are_read_word_for_word(machine: Machine) -> None:
     assert found.opt_out_header == "X-ModelTrack-No-Route"
 
 
+def test_a_file_may_begin_with_a_mark_of_its_byte_order(machine: Machine) -> None:
+    plain = machine.write("budgets.json", PUBLISHED_BUDGETS).budgets
+
+    assert machine.write("budgets.json", b"\xef\xbb\xbf" + PUBLISHED_BUDGETS.encode() + b" ").budgets == plain
+    assert machine.state("budgets.json").complaints == ()
+
+
 def test_namespaces_are_read(machine: Machine) -> None:
     found = machine.write("namespace_map.json", '{"ml-training": "ml-research", "default": "platform"}')
 
@@ -167,7 +174,8 @@ BAD_BUDGETS = {
     "half": (PUBLISHED_BUDGETS[:80], "line 3: this is no JSON"),
     "empty": ("", "line 1: this is no JSON"),
     "no UTF-8": (b"\xff{}", "this is no JSON in UTF-8"),
-    "not a number": (budgets(ONE | {"monthly_limit": float("nan")}), "this is no JSON in UTF-8"),
+    "not a number": (budgets(ONE | {"monthly_limit": float("nan")}), "NaN and Infinity are not numbers"),
+    "two marks of its byte order": (b"\xef\xbb\xbf\xef\xbb\xbf{}", "line 1: this is no JSON"),
     "deep": ("[" * 100_000, "this is no JSON in UTF-8"),
     "a list": ("[]", "give a JSON object"),
     "negative": (
