@@ -5,6 +5,7 @@
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Executor
 from typing import Any
 
 from flask import Flask, Request, Response
@@ -20,6 +21,7 @@ from api_service.bodies import StrictRequest
 from api_service.errors import ErrorView, answer_errors, invalid_fields
 from api_service.job_figures import JobFigures
 from api_service.logs import ApiLog
+from api_service.mail import Mail, Postbox, mail_of
 from api_service.passwords import Passwords
 from api_service.patience import PatienceLimited
 from api_service.people import People
@@ -76,7 +78,7 @@ class ApiApp(OpenAPI):
     request_class: type[Request] = StrictRequest
 
 
-def create_app(
+def create_app(  # noqa: PLR0913 - what tests and `main` hand in; all but the first four have defaults
     settings: ApiSettings,
     store: DocumentStore,
     clock: Clock,
@@ -85,8 +87,13 @@ def create_app(
     log: ApiLog | None = None,
     passwords: Passwords | None = None,
     jobs: JobFigures | None = None,
+    mail: Mail | None = None,
+    sender: Executor | None = None,
 ) -> Flask:
-    """The application, ready to serve. `secret` is the deployment's own; `jobs` are those of this process."""
+    """The application, ready to serve. `secret` is the deployment's own; `jobs` are those of this process.
+
+    `mail` is sent by the server that the settings name, in threads of its own, unless told otherwise.
+    """
     app = ApiApp(
         __name__,
         info=Info(title="ModelTrack", version=API_VERSION, description=_ABOUT),
@@ -100,7 +107,12 @@ def create_app(
     app.url_map.strict_slashes = True
     app.url_map.merge_slashes = False
     patient = PatienceLimited(store, clock)
-    services = _services(settings, patient, clock, secret, log=log, passwords=passwords, jobs=jobs)
+    log = log or ApiLog(clock, settings.log_level)
+    mail = mail or mail_of(settings, clock, log)
+    postbox = Postbox(mail, log, executor=sender)
+    services = _services(
+        settings, patient, clock, secret, log=log, passwords=passwords, jobs=jobs, mail=mail, postbox=postbox
+    )
     app.extensions[EXTENSION] = services
     accompany(app, clock, services.log, is_https=settings.is_https)
     guard(app)
@@ -123,22 +135,24 @@ def create_app(
     return app
 
 
-def _services(
+def _services(  # noqa: PLR0913 - as create_app
     settings: ApiSettings,
     store: DocumentStore,
     clock: Clock,
     secret: bytes,
     *,
-    log: ApiLog | None,
+    log: ApiLog,
     passwords: Passwords | None,
     jobs: JobFigures | None,
+    mail: Mail,
+    postbox: Postbox,
 ) -> Services:
     directory = Directory(store, clock, secret)
     return Services(
         settings=settings,
         store=store,
         clock=clock,
-        log=log or ApiLog(clock, settings.log_level),
+        log=log,
         directory=directory,
         people=People(
             store,
@@ -150,6 +164,8 @@ def _services(
         sessions=Sessions(store, clock, secret),
         passwords=passwords or Passwords(),
         attempts=Attempts(clock),
+        mail=mail,
+        postbox=postbox,
         ledger=Ledger(store, clock),
         statistics=Statistics(store),
         jobs=jobs or JobFigures(),

@@ -1,7 +1,8 @@
 """What the API writes about itself: one JSON line a request or a job's run, from a closed list of fields.
 
 A line names the route, never the address that was asked for, and never a body, a header, a key, an e-mail
-address or the text of an exception: those may hold what a caller sent.
+address or the text of an exception: those may hold what a caller sent. The one exception is mail on a machine
+of one's own that has no mail server: it is printed here.
 """
 
 import sys
@@ -94,13 +95,19 @@ class ApiLog:
         """An operator should know this; `what` is a sentence of ours."""
         self._write("warn", what, {})
 
+    def printed_mail(self, to: str, subject: str, text: str) -> None:
+        """A mail that no server takes, for whoever runs this machine; written at every level."""
+        self._print("info", "mail", {"to": to, "subject": subject, "text": text})
+
     def note(self, what: str) -> None:
         """Worth a line; `what` is a sentence of ours."""
         self._write("info", what, {})
 
     def _write(self, level: str, event: str, fields: dict[str, object]) -> None:
-        if LEVELS.index(level) < self._least:
-            return
+        if LEVELS.index(level) >= self._least:
+            self._print(level, event, fields)
+
+    def _print(self, level: str, event: str, fields: dict[str, object]) -> None:
         line = {"timestamp": self._clock.now(), "level": level, "event": event, **fields}
         stream = self._stream or sys.stderr
         stream.write(msgspec.json.encode(line).decode() + "\n")

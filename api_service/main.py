@@ -12,6 +12,7 @@ from api_service.functions.settings import FunctionSettings
 from api_service.functions.workplace import Workplace
 from api_service.job_figures import JobFigures
 from api_service.logs import ApiLog
+from api_service.mail import mail_of
 from api_service.server import Server
 from api_service.settings import ApiSettings
 from metering.clock import SystemClock
@@ -37,7 +38,8 @@ def main() -> int:
     def load() -> Flask:
         store, jobs = open_store(settings.store_url), JobFigures()
         if settings.runs_jobs:
-            schedule = Schedule(JOBS, Workplace(job_settings, store, clock, log), jobs)
+            mail = mail_of(job_settings, clock, log)
+            schedule = Schedule(JOBS, Workplace(job_settings, store, clock, log, mail), jobs)
             schedule.start()
             atexit.register(schedule.stop)
         return create_app(settings, store, clock, secret, log=log, jobs=jobs)

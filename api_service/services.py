@@ -8,6 +8,7 @@ from flask import current_app
 from api_service.attempts import Attempts
 from api_service.job_figures import JobFigures
 from api_service.logs import ApiLog
+from api_service.mail import Mail, Postbox
 from api_service.passwords import Passwords
 from api_service.people import People
 from api_service.sessions import Sessions
@@ -37,6 +38,8 @@ class Services:
     sessions: Sessions
     passwords: Passwords
     attempts: Attempts
+    mail: Mail
+    postbox: Postbox
     ledger: Ledger
     statistics: Statistics
     rulebook: Rulebook

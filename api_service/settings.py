@@ -1,15 +1,41 @@
 """What the API service is told by its environment, read once at start (docs/settings.md)."""
 
+import re
+from typing import Literal
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from metering.settings import DeploymentSettings
+
+_SENDER = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
 
 
-class ApiSettings(DeploymentSettings):
+class SendingSettings(DeploymentSettings):
+    """What the API and its functions are told, since both send mail. Field names are environment names."""
+
+    smtp_host: str = ""
+    smtp_port: int = Field(default=587, ge=1, le=65535)
+    smtp_security: Literal["starttls", "tls", "none"] = "starttls"
+    smtp_user: str = ""
+    smtp_password: SecretStr = Field(default=SecretStr(""))
+    mail_from: str = ""
+
+    def complaints(self) -> list[str]:
+        """What does not fit together, one line each."""
+        found = super().complaints()
+        if self.smtp_host and not _SENDER.fullmatch(self.mail_from):
+            found.append("MAIL_FROM: give the address that mail is from, for example modeltrack@example.com")
+        if bool(self.smtp_user) != bool(self.smtp_password.get_secret_value()):
+            found.append("SMTP_USER, SMTP_PASSWORD: give both or none")
+        if self.smtp_host and self.is_hosted and self.smtp_security == "none":
+            found.append("SMTP_SECURITY: give starttls or tls; hosted, mail does not travel readable")
+        return found
+
+
+class ApiSettings(SendingSettings):
     """The API service's settings. Field names are environment names.
 
     `public_url` is where browsers reach this service: it decides the cookie's form and which origins may
@@ -82,6 +108,8 @@ class ApiSettings(DeploymentSettings):
                 found.append(
                     f"{name.upper()}: give scheme and host only, for example https://api.example.com"
                 )
+        if self.is_hosted and not self.smtp_host:
+            found.append("SMTP_HOST: hosted, give the mail server; people confirm their address by mail")
         if self.is_hosted and not self.is_https:
             found.append("PUBLIC_URL: hosted, give the https:// address under which browsers reach the API")
         return found

@@ -19,6 +19,7 @@ from api_service.functions.jobs import job_named, perform
 from api_service.functions.settings import FunctionSettings
 from api_service.functions.workplace import Workplace
 from api_service.logs import ApiLog
+from api_service.mail import mail_of
 from metering.clock import SystemClock
 from metering.errors import StoreError
 from metering.opening import open_store
@@ -36,7 +37,8 @@ def workplace() -> Workplace:
     try:
         settings = FunctionSettings()
         log = ApiLog(clock, settings.log_level)
-        return Workplace(settings, open_store(settings.store_url), clock, log)
+        mail = mail_of(settings, clock, log)
+        return Workplace(settings, open_store(settings.store_url), clock, log, mail)
     except SettingsRefused as refused:
         for complaint in refused.complaints:
             ApiLog(clock).fault(complaint)

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator
 
-from metering.settings import DeploymentSettings
+from api_service.settings import SendingSettings
 
 _RESOURCE = re.compile(
     r"projects/[a-z][a-z0-9.:-]{4,61}/(subscriptions|topics)/[A-Za-z][A-Za-z0-9._~%+-]{2,254}"
@@ -27,7 +27,7 @@ def _topic(text: str) -> str:
     return _resource("topics", text)
 
 
-class FunctionSettings(DeploymentSettings):
+class FunctionSettings(SendingSettings):
     """What jobs need to know besides where everything is kept. Field names are environment names.
 
     They hash nothing, so a function's process is not given the deployment's secret.

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from api_service.functions.settings import FunctionSettings
 from api_service.logs import ApiLog
+from api_service.mail import Mail
 from metering.clock import Clock
 from metering.stores import DocumentStore
 
@@ -16,3 +17,4 @@ class Workplace:
     store: DocumentStore
     clock: Clock
     log: ApiLog
+    mail: Mail

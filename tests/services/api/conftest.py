@@ -17,7 +17,9 @@ from api_service.settings import ApiSettings
 from metering.directory import Directory, KeyTerms
 from metering.keys import Scope
 from metering.stores import DocumentStore
+from tests.doubles.at_once import AtOnce
 from tests.doubles.clock import ManualClock
+from tests.doubles.mailbox import Mailbox
 from tests.services.api.logbook import Logbook
 
 SECRET = b"a secret of at least thirty-two bytes"
@@ -55,7 +57,12 @@ def logbook() -> Logbook:
 
 
 @pytest.fixture
-def make_app(tmp_path: Path, clock: ManualClock, logbook: Logbook) -> MakeApp:
+def mailbox() -> Mailbox:
+    return Mailbox()
+
+
+@pytest.fixture
+def make_app(tmp_path: Path, clock: ManualClock, logbook: Logbook, mailbox: Mailbox) -> MakeApp:
     """Makes an application on a store; settings by their environment names in lower case."""
 
     def make(store: DocumentStore, **settings: Any) -> Flask:
@@ -66,6 +73,8 @@ def make_app(tmp_path: Path, clock: ManualClock, logbook: Logbook) -> MakeApp:
             SECRET,
             log=ApiLog(clock, "debug", logbook),
             passwords=Passwords(memory_kib=64, passes=1),
+            mail=mailbox,
+            sender=AtOnce(),
         )
 
     return make

@@ -334,6 +334,8 @@ def test_a_hosted_service_reads_no_files(
         store_url="firestore://demo-x",
         modeltrack_secret="0123456789abcdef" * 2,
         public_url="https://api.example.com",
+        smtp_host="mail.example.com",
+        mail_from="modeltrack@example.com",
         journal="stdout",
     )
     (tmp_path / "budgets.json").write_text(FILE)

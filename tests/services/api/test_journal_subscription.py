@@ -23,6 +23,7 @@ from metering.queued_recovery import HIDDEN_SECONDS, Delivery, QueueUnavailable
 from metering.stores import DocumentStore
 from tests.builders import make_event
 from tests.doubles.clock import ManualClock
+from tests.doubles.mailbox import Mailbox
 from tests.pubsub_emulator import PubSubEmulatorMissing, running_pubsub_emulator
 from tests.stores.accounting import all_events
 from tests.system.processes import eventually
@@ -172,7 +173,7 @@ def test_the_job_stores_what_the_subscription_holds(
     event = make_event(account_id=LOCAL_ACCOUNT_ID, timestamp=datetime.now(UTC))
     topics.publish(settled_line(event, SEGMENT), b"no line")
     settings = topics.settings.model_copy(update={"journal": "stdout", "data_dir": tmp_path})
-    place = Workplace(settings, sqlite_store, clock, ApiLog(clock, stream=io.StringIO()))
+    place = Workplace(settings, sqlite_store, clock, ApiLog(clock, stream=io.StringIO()), Mailbox())
 
     def recovered() -> bool:
         recover.run(place)

@@ -136,6 +136,8 @@ def test_hosted_nobody_gets_in_without_a_key(make_app: MakeApp, sqlite_store: Do
         store_url="firestore://demo-x",
         modeltrack_secret="0123456789abcdef" * 2,
         public_url="https://api.example.com",
+        smtp_host="mail.example.com",
+        mail_from="modeltrack@example.com",
     )
     client = hosted.test_client()
 

@@ -24,6 +24,7 @@ from metering.queued_recovery import LEASE_GRACE
 from metering.stores import DocumentStore, Put
 from tests.builders import ACCOUNT_ID, AT, make_event
 from tests.doubles.clock import ManualClock
+from tests.doubles.mailbox import Mailbox
 from tests.stores.accounting import all_events
 
 INSTANCE = "a" * 32
@@ -50,7 +51,7 @@ def opened(sqlite_store: DocumentStore, clock: ManualClock, tmp_path: Path) -> O
 
     def workplace(**told: Any) -> Workplace:
         settings = FunctionSettings(data_dir=tmp_path, **told)
-        return Workplace(settings, sqlite_store, clock, ApiLog(clock, stream=io.StringIO()))
+        return Workplace(settings, sqlite_store, clock, ApiLog(clock, stream=io.StringIO()), Mailbox())
 
     return workplace
 

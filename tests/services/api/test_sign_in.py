@@ -22,6 +22,8 @@ HOSTED = {
     "store_url": "firestore://demo-x",
     "modeltrack_secret": "0123456789abcdef" * 2,
     "public_url": "https://api.example.com",
+    "smtp_host": "mail.example.com",
+    "mail_from": "modeltrack@example.com",
 }
 
 

@@ -11,6 +11,8 @@ HOSTED: dict[str, Any] = {
     "store_url": "firestore://demo-x",
     "modeltrack_secret": "0123456789abcdef" * 2,
     "public_url": "https://api.example.com",
+    "smtp_host": "mail.example.com",
+    "mail_from": "modeltrack@example.com",
 }
 
 
@@ -78,6 +80,12 @@ def test_a_service_for_other_machines_takes_any_host_name(tmp_path: Path) -> Non
         ({**HOSTED, "public_url": ""}, "PUBLIC_URL"),
         ({**HOSTED, "public_url": "http://api.example.com"}, "PUBLIC_URL"),
         ({**HOSTED, "modeltrack_secret": "changeme"}, "MODELTRACK_SECRET"),
+        ({**HOSTED, "smtp_host": ""}, "SMTP_HOST"),
+        ({**HOSTED, "smtp_security": "none"}, "SMTP_SECURITY"),
+        ({**HOSTED, "mail_from": ""}, "MAIL_FROM"),
+        ({"smtp_host": "mail.example.com", "mail_from": "a@b\nBcc: c@example.com"}, "MAIL_FROM"),
+        ({"smtp_user": "changeme"}, "SMTP_USER, SMTP_PASSWORD"),
+        ({"smtp_password": "changeme"}, "SMTP_USER, SMTP_PASSWORD"),
     ],
     ids=str,
 )

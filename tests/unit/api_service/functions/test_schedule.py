@@ -15,6 +15,7 @@ from api_service.job_figures import JobFigures, JobRecord
 from api_service.logs import ApiLog
 from metering.errors import StoreUnavailable
 from tests.doubles.clock import ManualClock
+from tests.doubles.mailbox import Mailbox
 from tests.doubles.stores import StoreDown
 from tests.services.api.logbook import Logbook
 
@@ -40,7 +41,7 @@ def logbook() -> Logbook:
 @pytest.fixture
 def workplace(tmp_path: Path, clock: ManualClock, logbook: Logbook) -> Workplace:
     settings = FunctionSettings(data_dir=tmp_path)
-    return Workplace(settings, StoreDown(), clock, ApiLog(clock, "info", logbook))
+    return Workplace(settings, StoreDown(), clock, ApiLog(clock, "info", logbook), Mailbox())
 
 
 def job(name: str, does: Callable[[], Counted], every_seconds: float = HOUR) -> Job:
