@@ -16,6 +16,7 @@ LEASES = "leases"
 ACTIVE_DAYS = "active_days"
 RECOVERY_PATH = "recovery/current"
 SEEDINGS = "seedings"
+DELIVERIES = "deliveries"
 
 # Last part of the collection's path → the fields a Query may use there.
 INDEXED_FIELDS: dict[str, tuple[str, ...]] = {
@@ -38,6 +39,10 @@ INDEXED_FIELDS: dict[str, tuple[str, ...]] = {
     "session_hours": ("hour",),
     "checks": ("day",),
     "recovery": (),
+    "channels": (),
+    "notices": ("created_at",),
+    "deliveries": ("account_id", "channel_id", "next_at", "created_at"),
+    "alerts": ("fired_at", "state"),
 }
 
 
@@ -129,3 +134,23 @@ def session_hours_collection(account_id: str) -> str:
 def checks_collection(account_id: str) -> str:
     """The collection of what the nightly check of an account found, a document a UTC day."""
     return f"{ACCOUNTS}/{account_id}/checks"
+
+
+def channels_path(account_id: str) -> str:
+    """Where it is kept how an account is told of things, in one document: they are few."""
+    return f"{ACCOUNTS}/{account_id}/channels/current"
+
+
+def notices_collection(account_id: str) -> str:
+    """The collection of what an account was told of."""
+    return f"{ACCOUNTS}/{account_id}/notices"
+
+
+def delivery_path(delivery_id: str) -> str:
+    """Where the delivery of a notice to one channel is kept: beside all accounts', since one job delivers."""
+    return f"{DELIVERIES}/{delivery_id}"
+
+
+def alerts_collection(account_id: str) -> str:
+    """The collection of an account's alerts."""
+    return f"{ACCOUNTS}/{account_id}/alerts"
