@@ -44,6 +44,7 @@ from metering.directory import Directory
 from metering.file_configuration import NO_FILES, FileConfiguration, WatchedFiles
 from metering.file_configuration import configuration_files as configuration_files_of
 from metering.ledger import Ledger
+from metering.plans import FREE, SELF_HOSTED
 from metering.rulebook import Rulebook
 from metering.seeding import Seeder
 from metering.stats import Statistics
@@ -147,7 +148,7 @@ def _services(  # noqa: PLR0913 - as create_app
     mail: Mail,
     postbox: Postbox,
 ) -> Services:
-    directory = Directory(store, clock, secret)
+    directory = Directory(store, clock, secret, plan_of_new=FREE if settings.is_hosted else SELF_HOSTED)
     return Services(
         settings=settings,
         store=store,

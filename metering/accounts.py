@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from metering.budgets import Budget
+from metering.plans import SELF_HOSTED, Plan
 from metering.routing import RoutingRule
 
 LOCAL_ACCOUNT_ID = "acct_local"  # the account of a self-hosted machine; calls without a key are its own
@@ -102,7 +103,9 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     created_at: datetime
     status: AccountStatus = "active"
+    plan: str = SELF_HOSTED
     settings: AccountSettings = AccountSettings()
+    closed_at: datetime | None = None  # since when it waits for its erasure; it is suspended then, for good
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,6 +120,19 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     budgets: tuple[Budget, ...] = ()
     routing_rules: tuple[RoutingRule, ...] = ()
     opt_out_header: str = ""
+
+
+def settings_under(plan: Plan, settings: AccountSettings, before: Plan | None = None) -> AccountSettings:
+    """The settings of an account that gets that plan, none of them beyond its limits.
+
+    What was as the plan `before` has it follows the new one; what was chosen stays.
+    """
+    most = plan.events_kept_days or EVENTS_KEPT_DAYS_MAX
+    usual = min(EVENTS_KEPT_DAYS_DEFAULT, most)
+    kept = settings.events_kept_days
+    if before is None or kept == min(EVENTS_KEPT_DAYS_DEFAULT, before.events_kept_days or kept):
+        return msgspec.structs.replace(settings, events_kept_days=usual)
+    return msgspec.structs.replace(settings, events_kept_days=min(kept, most))
 
 
 def compiled_policy(account: Account) -> Policy:

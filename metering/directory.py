@@ -24,6 +24,7 @@ from metering.accounts import (
     AccountStatus,
     Policy,
     compiled_policy,
+    settings_under,
 )
 from metering.budgets import Budget
 from metering.clock import Clock
@@ -49,6 +50,7 @@ from metering.keys import (
     new_ingress_id,
     new_key,
 )
+from metering.plans import SELF_HOSTED, all_plans, plan_named
 from metering.routing import RoutingRule
 from metering.stores import (
     STORE_TIMEOUT_SECONDS,
@@ -130,12 +132,14 @@ class Directory:
         clock: Clock,
         secret: bytes,
         *,
+        plan_of_new: str = SELF_HOSTED,
         timeout_seconds: float = STORE_TIMEOUT_SECONDS,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._store = store
         self._clock = clock
         self._secret = secret
+        self._plan_of_new = plan_of_new
         self._timeout_seconds = timeout_seconds
         self._pause = pause
         self._noted: OrderedDict[str, datetime] = OrderedDict()
@@ -175,7 +179,11 @@ class Directory:
     def creation_of_account(self, name: str, account_id: str | None = None) -> Change[Account]:
         """The making of an account, for `change` to commit, alone or with what belongs to it."""
         account = Account(
-            account_id=account_id or new_id("acct"), name=normalised_tag(name), created_at=self._clock.now()
+            account_id=account_id or new_id("acct"),
+            name=normalised_tag(name),
+            created_at=self._clock.now(),
+            plan=self._plan_of_new,
+            settings=settings_under(plan_named(self._plan_of_new), AccountSettings()),
         )
         writes = [
             Create(account_path(account.account_id), _account_fields(account)),
@@ -248,6 +256,17 @@ class Directory:
         return self.change_account(
             account_id, lambda account: msgspec.structs.replace(account, status=status)
         )
+
+    def set_plan(self, account_id: str, name: str) -> Account:
+        """Give the account that plan, and settings within it. Raises: InvalidInput, NotFound."""
+        if name not in all_plans():
+            raise InvalidInput(f"give one of {', '.join(all_plans())}", "plan")
+
+        def edit(account: Account) -> Account:
+            settings = settings_under(plan_named(name), account.settings, plan_named(account.plan))
+            return msgspec.structs.replace(account, plan=name, settings=settings)
+
+        return self.change_account(account_id, edit)
 
     # Keys
 
@@ -446,6 +465,8 @@ def _account_fields(account: Account) -> dict[str, Any]:
         "name": account.name,
         "created_at": account.created_at,
         "status": account.status,
+        "plan": account.plan,
+        "closed_at": account.closed_at,
         "settings": msgspec.json.encode(account.settings).decode(),
     }
 
