@@ -215,7 +215,7 @@ class Admittance:
             return Bound(None, "model")  # a deployment's name says nothing of what it serves
         errand = candidate.errand
         return self._bounds.upper_bound(
-            read_extent(candidate.route, errand.inbound.outbound, candidate.body),
+            read_extent(candidate.route, errand.inbound.outbound, candidate.body, candidate.model),
             candidate.provider,
             candidate.model,
             candidate.at,

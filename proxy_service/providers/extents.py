@@ -26,6 +26,7 @@ from proxy_service.wire import Headers, header
 _Fields = dict[str, Raw]
 
 _WORD: Final = re.compile(r"[A-Za-z0-9_]{1,64}")
+_COMPACTING: Final = re.compile(rb"/responses/compact/?(?:\?|\Z)")
 _QUOTE, _BRACKET = ord('"'), ord("[")
 
 SERVED_ROUNDS: Final = 10  # in which Anthropic runs tools of its own, before it pauses the turn
@@ -135,8 +136,8 @@ _TOOL_CONFIG: Final = msgspec.json.Decoder(_ToolConfig)
 _VALUES: Final = msgspec.json.Decoder(list[Raw])
 
 
-def read_extent(route: Route, headers: Headers, body: bytes) -> Extent:
-    """How far the call may reach; the whole body is given as it came, compressed or not."""
+def read_extent(route: Route, headers: Headers, body: bytes, model: str) -> Extent:
+    """How far a call that `model` serves may reach; the whole body is given as it came, compressed or not."""
     plain = plain_body(headers, body)
     if plain is None:
         return _unbounded("content-encoding")
@@ -146,18 +147,26 @@ def read_extent(route: Route, headers: Headers, body: bytes) -> Extent:
         fields = values_once(plain)
     except NotEditable:
         return _unbounded("body")
-    known, read = _READERS.get(_reader_of(route, fields), (None, _invoked))
+    known, read = _READERS.get(_reader_of(route, fields, model), (None, _invoked))
     unknown = next((name for name in fields if known is not None and name not in known), None)
     if unknown is not None:
         return _unbounded(unknown if _WORD.fullmatch(unknown) else "body")
     return read(fields, len(plain))
 
 
-def _reader_of(route: Route, fields: _Fields) -> str:
-    """A Claude that is invoked on Bedrock takes what Anthropic takes; others have forms of their own."""
-    if route.operation in ("invoke", "invoke_stream"):
-        return "messages" if "anthropic_version" in fields else "invoke"
-    return route.operation.removesuffix("_stream")
+def _reader_of(route: Route, fields: _Fields, model: str) -> str:
+    """A Claude that is invoked on Bedrock takes what Anthropic takes; others have forms of their own.
+
+    What they do not know in a body they may pass over, such as the limit of an answer.
+    """
+    operation = route.operation.removesuffix("_stream")
+    if operation == "responses" and _COMPACTING.search(route.target):
+        return "compact"
+    is_translated = route.provider == "bedrock" and operation == "messages"
+    if is_translated or operation == "invoke":
+        is_message = is_translated or "anthropic_version" in fields
+        return "messages" if is_message and "anthropic." in model else "invoke"
+    return operation
 
 
 def _unbounded(param: str) -> Extent:
@@ -288,14 +297,21 @@ def _responses(fields: _Fields, size: int) -> Extent:
     )
 
 
+def _compacted(fields: _Fields, size: int) -> Extent:
+    """What is summed up is as long as it gets: there is no field that limits it."""
+    return msgspec.structs.replace(_responses(fields, size), answer_tokens_max=None, answer_param="model")
+
+
 def _embeddings(fields: _Fields, size: int) -> Extent:
     return Extent(prompt_bytes=size, is_one_prompt=False, answer_tokens_max=0)
 
 
 def _converse(fields: _Fields, size: int) -> Extent:
-    config = opened(fields.get("toolConfig", ABSENT), _TOOL_CONFIG)
+    configured = fields.get("toolConfig", ABSENT)
+    config = opened(configured, _TOOL_CONFIG)
     tools = opened(config.tools, _BLOCKS) if config is not None else []
-    if tools is None or any(not tool.keys() <= {"toolSpec", "cachePoint"} for tool in tools):
+    is_read = not is_given(configured) or _is_said_once(configured)
+    if not is_read or tools is None or any(not tool.keys() <= {"toolSpec", "cachePoint"} for tool in tools):
         return _unbounded("toolConfig")
     inferring = fields.get("inferenceConfig", ABSENT)
     if is_given(inferring) and not _is_said_once(inferring):
@@ -310,10 +326,12 @@ def _converse(fields: _Fields, size: int) -> Extent:
     return Extent(
         prompt_bytes=None if elsewhere else size,
         elsewhere_param=elsewhere,
+        # what else is said to the model may lengthen its answer, and have the context summed up before it
+        prompt_reads=1 if is_plain else 2,
         has_tools=bool(tools),
-        # what else is said to the model may lengthen its answer
         answer_tokens_max=count(inference.maxTokens) if is_plain else None,
         answer_param="inferenceConfig.maxTokens",
+        answers=1 if is_plain else 2,
     )
 
 
@@ -327,6 +345,7 @@ _READERS: Final[dict[str, tuple[frozenset[str], Callable[[_Fields, int], Extent]
     "chat_completions": (_CHAT_FIELDS, _chat),
     "completions": (_COMPLETIONS_FIELDS, _completions),
     "responses": (_RESPONSES_FIELDS, _responses),
+    "compact": (_RESPONSES_FIELDS, _compacted),
     "embeddings": (_EMBEDDINGS_FIELDS, _embeddings),
     "converse": (_CONVERSE_FIELDS, _converse),
 }

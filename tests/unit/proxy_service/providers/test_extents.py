@@ -17,7 +17,7 @@ MANY_MEMBERS = {f"member_{number}": 0 for number in range(1_001)}
 
 
 def extent(operation: Operation, body: bytes | None = None, **fields: Any) -> Extent:
-    return read_extent(make_route(operation=operation), [], body or msgspec.json.encode(fields))
+    return read_extent(make_route(operation=operation), [], body or msgspec.json.encode(fields), "m")
 
 
 def messages(**fields: Any) -> Extent:
@@ -157,7 +157,7 @@ def test_a_header_that_makes_bedrock_dearer_leaves_the_call_unbounded(name: byte
     headers = [(b"x-amzn-bedrock-" + name, b"x")]
     body = msgspec.json.encode({"messages": CONVERSE_TEXT})
 
-    assert read_extent(make_route(operation="converse"), headers, body).unbounded_param == "headers"
+    assert read_extent(make_route(operation="converse"), headers, body, "m").unbounded_param == "headers"
 
 
 @pytest.mark.parametrize(
@@ -181,8 +181,8 @@ def test_a_body_that_can_be_read_in_two_ways_is_not_believed(body: bytes) -> Non
 
 def test_a_compressed_body_counts_as_what_it_holds() -> None:
     body = msgspec.json.encode({"max_tokens": 9, "messages": TEXT})
-    packed = read_extent(make_route(), [(b"content-encoding", b"gzip")], gzip.compress(body))
-    unknown = read_extent(make_route(), [(b"content-encoding", b"snappy")], body)
+    packed = read_extent(make_route(), [(b"content-encoding", b"gzip")], gzip.compress(body), "m")
+    unknown = read_extent(make_route(), [(b"content-encoding", b"snappy")], body, "m")
 
     assert (packed.prompt_bytes, unknown.unbounded_param) == (len(body), "content-encoding")
 
@@ -283,9 +283,49 @@ def test_converse_is_read_in_its_own_words(fields: dict[str, Any], elsewhere: st
     assert found.answer_tokens_max == (None if elsewhere.startswith("additional") else 5)
 
 
-def test_a_claude_that_is_invoked_is_read_as_a_message_and_others_have_only_their_limits() -> None:
-    claude = extent("invoke", anthropic_version="bedrock-2023-05-31", max_tokens=5, messages=TEXT)
-    other = extent("invoke_stream", prompt="hello", max_gen_len=5)
+@pytest.mark.parametrize("operation", ["invoke", "invoke_stream", "messages"])
+@pytest.mark.parametrize(
+    ("model", "answer_tokens"),
+    [("us.anthropic.claude-sonnet-4-5-20250929-v1:0", 5), ("amazon.nova-micro-v1:0", None), ("", None)],
+    ids=["Claude", "Nova", "unknown"],
+)
+def test_only_a_claude_on_bedrock_is_held_to_what_a_message_says(
+    operation: Operation, model: str, answer_tokens: int | None
+) -> None:
+    body = msgspec.json.encode({"anthropic_version": "bedrock-2023-05-31", "max_tokens": 5, "messages": TEXT})
+    route = make_route(provider="bedrock", upstream="bedrock", operation=operation)
 
-    assert (claude.prompt_bytes is not None, claude.answer_tokens_max) == (True, 5)
-    assert (other.prompt_bytes, other.answer_tokens_max, other.unbounded_param) == (None, None, "")
+    found = read_extent(route, [], body, model)
+
+    assert (found.prompt_bytes is not None, found.answer_tokens_max) == (answer_tokens == 5, answer_tokens)
+    assert found.unbounded_param == ""
+
+
+def test_another_model_that_is_invoked_has_only_its_limits() -> None:
+    route = make_route(provider="bedrock", upstream="bedrock", operation="invoke_stream")
+    body = msgspec.json.encode({"prompt": "hello", "max_gen_len": 5})
+
+    found = read_extent(route, [], body, "us.anthropic.claude-sonnet-4-5-20250929-v1:0")
+
+    assert (found.prompt_bytes, found.answer_tokens_max, found.unbounded_param) == (None, None, "")
+
+
+@pytest.mark.parametrize("target", [b"/v1/responses/compact", b"/openai/v1/responses/compact/?api-version=1"])
+def test_a_response_that_is_compacted_obeys_no_limit_of_its_answer(target: bytes) -> None:
+    body = msgspec.json.encode({"model": "m", "max_output_tokens": 5, "input": "hello"})
+
+    found = read_extent(make_route(operation="responses", target=target), [], body, "m")
+
+    assert (found.answer_tokens_max, found.answer_param) == (None, "model")
+
+
+def test_what_converse_hands_on_to_the_model_may_have_it_sum_up_the_context_first() -> None:
+    found = extent("converse", messages=[], additionalModelRequestFields={"context_management": {}})
+
+    assert (found.prompt_reads, found.answers) == (2, 2)
+
+
+def test_tools_that_are_said_twice_are_not_believed() -> None:
+    twice = b'{"messages":[],"toolConfig":{"tools":[{"systemTool":{"name":"t"}}],"tools":[]}}'
+
+    assert extent("converse", twice).unbounded_param == "toolConfig"
