@@ -4,7 +4,8 @@ Telling writes the notice and a **delivery** for each channel that takes it, in 
 caller's own (`writes_of`): so whatever was decided and its telling are kept together or not at all. The job
 `deliver` sends deliveries (`api_service.functions.deliver`), as often as it takes.
 
-Without any channel that takes it, a notice is logged and shown (`GET /v1/notices`) all the same.
+On a machine of one's own, SLACK_WEBHOOK_URL takes whatever no Slack channel of the account takes. Without
+anything that takes it, a notice is logged and shown (`GET /v1/notices`) all the same.
 """
 
 from collections.abc import Mapping
@@ -13,7 +14,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from api_service.channels import Channel, ChannelKind, Level, NoticeKind, channels_in
+from api_service.channels import ChannelKind, Level, NoticeKind, channels_in
+from api_service.settings import SendingSettings
 from metering.clock import Clock
 from metering.collections import channels_path, delivery_path, notices_collection
 from metering.errors import AlreadyExists
@@ -23,8 +25,10 @@ from metering.stores import Create, Document, DocumentStore, Write
 TITLE_CHARACTERS_MAX: Final = 200
 TEXT_CHARACTERS_MAX: Final = 20_000
 DATA_BYTES_MAX: Final = 64 * 1024
+OPERATORS_SLACK: Final = "operators_slack"  # the channel that SLACK_WEBHOOK_URL is
 LOG: Final = "log"  # the channel of those who have none
 
+DeliveryKind = ChannelKind | Literal["log"]
 DeliveryState = Literal["pending", "delivered", "failed"]
 
 
@@ -70,7 +74,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     account_id: str
     notice_id: str
     channel_id: str
-    channel_kind: ChannelKind | Literal["log"]
+    channel_kind: DeliveryKind
     created_at: datetime
     state: DeliveryState = "pending"
     attempts: int = 0
@@ -82,9 +86,10 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 class Notices:
     """Tells accounts of things. A store failure passes to the caller: nobody was told, or all will be."""
 
-    def __init__(self, store: DocumentStore, clock: Clock) -> None:
+    def __init__(self, store: DocumentStore, clock: Clock, *, has_operators_slack: bool = False) -> None:
         self._store = store
         self._clock = clock
+        self._has_operators_slack = has_operators_slack
 
     def tell(self, notice: Notice) -> bool:
         """Tell the account; False where it was told of that before (`once`)."""
@@ -103,8 +108,12 @@ class Notices:
         told = _told(notice, self._clock.now())
         document = self._store.get(channels_path(notice.account_id))
         channels = () if document is None else channels_in(document.fields)
-        taking = [each for each in channels if each.takes(notice.kind, notice.level)]
-        deliveries = [_delivery(told, each) for each in taking] or [_delivery(told, None)]
+        taking: list[tuple[str, DeliveryKind]] = [
+            (each.channel_id, each.kind) for each in channels if each.takes(notice.kind, notice.level)
+        ]
+        if self._has_operators_slack and "slack" not in {kind for _, kind in taking}:
+            taking.append((OPERATORS_SLACK, "slack"))
+        deliveries = [_delivery(told, *each) for each in taking or [(LOG, LOG)]]
         return [
             Create(notice_path(told.account_id, told.notice_id), _fields(told)),
             *(Create(delivery_path(each.delivery_id), delivery_fields(each)) for each in deliveries),
@@ -127,9 +136,14 @@ def delivery_from(document: Document) -> Delivery:
 
 
 def delivery_fields(delivery: Delivery) -> dict[str, Any]:
-    """The delivery as its document's fields. What is not tried any more has no `next_at` to be found by."""
+    """The delivery as its document's fields."""
     fields: dict[str, Any] = msgspec.to_builtins(delivery, builtin_types=(datetime,))
-    return {name: value for name, value in fields.items() if value is not None}
+    return fields
+
+
+def notices_of(settings: SendingSettings, store: DocumentStore, clock: Clock) -> Notices:
+    """What tells accounts of things, as this deployment does."""
+    return Notices(store, clock, has_operators_slack=bool(settings.slack_webhook_url.get_secret_value()))
 
 
 def _fields(told: ToldNotice) -> dict[str, Any]:
@@ -155,14 +169,13 @@ def _told(notice: Notice, now: datetime) -> ToldNotice:
     )
 
 
-def _delivery(told: ToldNotice, channel: Channel | None) -> Delivery:
-    channel_id = LOG if channel is None else channel.channel_id
+def _delivery(told: ToldNotice, channel_id: str, kind: DeliveryKind) -> Delivery:
     return Delivery(
         delivery_id=f"msg_{repeatable_digest('delivery', told.account_id, told.notice_id, channel_id)}",
         account_id=told.account_id,
         notice_id=told.notice_id,
         channel_id=channel_id,
-        channel_kind=LOG if channel is None else channel.kind,
+        channel_kind=kind,
         created_at=told.created_at,
         next_at=told.created_at,
     )

@@ -1,11 +1,12 @@
 """What the API service is told by its environment, read once at start (docs/settings.md)."""
 
 import re
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 
+from api_service.addresses import Reach, networks_in
 from metering.settings import DeploymentSettings
 
 _SENDER = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
@@ -13,8 +14,20 @@ _SENDER = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
 
 
+def _networks(text: str) -> str:
+    try:
+        networks_in(text)
+    except ValueError:
+        raise ValueError("give networks such as 10.0.0.0/8, with commas between them") from None
+    return text
+
+
 class SendingSettings(DeploymentSettings):
-    """What the API and its functions are told, since both send mail. Field names are environment names."""
+    """What the API and its functions are told, since both send. Field names are environment names.
+
+    `slack_webhook_url` is for all notices of a machine of one's own. `outbound_networks` are the networks that
+    it may call though they are not of the public internet.
+    """
 
     smtp_host: str = ""
     smtp_port: int = Field(default=587, ge=1, le=65535)
@@ -22,6 +35,13 @@ class SendingSettings(DeploymentSettings):
     smtp_user: str = ""
     smtp_password: SecretStr = Field(default=SecretStr(""))
     mail_from: str = ""
+    slack_webhook_url: SecretStr = Field(default=SecretStr(""))
+    outbound_networks: Annotated[str, AfterValidator(_networks)] = ""
+
+    @property
+    def reach(self) -> Reach:
+        """What may be called of the addresses that people name."""
+        return Reach(is_hosted=self.is_hosted, networks=networks_in(self.outbound_networks))
 
     def complaints(self) -> list[str]:
         """What does not fit together, one line each."""
@@ -32,6 +52,10 @@ class SendingSettings(DeploymentSettings):
             found.append("SMTP_USER, SMTP_PASSWORD: give both or none")
         if self.smtp_host and self.is_hosted and self.smtp_security == "none":
             found.append("SMTP_SECURITY: give starttls or tls; hosted, mail does not travel readable")
+        if self.slack_webhook_url.get_secret_value() and self.is_hosted:
+            found.append("SLACK_WEBHOOK_URL: hosted, each account has its own channels; leave it out")
+        if self.outbound_networks and self.is_hosted:
+            found.append("OUTBOUND_NETWORKS: hosted, only the public internet is called; leave it out")
         return found
 
 
