@@ -11,11 +11,16 @@ PEOPLE = "people"
 EMAILS = "emails"
 SESSIONS = "sessions"
 MEMBERSHIPS = "memberships"
+TOKENS = "tokens"
+INVITES = "invites"
 CHANGES_PATH = "changes/current"
 LEASES = "leases"
 ACTIVE_DAYS = "active_days"
 RECOVERY_PATH = "recovery/current"
 SEEDINGS = "seedings"
+RATES = "rates"
+IDEMPOTENCY = "idempotency"
+ERASURES = "erasures"
 DELIVERIES = "deliveries"
 
 # Last part of the collection's path → the fields a Query may use there.
@@ -24,9 +29,11 @@ INDEXED_FIELDS: dict[str, tuple[str, ...]] = {
     "keys": ("account_id",),
     "policies": (),
     "people": (),
-    "emails": (),
-    "sessions": ("person_id",),
+    "emails": ("person_id",),
+    "sessions": ("person_id", "expires_at"),
     "memberships": ("person_id", "account_id"),
+    "tokens": ("person_id", "expires_at"),
+    "invites": ("account_id", "expires_at"),
     "changes": (),
     "segments": ("last_at", "request_ids", "session_ids"),
     "quarters": ("starts_at",),
@@ -43,6 +50,10 @@ INDEXED_FIELDS: dict[str, tuple[str, ...]] = {
     "notices": ("created_at",),
     "deliveries": ("account_id", "channel_id", "next_at", "created_at"),
     "alerts": ("fired_at", "state"),
+    "rates": ("ends_at",),
+    "idempotency": ("account_id", "ends_at"),
+    "audit_events": ("at",),
+    "erasures": ("state",),
 }
 
 
@@ -79,6 +90,16 @@ def session_path(session_hash: str) -> str:
 def membership_path(person_id: str, account_id: str) -> str:
     """Where a person's place in an account is kept."""
     return f"{MEMBERSHIPS}/{person_id}.{account_id}"
+
+
+def token_path(token_hash: str) -> str:
+    """Where a token that was mailed to somebody is kept, by its keyed hash."""
+    return f"{TOKENS}/{token_hash}"
+
+
+def invite_path(token_hash: str) -> str:
+    """Where an invite to an account is kept, by the keyed hash of its link's token."""
+    return f"{INVITES}/{token_hash}"
 
 
 def segments_collection(account_id: str) -> str:
@@ -154,3 +175,23 @@ def delivery_path(delivery_id: str) -> str:
 def alerts_collection(account_id: str) -> str:
     """The collection of an account's alerts."""
     return f"{ACCOUNTS}/{account_id}/alerts"
+
+
+def rate_path(span_id: str) -> str:
+    """Where it is counted what a subject, named by a keyed hash, did in a span of time."""
+    return f"{RATES}/{span_id}"
+
+
+def idempotency_path(claim_id: str) -> str:
+    """Where the claim on an idempotency key is kept, by the keyed hash of the key and whose it is."""
+    return f"{IDEMPOTENCY}/{claim_id}"
+
+
+def audit_events_collection(account_id: str) -> str:
+    """The collection of who changed what of an account."""
+    return f"{ACCOUNTS}/{account_id}/audit_events"
+
+
+def erasure_path(account_id: str) -> str:
+    """Where it is kept how far the erasure of an account is, and what has to be kept after it."""
+    return f"{ERASURES}/{account_id}"
