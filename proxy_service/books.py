@@ -4,6 +4,8 @@ Opening writes the journal's `admitted` line. Settling makes the one cost event,
 gives the event to the recorder and writes the `settled` line, whose ticket the answer's last byte waits for.
 """
 
+from typing import Final
+
 import msgspec
 
 from metering.clock import Clock
@@ -23,6 +25,7 @@ from proxy_service.stakes import NOTHING_HELD, Held
 from proxy_service.tally import Tally
 
 MILLISECONDS = 1000
+_GUESSES: Final = frozenset(("delivered_bytes", "request_bytes", "missing_usage"))
 
 
 class Books:
@@ -143,13 +146,15 @@ class Books:
 def _at_most(event: CostEvent, held: Held) -> CostEvent:
     """The event; under a strict budget, what nobody saw of an answer counts as the most it may have been.
 
-    A plain answer is billed whole, whoever leaves before it is there. Else hanging up would spend unseen.
+    A plain answer is billed whole, whoever leaves before it is there, and one that never says what it used
+    may have been thought over at length: else hanging up, or asking not to be told, would spend unseen.
+    What was seen in part counts as far as it was seen, and no estimate as more than the most.
     """
-    is_unseen = event.estimate_method == "request_bytes" or (
-        event.estimate_method == "delivered_bytes" and not event.streaming
-    )
-    most = held.most_nanodollars
-    if not is_unseen or most <= event.cost_nanodollars:
+    most, method = held.most_nanodollars, event.estimate_method
+    if not most or method not in _GUESSES:
+        return event
+    is_seen_in_part = method == "delivered_bytes" and event.streaming
+    if is_seen_in_part and event.cost_nanodollars <= most:
         return event
     return msgspec.structs.replace(event, cost_nanodollars=most, estimate_method="hold")
 

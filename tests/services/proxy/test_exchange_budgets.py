@@ -19,6 +19,7 @@ from tests.doubles.raw_upstream import (
     Wire,
     answering,
     call,
+    closing,
     dialled,
     until,
 )
@@ -341,6 +342,58 @@ def test_a_call_that_nobody_saw_the_end_of_costs_a_strict_budget_all_it_may_have
         assert (event.state, event.estimate_method) == ("client_closed", method)
         assert [charge.nanodollars for charge in event.charges] == [event.cost_nanodollars]
         assert (event.cost_nanodollars == held) is (method == "hold")
+
+
+def chat_stream(text: str) -> bytes:
+    """A streamed chat completion that says nothing of what it used, but for its end."""
+    frame = msgspec.json.encode({"model": "gpt-4o", "choices": [{"delta": {"content": text}}]})
+    return STREAM_HEAD + chunk(b"data: " + frame + b"\n\n")
+
+
+DONE = chunk(b"data: [DONE]\n\n") + END
+
+
+def held_for(proxy: RunningProxy, upstream: RawUpstream, answered: bytes) -> int:
+    """What was held for a streamed call that is answered so; it asks not to be told what it used."""
+    body = b'{"model":"gpt-4o","stream":true,"stream_options":{"include_usage":false},"messages":[]}'
+    holds: list[int] = []
+
+    def script(wire: Wire, request: ReceivedRequest) -> None:
+        holds.append(proxy.journal_lines()[0]["holds"][0][3])
+        closing(answered)(wire, request)
+
+    upstream.script = script
+    with dialled(proxy.port, post(b"/v1/chat/completions", body, NO_CACHE)):
+        until(lambda: sum(proxy.instance.tally.calls.values()) == 1)
+    return holds[0]
+
+
+@pytest.mark.parametrize("end", [DONE, b""], ids=["whole", "cut"])
+@pytest.mark.parametrize("mode", ["strict", "normal"])
+def test_no_estimate_of_an_answer_costs_a_strict_budget_more_than_it_held(
+    proxy: RunningProxy, upstream: RawUpstream, mode: str, end: bytes
+) -> None:
+    govern(proxy, [make_budget(mode=mode)])
+    with proxy:
+        held = held_for(proxy, upstream, chat_stream(" " * 400_000) + end)  # few tokens, but long ones
+        event = proxy.event()
+
+        assert [charge.nanodollars for charge in event.charges] == [event.cost_nanodollars]
+        assert event.estimated
+        assert (event.cost_nanodollars <= held) is (mode == "strict")
+
+
+@pytest.mark.parametrize(("mode", "method"), [("strict", "hold"), ("normal", "missing_usage")])
+def test_an_answer_that_never_says_what_it_used_costs_a_strict_budget_all_it_may_have_used(
+    proxy: RunningProxy, upstream: RawUpstream, mode: str, method: str
+) -> None:
+    govern(proxy, [make_budget(mode=mode)])
+    with proxy:
+        held = held_for(proxy, upstream, chat_stream("after much thought: 4") + DONE)
+        event = proxy.event()
+
+        assert (event.state, event.estimate_method) == ("completed", method)
+        assert (event.cost_nanodollars == held == event.charges[0].nanodollars) is (mode == "strict")
 
 
 def test_each_budget_over_a_call_is_charged_with_it(proxy: RunningProxy, upstream: RawUpstream) -> None:
