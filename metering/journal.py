@@ -48,7 +48,8 @@ class Admitted(
     """A call that was let through. Exactly one of `account_id` and `key_hash` says whose it is.
 
     It holds all that the event of a call that never settles is made of: whose it was, what it asked for, and
-    `estimate_nanodollars`, what it was expected to cost. `instance` is whose book it stands in.
+    `estimate_nanodollars`: what it was expected to cost, or where a strict budget holds that, the most it can.
+    `instance` is whose book it stands in.
     """
 
     request_id: str

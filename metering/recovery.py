@@ -4,8 +4,8 @@
 there already is found and not stored again, whoever stored it, and however much of its segment he knew.
 
 **Calls that never settled** of an instance that is dead become one event each, `lost`: nothing is known of
-them but what they were admitted with, so they cost what they were expected to, and are charged to the leases
-that held it. Not where an event of that request is in the store: its line was lost, or its file recovered
+them but what they were admitted with, so they cost what they were expected to (where a strict budget held more,
+that), and are charged to the leases that held it. Not where an event of that request is in the store: its line was lost, or its file recovered
 before. Their segment has a name of the instance's that follows from the quarter hour alone.
 
 **Lines of unseen keys** name a key's hash: the account, the key's pins and the account's own prices are
@@ -266,7 +266,7 @@ class Recoverer:
 
 
 def lost_event(call: Admitted) -> CostEvent:
-    """The event of a call that never settled: what it was expected to cost, charged where that was held."""
+    """The event of a call that never settled: what it was admitted to cost, charged where that was held."""
     cost = call.estimate_nanodollars
     return CostEvent(
         request_id=call.request_id,

@@ -425,6 +425,18 @@ def test_the_journal_says_all_that_a_lost_call_is_made_of(proxy: RunningProxy, u
         assert lease_id.count(".") == 2
 
 
+def test_a_call_that_is_lost_costs_a_strict_budget_all_it_may_have_cost(
+    proxy: RunningProxy, upstream: RawUpstream
+) -> None:
+    govern(proxy, [make_budget(mode="strict"), make_budget()])
+    with proxy:
+        ask(proxy)
+        line = proxy.journal_lines()[0]
+
+        strict, normal = (held for _, _, _, held in line["holds"])
+        assert line["estimate_nanodollars"] == strict > normal
+
+
 def test_a_strict_budget_names_the_field_that_would_bound_the_call(
     proxy: RunningProxy, upstream: RawUpstream
 ) -> None:
