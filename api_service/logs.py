@@ -87,6 +87,11 @@ class ApiLog:
         }
         self._write("error", "day unsound", fields)
 
+    def notice(self, account_id: str, kind: str, words: str) -> None:
+        """An account is told of something and has no channel; only a machine of one's own says the words."""
+        said = {"words": words} if words else {}
+        self._write("info", "notice", {"account_id": account_id, "kind": kind, **said})
+
     def fault(self, what: str) -> None:
         """An operator has to do something; `what` is a sentence of ours."""
         self._write("error", what, {})

@@ -25,8 +25,8 @@ def _networks(text: str) -> str:
 class SendingSettings(DeploymentSettings):
     """What the API and its functions are told, since both send. Field names are environment names.
 
-    `slack_webhook_url` is for all notices of a machine of one's own. `outbound_networks` are the networks that
-    it may call though they are not of the public internet.
+    `slack_webhook_url` is for all notices of a machine of one's own. `outbound_networks` are the networks
+    that it may call though they are not of the public internet.
     """
 
     smtp_host: str = ""

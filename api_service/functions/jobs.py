@@ -67,6 +67,12 @@ def _check(workplace: Workplace) -> msgspec.Struct:
     return run(workplace.store, workplace.clock, workplace.log.day_unsound)
 
 
+def _deliver(workplace: Workplace) -> msgspec.Struct:
+    from api_service.functions import deliver
+
+    return deliver.run(workplace)
+
+
 # Each is a target of that name in `api_service.functions.main`.
 JOBS: Final[Sequence[Job]] = (
     Job(
@@ -96,6 +102,13 @@ JOBS: Final[Sequence[Job]] = (
         _check,
         every_seconds=HOUR,  # a day is due once; machines of one's own are switched off at night
         alarming=("differences", "calls_unaccounted"),
+    ),
+    Job(
+        "deliver",
+        _deliver,
+        every_seconds=5.0,  # the first retry comes after five; nothing due costs a look
+        alarming=("broken",),
+        routine=("logged",),  # each has a line of its own
     ),
 )
 
