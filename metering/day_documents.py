@@ -69,6 +69,8 @@ class Sheet(msgspec.Struct, frozen=True, array_like=True):
         """
         slots, slot_numbers = _numbered(slot_of)
         groups, group_numbers = _numbered([group_of(cell) for cell in self.cells])
+        if not slots or not groups:
+            return {}
         nowhere = len(slots) * len(groups)
         places = [
             nowhere if slot < 0 or group < 0 else slot * len(groups) + group

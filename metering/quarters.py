@@ -50,11 +50,11 @@ Group = TypeVar("Group", bound=Hashable)
 Slot = TypeVar("Slot", bound=Hashable)
 
 ShardCells = list[tuple[Cell, Amounts]]
-_Open = dict[datetime, dict[int, ShardCells]]  # quarter hour → number of the shard → cells of one kind
+_Open = dict[datetime, dict[int, ShardCells]]  # quarter hour → number of the shard → cells
 
 
 class DayRollups(msgspec.Struct, frozen=True, kw_only=True):
-    """The cells of one kind in one UTC day, as far as the day lies in the range that was asked for."""
+    """The cells of the kinds asked for in one UTC day, as far as it lies in the range asked for."""
 
     day: datetime
     sheets: tuple[tuple[Sheet, frozenset[int]], ...]  # with the quarter hours that count
@@ -80,15 +80,16 @@ class DayRollups(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def rollups_between(
-    store: DocumentStore, account_id: str, start: datetime, end: datetime, kind: Kind
+    store: DocumentStore, account_id: str, start: datetime, end: datetime, *kinds: Kind
 ) -> Iterator[DayRollups]:
-    """The account's cells of that kind from `start` (inclusive) to `end`, whole quarter hours, day by day.
+    """The account's cells of those kinds from `start` (inclusive) to `end`, whole quarter hours, day by day.
 
-    Reads a document a UTC day, beside the open shards. A store failure passes to the caller, and so does
-    DayUnreadable: no figure is made up. Raises: InvalidInput, for more open shards than one answer reads.
+    Reads a document a UTC day, beside the open shards; so several kinds must be of one document. A store
+    failure passes to the caller, and so does DayUnreadable: no figure is made up. Raises: InvalidInput, for
+    more open shards than one answer reads.
     """
     days = days_between(start, end)
-    reader = _Reader(store, account_id, start, end, kind)
+    reader = _Reader(store, account_id, start, end, kinds)
     for until, opened in reader.open_shards():
         whole = [day for day in days if day + _DAY <= until]
         days = days[len(whole) :]
@@ -157,13 +158,14 @@ class _Reader:
     """One reading of a range."""
 
     def __init__(
-        self, store: DocumentStore, account_id: str, start: datetime, end: datetime, kind: Kind
+        self, store: DocumentStore, account_id: str, start: datetime, end: datetime, kinds: tuple[Kind, ...]
     ) -> None:
         self._store = store
         self._account_id = account_id
         self._start = start
         self._end = end
-        self._kind = kind
+        self._kinds = kinds
+        (self._part,) = {PART_OF[kind] for kind in kinds}
 
     def open_shards(self) -> Iterator[tuple[datetime, _Open]]:
         """Moments, rising, with all open shards before them that were not handed out before."""
@@ -186,7 +188,7 @@ class _Reader:
         raise _too_much()
 
     def days(self, days: Sequence[datetime], opened: _Open) -> Iterator[DayRollups]:
-        paths = {day: day_path(self._account_id, day, PART_OF[self._kind]) for day in days}
+        paths = {day: day_path(self._account_id, day, self._part) for day in days}
         documents = self._store.get_many(list(paths.values()))
         parts = {
             day: stored_part(documents[path].fields) if path in documents else NO_PART
@@ -234,8 +236,9 @@ class _Reader:
             for cells in opened.get(quarter, {}).values()
             for cell, sums in cells
         )
-        sheets = [(part.sheets.get(self._kind, NO_SHEET), held), (sheet_of(rows), frozenset(numbers))]
+        sheets = [(part.sheets.get(kind, NO_SHEET), held) for kind in self._kinds]
+        sheets.append((sheet_of(rows), frozenset(numbers)))
         return DayRollups(day=day, sheets=tuple(each for each in sheets if each[0].cells))
 
     def _cells(self, document: Document) -> ShardCells:
-        return [each for each in shard_cells(document) if each[0][0] == self._kind]
+        return [each for each in shard_cells(document) if each[0][0] in self._kinds]

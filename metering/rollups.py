@@ -6,9 +6,10 @@ three-quarter hours exist, so a day in any zone is a whole number of quarters. E
 kind `main`, one of `key` and one of `template`, so each of the three alone sums to all events; a call that
 was answered whole by its provider adds to the histograms of its `latency` cell too.
 
-Sums (`SUMS`) are counts, tokens and nanodollars; a sum of zero is not kept. A value that stands for many is
-`other`: it collects combinations that came after a shard was full (`collapsed`), and whatever a caller chose
-to call so himself.
+Sums (`SUMS`) are counts, tokens and nanodollars; a sum of zero is not kept. `cache_saved_nanodollars` is the
+part of `saved_nanodollars` that answers from memory saved; routing saved the rest, which is less than 0 where
+it chose dearer models. A value that stands for many is `other`: it collects combinations that came after
+a shard was full (`collapsed`), and whatever a caller chose to call so himself.
 
 What must change together: `DIMENSIONS`, `COLLAPSES` and the readers in `metering.stats`; the place of a value
 in a stored cell is its place in `DIMENSIONS`, so a dimension is only ever added at the end, with a new kind.
@@ -66,6 +67,7 @@ SUMS = (
     "estimated_cost_nanodollars",
     "unpriced_requests",
     "saved_nanodollars",
+    "cache_saved_nanodollars",
     "cache_hits",
     "routed",
 )
@@ -122,6 +124,7 @@ def sums_of(event: CostEvent) -> tuple[int, ...]:
         cost if event.estimated else 0,
         int(event.unpriced),
         event.saved_nanodollars,
+        event.saved_nanodollars if event.cache_hit else 0,
         int(event.cache_hit),
         int(event.routed),
     )

@@ -1,50 +1,49 @@
 """Questions about rollups: how much was used and spent, when, by whom. Never reads an event.
 
 Thirty days in any zone are at most 100 documents, whatever the traffic: one a UTC day, and the shards of the
-few quarter hours that are not compacted yet (`metering.quarters`).
+few quarter hours that are not compacted yet (`metering.quarters`). A comparison reads both of its ranges.
 
-Time: `start` and `end` are widened to whole buckets, days and hours of a zone's own clock. A day is 23 to 25
-hours where clocks change; where the change falls inside an hour, that hour is two buckets, one before and
-one after it. Every quarter hour lies in exactly one bucket, so buckets sum to the range.
+Time: `usage` widens `start` and `end` to whole buckets (`metering.buckets`), all else to whole quarter hours.
+Every quarter hour lies in exactly one bucket, so buckets sum to the range.
 
 Amounts are those of `rollups.SUMS`: counts, tokens, nanodollars, all of them always present. A value `other`
 stands for what a full shard collapsed, and for groups beyond the first `GROUPS_MAX`; sums are complete all
-the same.
+the same. An empty value is what no caller laid claim to: a group of its own, never spread over others.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta, tzinfo
-from functools import cache
-from zoneinfo import ZoneInfo, available_timezones
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import msgspec
 
-from metering.errors import InvalidInput
-from metering.quarters import rollups_between
-from metering.rollups import (
-    DIMENSIONS,
-    OTHER,
-    QUARTER,
-    SUMS,
-    Amounts,
-    Cell,
-    Kind,
-    percentile_ms,
-    quarter_of,
+from metering.buckets import (
+    BUCKET_WIDTHS,
+    EARLIEST,
+    LATEST,
+    RANGE_MAX,
+    Earlier,
+    Range,
+    bucket_edges,
+    range_before,
+    whole_quarters,
+    zone_named,
 )
+from metering.errors import InvalidInput
+from metering.latencies import Latencies, Latency, ModelLatency
+from metering.quarters import DayRollups, rollups_between
+from metering.rollups import DIMENSIONS, OTHER, QUARTER, Amounts, Kind, quarter_of
 from metering.stores import DocumentStore
+from metering.usage_groups import Grouping, Groups, UsageGroup, add, total, zeros
 
-RANGE_MAX = {"1h": timedelta(days=31), "1d": timedelta(days=92)}
-EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
-LATEST = datetime(2100, 1, 1, tzinfo=UTC)
-GROUPS_MAX = 1_000
 FILTER_VALUES_MAX = 100
 TOP_MAX = 5
+PARTS_MAX = 20_000
 
 GROUPABLE = (*DIMENSIONS["main"], "key_id", "prompt_template_id")
 _ALONE: dict[str, Kind] = {"key_id": "key", "prompt_template_id": "template"}
-_MICROSECOND = timedelta(microseconds=1)
+_NO_ZONE = "give an IANA zone, for example Europe/Berlin"
 
 
 class UsageQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,8 +63,8 @@ class UsageQuery(msgspec.Struct, frozen=True, kw_only=True):
     def complaints(self) -> list[InvalidInput]:
         """Everything that is wrong with the query."""
         found = _complaints_of_range(self.start, self.end, self.bucket_width)
-        if self.timezone not in _zone_names():
-            found.append(InvalidInput("give an IANA zone, for example Europe/Berlin", "timezone"))
+        if zone_named(self.timezone) is None:
+            found.append(InvalidInput(_NO_ZONE, "timezone"))
         for name in (*self.group_by, *self.filters):
             if name not in GROUPABLE:
                 param = "group_by" if name in self.group_by else name
@@ -88,15 +87,8 @@ class UsageQuery(msgspec.Struct, frozen=True, kw_only=True):
         return next((kind for name, kind in _ALONE.items() if name in used), "main")
 
 
-class UsageGroup(msgspec.Struct, frozen=True, kw_only=True):
-    """The sums of one combination of the values grouped by: `{dimension: value}`, `{sum: amount}`."""
-
-    values: dict[str, str]
-    sums: Amounts
-
-
 class UsageBucket(msgspec.Struct, frozen=True, kw_only=True):
-    """One day or hour, half-open; no groups where nothing happened. Dearest group first."""
+    """One bucket of time, half-open; no groups where nothing happened. Dearest group first."""
 
     start: datetime
     end: datetime
@@ -119,44 +111,92 @@ class DaySums(msgspec.Struct, frozen=True, kw_only=True):
     sums: Amounts
 
 
+class Totals(msgspec.Struct, frozen=True, kw_only=True):
+    """The sums of a range of whole quarter hours, by group and of all. Dearest group first."""
+
+    range: Range
+    groups: tuple[UsageGroup, ...]
+    sums: Amounts
+
+
+class ComparedGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """The sums of one combination in a range, and in the one before; all 0 where there was nothing."""
+
+    values: dict[str, str]
+    sums: Amounts
+    sums_before: Amounts
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """A range beside an earlier one, by group (dearest now first) and of all."""
+
+    range: Range
+    range_before: Range
+    groups: tuple[ComparedGroup, ...]
+    sums: Amounts
+    sums_before: Amounts
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a row has this value of a further dimension."""
+
+    value: str
+    requests: int
+    cost_nanodollars: int
+
+
+class BreakdownRow(msgspec.Struct, frozen=True, kw_only=True):
+    """The sums of one combination, and `{further dimension: its dearest values}`, at most `TOP_MAX` each.
+
+    `latency` is told of models, where no filter leaves out some of their calls.
+    """
+
+    values: dict[str, str]
+    sums: Amounts
+    parts: dict[str, tuple[Part, ...]]
+    latency: Latency | None = None
+
+
+class Breakdown(msgspec.Struct, frozen=True, kw_only=True):
+    """A range of whole quarter hours, cut by some dimensions. Dearest row first; `sums` are those of all."""
+
+    range: Range
+    rows: tuple[BreakdownRow, ...]
+    sums: Amounts
+
+
 class Overview(msgspec.Struct, frozen=True, kw_only=True):
     """An account at a glance, in days of one zone.
 
     `seven_days` is today and the six days before; `days` are those and this month's so far, oldest first.
-    `top_models` and `top_teams` are this month's dearest.
+    `unallocated` is what of this month names no team; `top_models` and `top_teams` are this month's dearest.
     """
 
     today: Amounts
     seven_days: Amounts
     month: Amounts
+    unallocated: Amounts
     days: tuple[DaySums, ...]
     top_models: tuple[UsageGroup, ...]
     top_teams: tuple[UsageGroup, ...]
 
 
-class ModelLatency(msgspec.Struct, frozen=True, kw_only=True):
-    """How fast one model answered: `{percent: milliseconds}`, to a factor of √2; empty where unmeasured."""
-
-    provider: str
-    model: str
-    requests: int
-    latency_ms: dict[int, int]
-    ttft_ms: dict[int, int]
-
-
 class Statistics:
-    """Answers about one account at a time. A store failure passes to the caller: no figure is made up."""
+    """Answers about one account at a time. A store failure passes to the caller: no figure is made up.
+
+    Every question takes a `UsageQuery` and raises InvalidInput with every complaint about it.
+    """
 
     def __init__(self, store: DocumentStore) -> None:
         self._store = store
 
     def usage(self, account_id: str, query: UsageQuery) -> UsageReport:
-        """The sums that the query asks for. Raises: InvalidInput, with every complaint about it."""
+        """The sums that the query asks for, bucket by bucket."""
         _check(query)
         edges = bucket_edges(query.start, query.end, query.bucket_width, ZoneInfo(query.timezone))
         known: set[tuple[str, ...]] = set()
-        buckets = [_Groups(query.group_by, known) for _ in edges[1:]]
-        group_of = _Grouping(query)
+        buckets = [Groups(query.group_by, known) for _ in edges[1:]]
+        group_of = Grouping(query.kind, query.group_by, query.filters)
         for day in rollups_between(self._store, account_id, edges[0], edges[-1], query.kind):
             found = day.summed(lambda quarter: bisect_right(edges, quarter) - 1, group_of)
             for (bucket, group), amounts in found.items():
@@ -168,76 +208,199 @@ class Statistics:
                 UsageBucket(start=start, end=end, groups=groups.dearest())
                 for start, end, groups in zip(edges, edges[1:], buckets, strict=False)
             ),
-            sums=_total(sums for groups in buckets for sums in groups.sums.values()),
+            sums=total(sums for groups in buckets for sums in groups.sums.values()),
         )
+
+    def totals(self, account_id: str, query: UsageQuery) -> Totals:
+        """The sums of the range as a whole; the query's bucket width plays no part but for how long it is."""
+        _check(query)
+        range_ = whole_quarters(query.start, query.end)
+        groups = self._groups(account_id, query, range_, set())
+        return Totals(range=range_, groups=groups.dearest(), sums=total(groups.sums.values()))
+
+    def comparison(self, account_id: str, query: UsageQuery, earlier: Earlier = "period") -> Comparison:
+        """The range beside the one before it (`buckets.range_before`). They may not overlap."""
+        _check(query)
+        range_ = whole_quarters(query.start, query.end)
+        before = range_before(query.start, query.end, ZoneInfo(query.timezone), earlier)
+        if before.end > query.start:
+            raise InvalidInput(
+                f"compared with the {earlier} before, a range is a {earlier} at most", "start_time"
+            )
+        before = whole_quarters(before.start, before.end)
+        known: set[tuple[str, ...]] = set()
+        now = self._groups(account_id, query, range_, known)
+        then = self._groups(account_id, query, before, known)
+        compared = [
+            ComparedGroup(
+                values=now.named(group),
+                sums=now.sums.get(group) or zeros(),
+                sums_before=then.sums.get(group) or zeros(),
+            )
+            for group in now.sums.keys() | then.sums.keys()
+        ]
+        return Comparison(
+            range=range_,
+            range_before=before,
+            groups=tuple(sorted(compared, key=_dearest_now)),
+            sums=total(now.sums.values()),
+            sums_before=total(then.sums.values()),
+        )
+
+    def breakdown(self, account_id: str, query: UsageQuery, within: Sequence[str] = ()) -> Breakdown:
+        """The range by what the query groups by, and each row of it by each dimension of `within` on its own.
+
+        By key or prompt template, `within` takes provider and model. Beyond `PARTS_MAX` parts in all, those
+        that are new are `other`.
+        """
+        _check(query)
+        range_ = whole_quarters(query.start, query.end)
+        rows = _Rows(query.group_by, within)
+        latencies = Latencies() if _tells_latencies(query) else None
+        kinds: tuple[Kind, ...] = (query.kind,) if latencies is None else (query.kind, "latency")
+        group_of = Grouping(query.kind, (*query.group_by, *within), query.filters)
+        for day in rollups_between(self._store, account_id, range_.start, range_.end, *kinds):
+            for (_, values), amounts in day.summed(lambda _: True, group_of).items():
+                rows.add(values, amounts)
+                if latencies is not None:
+                    latencies.count((values[0], values[1]), 0, amounts)
+            if latencies is not None:
+                _add_histograms(latencies, day, lambda _: 0, query.filters)
+        return Breakdown(range=range_, rows=rows.dearest(latencies), sums=total(rows.groups.sums.values()))
 
     def overview(self, account_id: str, now: datetime, timezone: str = "UTC") -> Overview:
         """The account at a glance. Raises: InvalidInput, for a zone that does not exist."""
-        if timezone not in _zone_names():
-            raise InvalidInput("give an IANA zone, for example Europe/Berlin", "timezone")
-        zone = ZoneInfo(timezone)
+        zone = zone_named(timezone)
+        if zone is None:
+            raise InvalidInput(_NO_ZONE, "timezone")
         today = now.astimezone(zone).date()
         first = min(today.replace(day=1), today - timedelta(days=6))
         days: dict[date, Amounts] = {}
-        models, teams = _Groups(("provider", "model"), set()), _Groups(("team",), set())
+        models, teams = Groups(("provider", "model")), Groups(("team",))
         # A day more at the front, since the zone's day may begin up to 14 hours before the UTC day.
         start = datetime(first.year, first.month, first.day, tzinfo=UTC) - timedelta(days=1)
         for found in rollups_between(self._store, account_id, start, quarter_of(now) + QUARTER, "main"):
             by_day = found.summed(lambda quarter: quarter.astimezone(zone).date(), lambda cell: cell[1:4])
             for (day, (provider, model, team)), amounts in by_day.items():
-                _add(days.setdefault(day, _zeros()), amounts)
+                add(days.setdefault(day, zeros()), amounts)
                 if day >= today.replace(day=1):
                     models.add((provider, model), amounts)
                     teams.add((team,), amounts)
         calendar = [first + timedelta(days=number) for number in range((today - first).days + 1)]
         return Overview(
-            today=days.get(today, _zeros()),
-            seven_days=_total(days.get(day, {}) for day in calendar if day > today - timedelta(days=7)),
-            month=_total(days.get(day, {}) for day in calendar if day >= today.replace(day=1)),
-            days=tuple(DaySums(day=day, sums=days.get(day, _zeros())) for day in calendar),
+            today=days.get(today, zeros()),
+            seven_days=total(days.get(day, {}) for day in calendar if day > today - timedelta(days=7)),
+            month=total(days.get(day, {}) for day in calendar if day >= today.replace(day=1)),
+            unallocated=teams.sums.get(("",), zeros()),
+            days=tuple(DaySums(day=day, sums=days.get(day, zeros())) for day in calendar),
             top_models=models.dearest()[:TOP_MAX],
             top_teams=teams.dearest()[:TOP_MAX],
         )
 
-    def latency(self, account_id: str, query: UsageQuery) -> tuple[ModelLatency, ...]:
-        """How fast the models answered in the range; the query's groups and filters play no part.
+    def latency(
+        self, account_id: str, query: UsageQuery, *, in_buckets: bool = False
+    ) -> tuple[ModelLatency, ...]:
+        """How fast the models answered in the range, most used first; with their buckets, where asked for.
 
-        Most used first. Raises: InvalidInput, with every complaint about the query.
+        The query's groups play no part, and its filters are of provider and model only.
         """
         _check(query)
+        if query.filters.keys() - {"provider", "model"}:
+            raise InvalidInput("latencies are known by provider and model only", min(query.filters))
         edges = bucket_edges(query.start, query.end, query.bucket_width, ZoneInfo(query.timezone))
-        models: dict[Cell, Amounts] = {}
-        for day in rollups_between(self._store, account_id, edges[0], edges[-1], "latency"):
-            for (_, cell), amounts in day.summed(lambda _: True, lambda cell: cell).items():
-                has_room = cell in models or len(models) < GROUPS_MAX
-                _add(models.setdefault(cell if has_room else ("latency", OTHER, OTHER), {}), amounts)
-        found = [_model_latency(cell, amounts) for cell, amounts in models.items()]
-        return tuple(sorted(found, key=lambda each: each.requests, reverse=True))
+        buckets = dict(enumerate(map(Range, edges, edges[1:]))) if in_buckets else {}
+        latencies = Latencies()
+
+        def bucket_of(quarter: datetime) -> int:
+            return bisect_right(edges, quarter) - 1 if in_buckets else 0
+
+        calls_of = Grouping("main", ("provider", "model"), query.filters)
+        for day in rollups_between(self._store, account_id, edges[0], edges[-1], "main", "latency"):
+            for (bucket, (provider, model)), amounts in day.summed(bucket_of, calls_of).items():
+                latencies.count((provider, model), bucket, amounts)
+            _add_histograms(latencies, day, bucket_of, query.filters)
+        return latencies.by_model(buckets)
+
+    def _groups(
+        self, account_id: str, query: UsageQuery, range_: Range, known: set[tuple[str, ...]]
+    ) -> Groups:
+        groups = Groups(query.group_by, known)
+        group_of = Grouping(query.kind, query.group_by, query.filters)
+        for day in rollups_between(self._store, account_id, range_.start, range_.end, query.kind):
+            for (_, group), amounts in day.summed(lambda _: True, group_of).items():
+                groups.add(group, amounts)
+        return groups
 
 
-def bucket_edges(start: datetime, end: datetime, bucket_width: str, zone: tzinfo) -> list[datetime]:
-    """Where the buckets that cover the range begin and, at last, end: rising moments in UTC."""
-    quarter = quarter_of(start.astimezone(UTC))
-    last = quarter_of(end.astimezone(UTC) - _MICROSECOND)
-    bucket = _bucket(quarter, bucket_width, zone)
-    while _bucket(quarter - QUARTER, bucket_width, zone) == bucket:
-        quarter -= QUARTER
-    edges = [quarter]
-    while edges[-1] <= last:
-        quarter += QUARTER
-        following = _bucket(quarter, bucket_width, zone)
-        if following != bucket:
-            edges.append(quarter)
-            bucket = following
-    return edges
+class _Rows:
+    """The rows of a breakdown, as they are added up."""
+
+    def __init__(self, group_by: Sequence[str], within: Sequence[str]) -> None:
+        self.groups = Groups(group_by)
+        self._width = len(group_by)
+        self._within = tuple(within)
+        self._parts: dict[tuple[tuple[str, ...], int], dict[str, tuple[int, int]]] = {}
+        self._parts_left = PARTS_MAX
+
+    def add(self, values: tuple[str, ...], amounts: Mapping[str, int]) -> None:
+        group = self.groups.add(values[: self._width], amounts)
+        requests, cost = amounts.get("requests", 0), amounts.get("cost_nanodollars", 0)
+        for number, value in enumerate(values[self._width :]):
+            parts = self._parts.setdefault((group, number), {})
+            if value not in parts:
+                if self._parts_left > 0:
+                    self._parts_left -= 1
+                else:
+                    value = OTHER  # noqa: PLW2901 - where it is counted instead
+            had = parts.get(value, (0, 0))
+            parts[value] = (had[0] + requests, had[1] + cost)
+
+    def dearest(self, latencies: Latencies | None) -> tuple[BreakdownRow, ...]:
+        return tuple(
+            BreakdownRow(
+                values=group.values,
+                sums=group.sums,
+                parts={
+                    name: self._dearest_parts(tuple(group.values.values()), number)
+                    for number, name in enumerate(self._within)
+                },
+                latency=None
+                if latencies is None
+                else latencies.of((group.values["provider"], group.values["model"])),
+            )
+            for group in self.groups.dearest()
+        )
+
+    def _dearest_parts(self, group: tuple[str, ...], number: int) -> tuple[Part, ...]:
+        parts = [
+            Part(value=value, requests=requests, cost_nanodollars=cost)
+            for value, (requests, cost) in self._parts.get((group, number), {}).items()
+        ]
+        parts.sort(key=lambda part: (-part.cost_nanodollars, -part.requests, part.value))
+        return tuple(parts[:TOP_MAX])
 
 
-def _bucket(quarter: datetime, bucket_width: str, zone: tzinfo) -> object:
-    """What tells the quarter's bucket from its neighbours."""
-    local = quarter.astimezone(zone)
-    if bucket_width == "1d":
-        return local.date()
-    return local.date(), local.hour, local.utcoffset()
+def _tells_latencies(query: UsageQuery) -> bool:
+    return query.group_by == ("provider", "model") and not query.filters.keys() - {"provider", "model"}
+
+
+def _add_histograms(
+    latencies: Latencies,
+    day: DayRollups,
+    bucket_of: Callable[[datetime], int],
+    filters: Mapping[str, Sequence[str]],
+) -> None:
+    measured_of = Grouping("latency", ("provider", "model"), filters)
+    for (bucket, (provider, model)), amounts in day.summed(bucket_of, measured_of).items():
+        latencies.measure((provider, model), bucket, amounts)
+
+
+def _dearest_now(group: ComparedGroup) -> tuple[int, int, tuple[str, ...]]:
+    return (
+        -group.sums["cost_nanodollars"],
+        -group.sums_before["cost_nanodollars"],
+        tuple(group.values.values()),
+    )
 
 
 def _check(query: UsageQuery) -> None:
@@ -254,7 +417,7 @@ def _complaints_of_range(start: datetime, end: datetime, bucket_width: str) -> l
         elif not EARLIEST <= moment <= LATEST:
             found.append(InvalidInput(f"give a moment from {EARLIEST.year} to {LATEST.year}", name))
     if bucket_width not in RANGE_MAX:
-        found.append(InvalidInput(f"use one of {', '.join(RANGE_MAX)}", "bucket_width"))
+        found.append(InvalidInput(f"use one of {', '.join(BUCKET_WIDTHS)}", "bucket_width"))
     if start.utcoffset() is None or end.utcoffset() is None:
         return found
     if start >= end:
@@ -265,86 +428,3 @@ def _complaints_of_range(start: datetime, end: datetime, bucket_width: str) -> l
             InvalidInput(f"with bucket_width={bucket_width}, ask for at most {days} days", "start_time")
         )
     return found
-
-
-class _Grouping:
-    """Tells the group that a cell adds to, None where a filter does not pass it."""
-
-    def __init__(self, query: UsageQuery) -> None:
-        places = {name: place for place, name in enumerate(DIMENSIONS[query.kind], 1)}
-        self._group_by = [places[name] for name in query.group_by]
-        self._filters = [(places[name], frozenset(values)) for name, values in query.filters.items()]
-
-    def __call__(self, cell: Cell) -> tuple[str, ...] | None:
-        if not all(cell[place] in accepted for place, accepted in self._filters):
-            return None
-        return tuple(cell[place] for place in self._group_by)
-
-
-class _Groups:
-    """Sums by the values of some dimensions. `known` are the groups of all that share it, bounded."""
-
-    def __init__(self, dimensions: tuple[str, ...], known: set[tuple[str, ...]]) -> None:
-        self.sums: dict[tuple[str, ...], Amounts] = {}
-        self._dimensions = dimensions
-        self._known = known
-
-    def add(self, group: tuple[str, ...], amounts: Amounts) -> None:
-        """Add to the group of these values; to `other`, where it would be one too many."""
-        if group not in self._known and len(self._known) >= GROUPS_MAX:
-            group = (OTHER,) * len(self._dimensions)
-        sums = self.sums.get(group)
-        if sums is None:
-            self._known.add(group)
-            sums = self.sums[group] = _zeros()
-        _add(sums, amounts)
-
-    def dearest(self) -> tuple[UsageGroup, ...]:
-        """The groups, dearest first, then by their values."""
-        ordered = sorted(self.sums.items(), key=lambda each: (-each[1]["cost_nanodollars"], each[0]))
-        return tuple(
-            UsageGroup(values=dict(zip(self._dimensions, group, strict=True)), sums=sums)
-            for group, sums in ordered
-        )
-
-
-def _model_latency(cell: Cell, amounts: Amounts) -> ModelLatency:
-    return ModelLatency(
-        provider=cell[1],
-        model=cell[2],
-        requests=amounts["requests"],
-        latency_ms=_percentiles(amounts, "latency_"),
-        ttft_ms=_percentiles(amounts, "ttft_"),
-    )
-
-
-def _percentiles(amounts: Amounts, prefix: str) -> dict[int, int]:
-    counts = {int(name[len(prefix) :]): count for name, count in amounts.items() if name.startswith(prefix)}
-    found = {percent: percentile_ms(counts, percent) for percent in (50, 95, 99)}
-    return {percent: latency for percent, latency in found.items() if latency is not None}
-
-
-def _zeros() -> Amounts:
-    return dict.fromkeys(SUMS, 0)
-
-
-def _add(sums: Amounts, amounts: Amounts) -> None:
-    for name, amount in amounts.items():
-        sums[name] = sums.get(name, 0) + amount
-
-
-def _total(parts: Iterable[Amounts]) -> Amounts:
-    sums = _zeros()
-    for amounts in parts:
-        _add(sums, amounts)
-    return sums
-
-
-def zone_named(name: str) -> ZoneInfo | None:
-    """The IANA zone of that name, None where there is none."""
-    return ZoneInfo(name) if name in _zone_names() else None
-
-
-@cache
-def _zone_names() -> frozenset[str]:
-    return frozenset(available_timezones())

@@ -172,8 +172,9 @@ class ServiceRoutes:
             cache_hits=sums["cache_hits"],
             cache_misses=sums["requests"] - sums["cache_hits"],
             cache_entries=self._cache.entries_of(caller.account_id),
-            saved_nanodollars=sums["saved_nanodollars"],
+            saved_nanodollars=sums["cache_saved_nanodollars"],
             routed=sums["routed"],
+            routing_saved_nanodollars=sums["saved_nanodollars"] - sums["cache_saved_nanodollars"],
         )
 
     def _cache_stats_of(self, figures: Figures) -> Reply:

@@ -19,6 +19,7 @@ from api_service.answers import answer_fields
 from api_service.fields import FilterTag, Input, MomentOrDay, Usd, View, any_of, example_of, start_of
 from api_service.routing import routes_of
 from api_service.services import services
+from metering.buckets import bucket_edges, zone_named
 from metering.errors import InvalidInput
 from metering.events import Provider
 from metering.money import usd_text
@@ -29,8 +30,6 @@ from metering.stats import (
     UsageBucket,
     UsageGroup,
     UsageQuery,
-    bucket_edges,
-    zone_named,
 )
 
 BUCKETS_A_PAGE_MAX = {"1h": 168, "1d": 31}
@@ -134,15 +133,17 @@ _SUM_MEANINGS = {
     "estimated_cost_nanodollars": "The part of the cost that rests on estimates.",
     "unpriced_requests": "Calls of models without a known price, whose cost is not in the sum.",
     "saved_nanodollars": "What the cache and routing saved.",
+    "cache_saved_nanodollars": "The part that answers from memory saved; routing saved the rest.",
     "cache_hits": "Calls answered from memory.",
     "routed": "Calls for which a rule chose another model.",
     "cost_usd": "The cost in US dollars, exact.",
     "estimated_cost_usd": "That part in US dollars, exact.",
     "saved_usd": "The saving in US dollars, exact.",
+    "cache_saved_usd": "The cache's part in US dollars, exact.",
 }
 _SUM_FIELDS: dict[str, Any] = {
     name: (Usd if name.endswith("_usd") else int, Field(description=_SUM_MEANINGS[name]))
-    for name in (*SUMS, "cost_usd", "estimated_cost_usd", "saved_usd")
+    for name in (*SUMS, "cost_usd", "estimated_cost_usd", "saved_usd", "cache_saved_usd")
 }
 _GROUP_FIELDS: dict[str, Any] = {
     name: (str | None, Field(description=f"The {name} of these calls; null: not grouped by that."))

@@ -45,6 +45,7 @@ def event_totals(events: list[CostEvent]) -> Counter[str]:
         totals["estimated_cost_nanodollars"] += event.cost_nanodollars * event.estimated
         totals["unpriced_requests"] += event.unpriced
         totals["saved_nanodollars"] += event.saved_nanodollars
+        totals["cache_saved_nanodollars"] += event.saved_nanodollars * event.cache_hit
         totals["cache_hits"] += event.cache_hit
         totals["routed"] += event.routed
     return +totals

@@ -19,8 +19,9 @@ from metering.ledger import Ledger
 from metering.rollups import COLLAPSES, OTHER, QUARTER
 from metering.segments import Segment
 from metering.shards import CELLS_A_STEP, CELLS_MAX
-from metering.stats import GROUPS_MAX, Statistics, UsageQuery
+from metering.stats import Statistics, UsageQuery
 from metering.stores import DOCUMENT_BYTES_MAX, DocumentStore
+from metering.usage_groups import GROUPS_MAX
 from tests.builders import ACCOUNT_ID, make_event
 from tests.doubles.clock import ManualClock
 from tests.doubles.counting_store import CountingStore

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from metering.buckets import bucket_edges
 from metering.budgets import PeriodKind
 from metering.periods import Period, is_timezone, period_named, period_of
-from metering.stats import bucket_edges
 
 MICROSECOND = timedelta(microseconds=1)
 KINDS: tuple[PeriodKind, ...] = ("day", "week", "month")

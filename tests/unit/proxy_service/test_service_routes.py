@@ -55,6 +55,7 @@ class Desk:
             raise StoreUnavailable
         self.asked.append(account_id)
         known = {"requests": 4, "cache_hits": 1, "input_tokens": 70, "cost_nanodollars": 2_500_000_000}
+        known |= {"saved_nanodollars": 200_000_000, "cache_saved_nanodollars": 300_000_000}
         return dict.fromkeys(SUMS, 0) | known
 
     def get(
@@ -204,3 +205,11 @@ def test_a_models_own_path_takes_post_only(method: bytes, path: bytes, is_refuse
             check_method(head, route)
     else:
         check_method(head, route)
+
+
+def test_hosted_figures_tell_what_the_cache_saved_and_what_routing_did_apart() -> None:
+    desk = Desk(is_hosted=True)
+
+    cache, routing = (content(desk.get(path, KEY)) for path in ("/cache/stats", "/routing/stats"))
+
+    assert (cache["estimated_savings_usd"], routing["estimated_savings"]) == (0.3, -0.1)
