@@ -1,53 +1,40 @@
-"""How often somebody may try: a limit on log-ins and sign-ups, in this process only.
+"""How often somebody may try: limits on log-ins, sign-ups and the like, which all instances share.
 
-It slows guessing down where one process serves. Where several do, each counts for itself; the limit that all
-of them share is to come (docs/decisions/).
+Where the store gives no answer nobody gets to try: to guess a password during an outage would be free else,
+and who has it needs the store anyway.
 """
 
 import ipaddress
-import threading
-from collections import OrderedDict
 
 from api_service.errors import Refused
-from metering.clock import Clock
+from api_service.rates import Name, Rates, Window
 
 WINDOW_SECONDS = 900
 LOGINS_MAX = 10  # for one e-mail address from one network address
 LOGINS_FROM_ADDRESS_MAX = 100
 SIGN_UPS_FROM_ADDRESS_MAX = 60
-REMEMBERED_MAX = 20_000
 
 
 class Attempts:
-    """Counts attempts by name within windows of a quarter hour; forgets the longest untouched when full."""
+    """Counts attempts by name, in any quarter of an hour. Every method raises StoreUnavailable."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._counts: OrderedDict[tuple[str, ...], tuple[float, int]] = OrderedDict()
+    def __init__(self, rates: Rates) -> None:
+        self._rates = rates
 
-    def take(self, name: tuple[str, ...], most: int) -> None:
+    def take(self, name: Name, most: int) -> None:
         """Count one attempt. Raises: Refused (429) beyond the limit, saying when to come back."""
-        now = self._clock.monotonic()
-        with self._lock:
-            began, count = self._counts.get(name, (now, 0))
-            if now - began >= WINDOW_SECONDS:
-                began, count = now, 0
-            self._counts[name] = (began, min(count, most) + 1)
-            self._counts.move_to_end(name)
-            if len(self._counts) > REMEMBERED_MAX:
-                self._counts.popitem(last=False)
-        if count >= most:
-            wait = int(began + WINDOW_SECONDS - now) + 1
+        standing = self._rates.take([(name, Window(most, WINDOW_SECONDS))])
+        if standing.wait_seconds:
             raise Refused(
-                429, "too_many_attempts", f"too many attempts; try again in {wait} seconds",
-                retry_after_seconds=wait,
-            )  # fmt: skip
+                429,
+                "too_many_attempts",
+                f"too many attempts; try again in {standing.wait_seconds} seconds",
+                retry_after_seconds=standing.wait_seconds,
+            )
 
-    def forget(self, name: tuple[str, ...]) -> None:
+    def forget(self, name: Name) -> None:
         """Count from zero again: it was the right person."""
-        with self._lock:
-            self._counts.pop(name, None)
+        self._rates.forget(name, Window(0, WINDOW_SECONDS))
 
 
 def network_of(address: str) -> str:

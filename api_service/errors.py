@@ -213,7 +213,7 @@ def answer_errors(app: Flask, log: ApiLog) -> None:
         refusal = refusal_of(error)
         if refusal.status == 500:
             log.broken(error)
-        response = _response(refusal)
+        response = answer_of(refusal)
         if isinstance(error, HTTPException) and (allow := dict(error.get_headers()).get("Allow")):
             response.headers["Allow"] = allow
         return response
@@ -221,7 +221,8 @@ def answer_errors(app: Flask, log: ApiLog) -> None:
     app.register_error_handler(Exception, answer)
 
 
-def _response(refusal: Refused) -> Response:
+def answer_of(refusal: Refused) -> Response:
+    """The refusal as an answer."""
     envelope = {
         "error": {
             "code": refusal.code,
