@@ -126,7 +126,10 @@ class LeaseTotals(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def unreported(self) -> int:
-        """What was charged to it that the counter does not count as settled yet; may be negative."""
+        """What was charged to it that the counter does not count as settled yet.
+
+        Negative, where the owner has told the counter of calls whose events are still on their way.
+        """
         return self.used - self.reported
 
 
@@ -167,10 +170,10 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 def standing_of(budget: Budget, counter: CounterTotals, open_leases: Iterable[LeaseTotals]) -> Standing:
     """How the budget stands, by its counter and all its open leases.
 
-    Read the leases first and the counter after: a lease closed in between then counts twice, which shows too
-    much for a moment, never too little.
+    All of them are of one moment, else what a lease tells its counter in between counts twice or not at all.
+    A call counts once somebody knows what it cost: its instance, or whoever stores its event.
     """
-    spent = counter.settled + sum(lease.unreported for lease in open_leases)
+    spent = counter.settled + sum(max(0, lease.unreported) for lease in open_leases)
     return standing_from(budget, counter.reserved, spent)
 
 

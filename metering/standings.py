@@ -1,6 +1,7 @@
 """How budgets stand: spent, held and left, from their counters and the leases that are open on them."""
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -25,6 +26,7 @@ from metering.stores import Document, DocumentStore, Query
 
 LEASES_A_READ: Final = 500
 LEASES_READ_MAX: Final = 20_000  # of an account; far more than instances times budgets
+TOGETHER_MAX: Final = 1_000
 
 
 class ValueStanding(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,32 +56,56 @@ def standings_of(
     """How each of an account's budgets stands, by its id. A store failure passes to the caller."""
     if not budgets:
         return {}
-    leases = _open_leases(store, account_id)  # first, and counters after: see `standing_of`
-    seedings = store.get_many([seeding_path(budget.budget_id) for budget in budgets])
     periods = {each.budget_id: period_of(each.period, each.timezone, now) for each in budgets}
-    single = {
-        each.budget_id: counter_key(account_id, each, periods[each.budget_id])
-        for each in budgets
-        if each.each is None
-    }
-    counters = store.get_many([key.path for key in single.values()]) if single else {}
+    counters = {each.budget_id: _counter_paths(store, account_id, each, periods) for each in budgets}
+    leases = _open_leases(store, account_id)
+    seedings = [seeding_path(each.budget_id) for each in budgets]
+    known = _read_together(store, [*seedings, *leases, *itertools.chain(*counters.values())])
+    open_leases = _by_counter(known, leases)
     found: dict[str, BudgetStanding] = {}
     for budget in budgets:
         period = periods[budget.budget_id]
-        key = single.get(budget.budget_id)
-        if key is None:
-            documents = budget_counters(store, account_id, budget, period)
-        else:
-            documents = [counters[key.path]] if key.path in counters else []
-        seeding = seedings.get(seeding_path(budget.budget_id))
+        documents = [known[path] for path in counters[budget.budget_id] if path in known]
+        seeding = known.get(seeding_path(budget.budget_id))
         found[budget.budget_id] = BudgetStanding(
             period=period,
             counting_from=period.starts_at
             if seeding is None
             else seeding_of(seeding).counting_from_in(period),
             bound_nanodollars=_bound(budget, documents),
-            values=_values(account_id, budget, period, documents, leases),
+            values=_values(account_id, budget, period, documents, open_leases),
         )
+    return found
+
+
+def _counter_paths(
+    store: DocumentStore, account_id: str, budget: Budget, periods: Mapping[str, Period]
+) -> list[str]:
+    period = periods[budget.budget_id]
+    if budget.each is None:
+        return [counter_key(account_id, budget, period).path]
+    return [each.path for each in budget_counters(store, account_id, budget, period)]
+
+
+def _read_together(store: DocumentStore, paths: Sequence[str]) -> dict[str, Document]:
+    """The documents as of one moment: what a lease tells its counter changes both, and counts once.
+
+    Beyond `TOGETHER_MAX` of them, leases are read before counters: more for a moment, never less.
+    """
+    known: dict[str, Document] = {}
+    for start in range(0, len(paths), TOGETHER_MAX):
+        known |= store.get_many(paths[start : start + TOGETHER_MAX])
+    return known
+
+
+def _by_counter(known: Mapping[str, Document], leases: Iterable[str]) -> dict[str, list[LeaseTotals]]:
+    """What the leases say that are open still, by the id of their counter."""
+    found: dict[str, list[LeaseTotals]] = {}
+    for path in leases:
+        lease = known.get(path)
+        if lease is not None and lease.fields["state"] == OPEN:
+            counter_id = lease_named(lease.document_id).counter_id
+            found.setdefault(counter_id, []).append(lease_totals(lease.fields))
     return found
 
 
@@ -115,9 +141,9 @@ def _bound(budget: Budget, counters: Iterable[Document]) -> int | None:
     return budget.overdraft_nanodollars * max(1, instances)
 
 
-def _open_leases(store: DocumentStore, account_id: str) -> dict[str, list[LeaseTotals]]:
-    """The account's open leases, by the id of their counter."""
-    leases: dict[str, list[LeaseTotals]] = {}
+def _open_leases(store: DocumentStore, account_id: str) -> list[str]:
+    """The paths of the account's open leases."""
+    leases: list[str] = []
     after: tuple[str, str] | None = None
     for _ in range(0, LEASES_READ_MAX, LEASES_A_READ):
         page = store.query(
@@ -128,9 +154,7 @@ def _open_leases(store: DocumentStore, account_id: str) -> dict[str, list[LeaseT
                 limit=LEASES_A_READ,
             )
         )
-        for document in page:
-            counter_id = lease_named(document.document_id).counter_id
-            leases.setdefault(counter_id, []).append(lease_totals(document.fields))
+        leases += [document.path for document in page]
         if len(page) < LEASES_A_READ:
             break
         after = ("", page[-1].document_id)

@@ -1,17 +1,20 @@
 """How budgets stand, on both stores: by their counters, and by what instances have not yet told these."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from metering.budgets import Budget
+from metering.collections import LEASES
 from metering.counters import CounterKey, LeaseName, counter_key
 from metering.periods import period_of
 from metering.seeding import begun
 from metering.standings import LEASES_A_READ, standings_of
-from metering.stores import Create, DocumentStore, Increment
+from metering.stores import STORE_TIMEOUT_SECONDS, Create, Document, DocumentStore, Increment, Query, Write
 from tests.builders import ACCOUNT_ID, AT
+from tests.doubles.counting_store import CountingStore
 
 LIMIT = 1_000
 BUDGET = Budget(budget_id="budget_1", limit_nanodollars=LIMIT)
@@ -115,3 +118,39 @@ def test_a_limit_lowered_below_what_is_spent_leaves_nothing(store: DocumentStore
     found = standing(store, lowered).values[0].standing
 
     assert (found.left_nanodollars, found.percent, found.held_nanodollars) == (0, 400, 0)
+
+
+class Syncing(CountingStore):
+    """A store in which a lease tells its counter what it used, just after it was found by a query."""
+
+    def __init__(self, store: DocumentStore, told: Sequence[Write]) -> None:
+        super().__init__(store)
+        self._told = told
+
+    def query(self, query: Query, *, timeout_seconds: float = STORE_TIMEOUT_SECONDS) -> list[Document]:
+        found = super().query(query, timeout_seconds=timeout_seconds)
+        if query.collection == LEASES:
+            self._store.commit(self._told)
+        return found
+
+
+def test_what_a_lease_tells_while_its_budget_is_read_counts_once(store: DocumentStore) -> None:
+    key = counter_key(ACCOUNT_ID, BUDGET, MONTH)
+    count(store, key, reserved=600, instances=1)
+    lease(store, key, amount=600, used=100)
+    path = LeaseName(key.counter_id, f"{7:032x}", 1).path
+    told = [Increment(key.path, {("settled",): 100}), Increment(path, {("reported",): 100})]
+
+    assert standing(Syncing(store, told)).values[0].standing.spent_nanodollars == 100
+
+
+def test_a_call_counts_from_when_its_instance_told_of_it_not_only_when_it_is_stored(
+    store: DocumentStore,
+) -> None:
+    key = counter_key(ACCOUNT_ID, BUDGET, MONTH)
+    count(store, key, reserved=600, settled=100, instances=1)
+    lease(store, key, amount=600, reported=100)
+    before = standing(store).values[0].standing.spent_nanodollars
+    store.commit([Increment(LeaseName(key.counter_id, f"{7:032x}", 1).path, {("used",): 100})])
+
+    assert (before, standing(store).values[0].standing.spent_nanodollars) == (100, 100)

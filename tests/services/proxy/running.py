@@ -35,11 +35,12 @@ class RunningProxy:
         upstream: RawUpstream | None = None,
         *,
         store: DocumentStore | None = None,
+        clock: ManualClock | None = None,
         is_hosted: bool = False,
         drain_seconds: float = 0.2,
         **settings: Any,
     ) -> None:
-        self.clock = ManualClock()
+        self.clock = clock or ManualClock()
         self.folder = folder
         self.log = io.StringIO()
         self.store = store or open_store(f"sqlite:///{folder}/modeltrack.db")

@@ -91,13 +91,13 @@ def test_an_increment_names_every_integer_so_that_its_answer_tells_all_of_them()
     }  # fmt: skip
 
 
-def test_spent_is_what_is_settled_and_what_open_leases_have_not_reported() -> None:
+def test_spent_is_what_is_settled_and_what_open_leases_have_stored_and_not_reported() -> None:
     counter = CounterTotals(reserved=700, settled=300)
     leases = [LeaseTotals(amount=400, used=150, reported=100), LeaseTotals(amount=100, used=10, reported=30)]
 
     standing = standing_of(BUDGET, counter, leases)
 
-    assert standing == Standing(limit_nanodollars=1_000, spent_nanodollars=330, held_nanodollars=370)
+    assert standing == Standing(limit_nanodollars=1_000, spent_nanodollars=350, held_nanodollars=350)
     assert standing.left_nanodollars == 300
 
 
