@@ -9,7 +9,7 @@ what the name leads to a moment later plays no part. Certificates are checked ag
 import socket
 import ssl
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final, Literal
@@ -27,11 +27,12 @@ CONNECT_SECONDS: Final = 5.0
 WHOLE_SECONDS: Final = 10.0
 ANSWER_BYTES_MAX: Final = 64 * 1024
 ADDRESSES_TRIED_MAX: Final = 3
-ADDRESSES_RESOLVED_MAX: Final = 50
 USER_AGENT: Final = "ModelTrack/1"
 _READ_BYTES: Final = 16 * 1024
 
 Reason = Literal["address_not_allowed", "unreachable", "tls", "timeout", "broken_answer"]
+
+Resolve = Callable[..., Sequence[tuple[int, int, int, str, tuple[Any, ...]]]]
 
 _WORDS: Final[Mapping[Reason, str]] = {
     "address_not_allowed": "its name leads to an address that is not on the public internet",
@@ -66,11 +67,20 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 class Outbound:
     """Makes calls, each on a connection of its own. Safe to share between threads.
 
-    `trusted` names a PEM file of certificate authorities to trust instead of the usual ones.
+    `trusted` names a PEM file of certificate authorities to trust instead of the usual ones. `resolve` gives
+    the addresses of a name, as `socket.getaddrinfo` does.
     """
 
-    def __init__(self, reach: Reach, *, trusted: str | None = None, seconds: float = WHOLE_SECONDS) -> None:
+    def __init__(
+        self,
+        reach: Reach,
+        *,
+        trusted: str | None = None,
+        seconds: float = WHOLE_SECONDS,
+        resolve: Resolve = socket.getaddrinfo,
+    ) -> None:
         self.reach = reach
+        self._resolve = resolve
         self._trusted = trusted
         self._seconds = seconds
 
@@ -81,16 +91,19 @@ class Outbound:
     def call(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
         """Make the call once, and give what is answered within the bounds. Raises: CallFailed."""
         sent = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}
-        line = _Line(self.reach)
+        line = _Line(self.reach, self._resolve)
         with requests.Session() as session, line.cut_after(self._seconds):
             session.trust_env = False
             for scheme in ("http://", "https://"):
                 session.mount(scheme, _Adapter(line))
             try:
-                return self._exchange(session, method, url, body, sent)
+                answer = self._exchange(session, method, url, body, sent)
             except (requests.RequestException, HTTPError, OSError, ValueError) as error:
                 # Without its cause, whose text may hold the URL.
                 raise CallFailed(line.why or _reason_of(error)) from None
+        if line.why is not None:  # what was cut may look whole
+            raise CallFailed(line.why)
+        return answer
 
     def _exchange(
         self, session: requests.Session, method: str, url: str, body: bytes | None, headers: Mapping[str, str]
@@ -121,8 +134,9 @@ class Outbound:
 class _Line:
     """The connection of one call: where it may lead, and how long it may last. `why`: what ended it."""
 
-    def __init__(self, reach: Reach) -> None:
+    def __init__(self, reach: Reach, resolve: Resolve) -> None:
         self._reach = reach
+        self._resolve = resolve
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
         self.why: Reason | None = None
@@ -147,7 +161,10 @@ class _Line:
 
     def dial(self, host: str, port: int, seconds: float) -> socket.socket:
         """A connection to the first address of the name that takes one. Raises: OSError."""
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[:ADDRESSES_RESOLVED_MAX]
+        try:
+            found = self._resolve(host, port, type=socket.SOCK_STREAM)
+        except UnicodeError:  # no name of a host
+            raise ConnectionError("the name leads nowhere") from None
         if not all(self._reach.allows(str(each[4][0])) for each in found):
             self.why = "address_not_allowed"
             raise OSError(self.why)
