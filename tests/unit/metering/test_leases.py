@@ -8,12 +8,21 @@ import msgspec
 import pytest
 
 from metering.budgets import Budget
-from metering.counters import CounterKey, CounterTotals, LeaseName, counter_key, counter_totals, lease_totals
+from metering.counters import (
+    CounterKey,
+    CounterTotals,
+    LeaseName,
+    LeaseTotals,
+    counter_key,
+    counter_totals,
+    lease_totals,
+)
 from metering.errors import RevisionChanged, StoreError
 from metering.events import Charge
 from metering.leases import (
     CLOSING_SECONDS,
     DENIED_SECONDS,
+    DENIED_SECONDS_MAX,
     EXPIRY_MARGIN_SECONDS,
     FIRST_SLICES,
     IDLE_SECONDS,
@@ -29,18 +38,20 @@ from metering.leases import (
     CallHold,
     Lease,
     Sync,
+    Told,
     carry_out,
     charge_writes,
     fold,
     fold_writes,
     lease_expiry,
+    return_writes,
 )
 from metering.periods import period_of
 from metering.stores import Increment
 from tests.builders import ACCOUNT_ID, AT, make_event
 from tests.doubles.clock import ManualClock
 from tests.doubles.model_store import ModelStore
-from tests.doubles.unreliable_store import Fate
+from tests.doubles.unreliable_store import Fate, UnreliableStore
 
 LIMIT = 6_400
 FIRST_SLICE = LIMIT // FIRST_SLICES
@@ -242,14 +253,30 @@ def test_what_lies_beyond_the_limit_is_not_granted_and_goes_back_at_once(owner: 
     assert owner.counter.reserved == LIMIT
 
 
-def test_a_grant_that_is_too_little_for_any_call_goes_back_whole(owner: Owner, other: Owner) -> None:
+@pytest.mark.parametrize("wanted", [(41,), (41, 50), (50, 41)])
+def test_a_grant_that_is_too_little_for_any_call_goes_back_whole(
+    owner: Owner, other: Owner, wanted: tuple[int, ...]
+) -> None:
     other.take(LIMIT - 40)
-    owner.lease.want(CallHold(41))
+    for each in wanted:
+        owner.lease.want(CallHold(each))
 
     owner.sync_until_quiet()
 
     assert owner.amount == owner.lease.granted == 0
     assert owner.counter.reserved == LIMIT - 40
+
+
+def test_a_grant_that_is_enough_for_the_least_of_the_calls_that_wait_is_kept(
+    owner: Owner, other: Owner
+) -> None:
+    other.take(LIMIT - 40)
+    for each in (30, 41):
+        owner.lease.want(CallHold(each))
+
+    owner.sync_until_quiet()
+
+    assert owner.lease.free(owner.now) == 40
 
 
 def test_a_take_of_unknown_outcome_grants_nothing_until_a_later_sync_shows_it(owner: Owner) -> None:
@@ -817,3 +844,255 @@ def test_a_call_that_holds_nothing_may_cost_something(owner: Owner) -> None:
 
     assert owner.lease.spent == 12
     assert owner.lease.free(owner.now) == FIRST_SLICE - 12
+
+
+@pytest.mark.parametrize("ends", ["settled", "released"])
+def test_what_a_call_draws_on_the_overdraft_is_there_again_once_it_is_over(
+    clock: ManualClock, ends: str
+) -> None:
+    owner = Owner(1, ModelStore(), clock, make_budget(mode="normal"))
+    held = owner.lease.need(10, None)
+    assert held is not None
+    owner.lease.hold(held, owner.now)
+
+    if ends == "settled":
+        owner.lease.settle(held, 10)
+    else:
+        owner.lease.release(held)
+
+    assert owner.lease.need(10, None) == held
+
+
+def test_a_call_whose_period_ends_before_the_store_was_ever_asked_keeps_its_lease(clock: ManualClock) -> None:
+    owner = Owner(1, ModelStore(), clock, make_budget(action="warn"))
+    held = CallHold(10)
+    owner.lease.hold(held, owner.now)
+
+    owner.lease.retire()
+    owner.sync_until_quiet()
+    assert not owner.lease.is_done
+    owner.lease.settle(held, 7)
+    owner.charge(7)
+    owner.sync_until_quiet()
+
+    assert owner.lease.is_done
+    assert owner.counter == CounterTotals(reserved=7, settled=7)
+
+
+def test_what_a_call_wanted_that_found_room_is_not_asked_for_later(owner: Owner) -> None:
+    owner.sync()
+
+    for _ in range(3):
+        owner.lease.want(CallHold(FIRST_SLICE - 10))
+        assert owner.next() is None
+
+
+def test_what_was_wanted_when_the_store_was_silent_does_not_add_up(owner: Owner) -> None:
+    for _ in range(3):
+        owner.lease.want(CallHold(300))
+        assert owner.sync("not_applied") is not None
+        owner.clock.advance(RETRY_SECONDS)
+
+    owner.lease.want(CallHold(300))
+    sync = owner.next()
+
+    assert sync is not None
+    assert sync.reserve == 300
+
+
+def test_a_call_asks_for_no_more_than_its_slice_lacks(owner: Owner) -> None:
+    owner.sync()
+
+    owner.lease.want(CallHold(FIRST_SLICE + 50))
+    sync = owner.next()
+
+    assert sync is not None
+    assert sync.reserve == 50
+
+
+def test_calls_that_wait_ask_together_for_no_more_than_there_seems_to_be(owner: Owner, other: Owner) -> None:
+    other.take(LIMIT - FIRST_SLICE - 30)
+    owner.sync()
+    owner.take(FIRST_SLICE)
+
+    for _ in range(3):
+        owner.lease.want(CallHold(20))
+    sync = owner.next()
+
+    assert sync is not None
+    assert sync.reserve == 30
+
+
+def test_an_owner_whose_lease_was_closed_may_spend_nothing_of_what_it_asks_for_in_vain(
+    owner: Owner, other: Owner
+) -> None:
+    owner.sync()
+    owner.clock.advance(200)
+    fold(owner.store, owner.lease.name.lease_id)
+    other.take(LIMIT)
+
+    for _ in range(4):
+        owner.lease.want(CallHold(60))
+    owner.sync()
+
+    assert owner.lease.free(owner.now) == 0
+
+
+def test_what_was_granted_stays_so_while_others_ask_in_vain(owner: Owner, other: Owner) -> None:
+    owner.sync()
+    other.take(LIMIT - FIRST_SLICE)
+    other.lease.want(CallHold(40))
+    other.clock.advance(SPENT_SECONDS)
+    other.sync()
+    assert owner.counter.reserved == LIMIT + 40
+
+    owner.clock.advance(RENEWAL_SECONDS)
+    owner.sync()
+
+    assert owner.lease.granted == FIRST_SLICE
+
+
+def test_who_asked_for_nothing_is_denied_nothing(owner: Owner, other: Owner) -> None:
+    owner.take(FIRST_SLICE)
+    other.take(LIMIT - FIRST_SLICE)
+    other.lease.want(CallHold(40))
+    owner.clock.advance(RENEWAL_SECONDS)
+    other.sync()
+    owner.sync()
+
+    owner.lease.want(CallHold(50))
+
+    assert owner.next() is not None
+
+
+def test_however_many_instances_there_are_a_refused_call_asks_again_within_seconds(
+    owner: Owner, other: Owner
+) -> None:
+    other.take(LIMIT)
+    owner.store.commit([Increment(owner.key.path, {("instances",): 1_000})])
+    owner.lease.want(CallHold(50))
+    owner.sync_until_quiet()
+
+    owner.clock.advance(DENIED_SECONDS_MAX)
+    owner.lease.want(CallHold(50))
+
+    assert owner.next() is not None
+
+
+def test_a_slice_grows_with_what_calls_hold_in_a_second_however_long_nobody_looked(owner: Owner) -> None:
+    owner.sync()
+    owner.clock.advance(10)
+    owner.take(FIRST_SLICE)
+
+    owner.sync()
+
+    assert owner.lease.free(owner.now) == SLICE_SECONDS * FIRST_SLICE // 10
+
+
+def test_an_instance_that_is_alone_shares_with_nobody(owner: Owner) -> None:
+    owner.take(LIMIT - 100)
+    owner.lease.release(owner.take(100))
+
+    for _ in range(10):
+        owner.clock.advance(REPORT_SECONDS)
+        owner.lease.release(owner.take(1))
+        assert "return" not in owner.sync_until_quiet()
+
+
+def test_what_calls_will_need_until_it_is_shared_again_is_kept(owner: Owner, other: Owner) -> None:
+    other.take(LIMIT - 400)
+    owner.take(200)
+    held = owner.take(200)
+    owner.lease.release(held)
+    owner.sync_until_quiet()
+
+    for _ in range(6):
+        owner.clock.advance(REPORT_SECONDS)
+        owner.lease.release(owner.take(100))  # twice as much by when it is shared again
+        assert "return" not in owner.sync_until_quiet()
+
+
+def test_a_lease_that_only_waits_for_its_last_call_counts_as_no_instance(owner: Owner) -> None:
+    owner.take(10)
+    assert owner.counter.instances == 1
+
+    owner.lease.retire()
+    owner.clock.advance(RENEWAL_SECONDS)
+    owner.sync_until_quiet()
+
+    assert not owner.lease.is_done
+    assert owner.counter.instances == 0
+
+
+def test_a_lease_that_has_no_more_than_it_keeps_returns_nothing(owner: Owner) -> None:
+    owner.sync()
+    document = owner.store.get(owner.lease.name.path)
+    assert document is not None
+
+    assert return_writes(document, owner.key, FIRST_SLICE) == []
+    assert return_writes(document, owner.key, FIRST_SLICE - 1) != []
+
+
+def test_a_return_from_a_lease_that_is_gone_does_not_end_it(owner: Owner) -> None:
+    back = Sync(kind="return", key=owner.key, name=owner.lease.name, begun_at=owner.now, keep=5)
+    end = msgspec.structs.replace(back, kind="close")
+
+    assert carry_out(owner.store, back, owner.clock.now()) == Told(lease=LeaseTotals())
+    assert carry_out(owner.store, end, owner.clock.now()).is_closed
+
+
+def test_a_return_from_a_lease_that_somebody_closed_tells_what_it_has(owner: Owner) -> None:
+    owner.spend(5)
+    fold(owner.store, owner.lease.name.lease_id)
+    back = Sync(kind="return", key=owner.key, name=owner.lease.name, begun_at=owner.now, keep=50)
+
+    assert carry_out(owner.store, back, owner.clock.now()).lease.amount == 5
+
+
+def test_a_charge_that_comes_while_a_lease_is_being_closed_is_counted(owner: Owner) -> None:
+    owner.spend(5)
+    charges = iter([0, 7])  # before it is read, and before it is written
+    busy = UnreliableStore(owner.store, before=lambda: owner.charge(next(charges, 0)))
+
+    assert fold(busy, owner.lease.name.lease_id)
+
+    assert owner.counter == CounterTotals(reserved=12, settled=12)
+
+
+def test_a_budget_that_warned_for_a_moment_may_not_spend_what_went_back_meanwhile(owner: Owner) -> None:
+    owner.sync()
+    owner.lease.govern(make_budget(action="warn"))
+    returned = owner.sync("reply_lost")
+    assert returned is not None
+    assert returned.kind == "return"
+
+    owner.lease.govern(make_budget())
+
+    assert owner.lease.free(owner.now) == 0
+
+
+def test_what_was_spent_is_told_once_a_second_and_no_more_often(owner: Owner) -> None:
+    owner.sync()
+    for _ in range(3):
+        owner.spend(10)
+        assert owner.sync() is None
+        owner.clock.advance(REPORT_SECONDS)
+        assert owner.sync() is not None
+
+
+def test_an_idle_slice_no_larger_than_what_is_left_stays(owner: Owner, other: Owner) -> None:
+    other.take(LIMIT - 2 * FIRST_SLICE)
+    owner.sync()
+
+    owner.clock.advance(IDLE_SECONDS)
+
+    assert "return" not in owner.sync_until_quiet()
+
+
+def test_a_slice_that_was_filled_up_only_in_part_is_kept(owner: Owner, other: Owner) -> None:
+    owner.spend(300)
+    other.take(LIMIT - 300 - 40)
+
+    owner.sync_until_quiet()
+
+    assert owner.lease.free(owner.now) == 40
