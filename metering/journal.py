@@ -19,8 +19,10 @@ from metering.errors import MeteringError
 from metering.events import CostEvent, Provider
 
 LINE_BYTES_MAX = 64 * 1024
+FIGURE_MAX = 10**18  # of anything that a line counts: no budget is larger, and sums fit the stores
 
 _NO_OFFSET = timedelta(0)
+_OUR_TIME = range(2000, 9000)  # years; further out, nothing can be reckoned from a moment
 _ACCOUNT_ID = re.compile(r"acct_[0-9a-z]{1,64}")
 _KEY_HASH = re.compile(r"[0-9a-f]{64}")
 _REQUEST_ID = re.compile(r"req_[0-9a-z]{1,64}")
@@ -48,7 +50,7 @@ class Admitted(
     """A call that was let through. Exactly one of `account_id` and `key_hash` says whose it is.
 
     It holds all that the event of a call that never settles is made of: whose it was, what it asked for, and
-    `estimate_nanodollars`: what it was expected to cost, or where a strict budget holds that, the most it can.
+    `estimate_nanodollars`: what it was expected to cost, or the most it can where a strict budget holds that.
     `instance` is whose book it stands in.
     """
 
@@ -117,8 +119,10 @@ def parse_line(line: bytes) -> Line:
     subject = parsed.event if isinstance(parsed, Settled) else parsed
     if not _REQUEST_ID.fullmatch(subject.request_id):
         raise BadJournalLine("the line's request id has no such form")
-    if not _is_utc(parsed):
-        raise BadJournalLine("the line's moments are not UTC")
+    if not all(map(_is_moment, _moments(parsed))):
+        raise BadJournalLine("the line's moments are not UTC, or not of our time")
+    if not _has_figures(parsed):
+        raise BadJournalLine("the line's figures are no call's")
     if not _is_owned(subject.account_id, parsed.key_hash):
         raise BadJournalLine("the line must name either an account or the hash of a key")
     if isinstance(parsed, Settled) and not _SEGMENT_NAME.fullmatch(parsed.segment):
@@ -138,9 +142,23 @@ def _line(content: Line) -> bytes:
     return line + b"\n"
 
 
-def _is_utc(line: Line) -> bool:
-    moments = (line.event.timestamp, line.event.ended_at) if isinstance(line, Settled) else (line.timestamp,)
-    return all(moment.utcoffset() == _NO_OFFSET for moment in moments)
+def _moments(line: Line) -> tuple[datetime, ...]:
+    return (line.event.timestamp, line.event.ended_at) if isinstance(line, Settled) else (line.timestamp,)
+
+
+def _is_moment(moment: datetime) -> bool:
+    return moment.utcoffset() == _NO_OFFSET and moment.year in _OUR_TIME
+
+
+def _has_figures(line: Line) -> bool:
+    """Whether sums of the line's figures make sense: a huge one would keep others of its sum out."""
+    subject = line.event if isinstance(line, Settled) else line
+    least = {"saved_nanodollars": -FIGURE_MAX}  # the model that a call was turned to may have been dearer
+    named = ((name, getattr(subject, name)) for name in subject.__struct_fields__)
+    amounts = line.event.charges if isinstance(line, Settled) else line.holds
+    return all(
+        least.get(name, 0) <= figure <= FIGURE_MAX for name, figure in named if isinstance(figure, int)
+    ) and all(0 <= each.nanodollars <= FIGURE_MAX for each in amounts)
 
 
 def _is_owned(account_id: str, key_hash: str) -> bool:

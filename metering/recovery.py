@@ -4,9 +4,10 @@
 there already is found and not stored again, whoever stored it, and however much of its segment he knew.
 
 **Calls that never settled** of an instance that is dead become one event each, `lost`: nothing is known of
-them but what they were admitted with, so they cost what they were expected to (where a strict budget held more,
-that), and are charged to the leases that held it. Not where an event of that request is in the store: its line was lost, or its file recovered
-before. Their segment has a name of the instance's that follows from the quarter hour alone.
+them but what they were admitted with, so they cost what they were expected to (what they could at most, where
+a strict budget held that), and are charged to the leases that held it. Not where an event of that request is
+in the store: its line was lost, or its file recovered before. Their segment has a name of the instance's that
+follows from the quarter hour alone.
 
 **Lines of unseen keys** name a key's hash: the account, the key's pins and the account's own prices are
 looked up now. A key that is unknown, or was not live at the time of the call, is nobody's: counted, and never
@@ -147,26 +148,40 @@ class Recoverer:
         segments: dict[tuple[str, str], list[tuple[T, CostEvent]]] = {}
         for line, name, event in members:
             segments.setdefault((event.account_id, name), []).append((line, event))
-        not_taken: list[T] = []
-        for (account_id, name), found in segments.items():
-            events = tuple(event for _, event in found)
-            segment = Segment(name=name, account_id=account_id, events=events)
-            if self._has_whole(segment):
-                self.figures["events_found"] += len(found)
-                continue
-            try:
-                stored = self._ledger.commit(segment, self._charges(account_id, is_owner_dead=is_owner_dead))
-            except StoreUnavailable:  # the run ends; the same lines are stored by the next
-                raise
-            except (StoreError, ValueError):  # trying again would not help
-                self.figures["lines_not_taken"] += len(found)
-                not_taken += [line for line, _ in found]
-            else:
-                self.figures["events_stored"] += stored.events
-                self.figures["events_found"] += stored.events_found
-                if events[0].state == "lost":
-                    self.figures["events_lost"] += stored.events
-        return not_taken
+        return [
+            line
+            for (account_id, name), found in segments.items()
+            for line in self._commit_one(account_id, name, found, is_owner_dead=is_owner_dead)
+        ]
+
+    def _commit_one(
+        self, account_id: str, name: str, found: Sequence[tuple[T, CostEvent]], *, is_owner_dead: bool
+    ) -> list[T]:
+        """Store what belongs to one segment; those lines that the store does not take, and no others."""
+        events = tuple(event for _, event in found)
+        segment = Segment(name=name, account_id=account_id, events=events)
+        if self._has_whole(segment):
+            self.figures["events_found"] += len(found)
+            return []
+        try:
+            stored = self._ledger.commit(segment, self._charges(account_id, is_owner_dead=is_owner_dead))
+        except StoreUnavailable:  # the run ends; the same lines are stored by the next
+            raise
+        except (StoreError, ValueError, OverflowError):  # trying the same again would not help
+            if len(found) == 1:
+                self.figures["lines_not_taken"] += 1
+                return [found[0][0]]
+            half = len(found) // 2
+            return [
+                line
+                for part in (found[:half], found[half:])
+                for line in self._commit_one(account_id, name, part, is_owner_dead=is_owner_dead)
+            ]
+        self.figures["events_stored"] += stored.events
+        self.figures["events_found"] += stored.events_found
+        if events[0].state == "lost":
+            self.figures["events_lost"] += stored.events
+        return []
 
     def _has_whole(self, segment: Segment) -> bool:
         """Whether its first link holds it all: the usual case, told without a commit."""

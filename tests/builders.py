@@ -5,7 +5,7 @@ from itertools import count
 from typing import Any
 
 from metering.accounts import Account, Caller, Policy
-from metering.events import CostEvent
+from metering.events import Charge, CostEvent
 from metering.keys import KeyRecord, key_hash, new_key
 
 AT = datetime(2026, 11, 21, 9, 30, 0, 125000, tzinfo=UTC)
@@ -41,6 +41,12 @@ def make_event(**changes: Any) -> CostEvent:
     } | changes
     fields.setdefault("ended_at", fields["timestamp"] + timedelta(milliseconds=fields["latency_ms"]))
     return CostEvent(**fields)
+
+
+def make_overcharged_event() -> CostEvent:
+    """A call that is charged to more leases than any commit can hold: no store takes it."""
+    leases = (f"{number:032x}.{'a' * 32}.1" for number in range(500))
+    return make_event(charges=tuple(Charge("budget_1", "2026-11", lease, 1) for lease in leases))
 
 
 def make_account(**changes: Any) -> Account:

@@ -26,7 +26,7 @@ from metering.queued_recovery import (
 from metering.recovery import RecoveryReport
 from metering.segments import Segment
 from metering.stores import DocumentStore
-from tests.builders import ACCOUNT_ID, AT, SECRET, make_event, make_id
+from tests.builders import ACCOUNT_ID, AT, SECRET, make_event, make_id, make_overcharged_event
 from tests.doubles.clock import ManualClock
 from tests.doubles.journal_queue import MemoryQueue
 from tests.doubles.unreliable_store import UnreliableStore
@@ -178,7 +178,7 @@ def test_what_is_no_line_is_set_aside_and_harms_no_other(platform: Platform) -> 
 
 
 def test_what_the_store_does_not_take_is_set_aside(platform: Platform) -> None:
-    line = settled_line(make_event(cost_nanodollars=2**70), SEGMENT)
+    line = settled_line(make_overcharged_event(), SEGMENT)
     platform.queue.publish(line)
 
     report = platform.recover()

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,15 @@ from metering.rollups import QUARTER, quarter_of
 from metering.segments import Segment
 from metering.standings import standings_of
 from metering.stores import Delete, DocumentStore, Put
-from tests.builders import ACCOUNT_ID, AT, SECRET, make_event, make_id, make_key_record
+from tests.builders import (
+    ACCOUNT_ID,
+    AT,
+    SECRET,
+    make_event,
+    make_id,
+    make_key_record,
+    make_overcharged_event,
+)
 from tests.doubles.clock import ManualClock
 from tests.doubles.unreliable_store import Fate, UnreliableStore
 from tests.stores.accounting import all_events, assert_each_event_counted_once
@@ -43,6 +51,7 @@ SEGMENT = f"{INSTANCE}-1"
 FILE_BYTES_MAX = 10_000
 LEASE = LeaseName("c" * 32, INSTANCE, 1)
 MINUTE = timedelta(minutes=1)
+END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 
 
 class Machine:
@@ -279,15 +288,29 @@ def test_bad_lines_are_counted_kept_aside_and_harm_no_other(machine: Machine, ba
 
 
 def test_lines_that_the_store_does_not_take_are_kept_aside_and_harm_no_other(machine: Machine) -> None:
-    good, bad = make_event(), make_event(cost_nanodollars=2**70)
-    machine.write(both([good]) + both([bad], f"{INSTANCE}-2"))
+    bad = make_overcharged_event()
+    good = [make_event() for _ in range(4)]
+    machine.write([*both(good[:3]), settled_line(bad, SEGMENT), *both(good[3:])])
+
+    report = machine.recover_late()
+
+    assert_each_event_counted_once(machine.store, ACCOUNT_ID, good)
+    (aside,) = machine.directory.glob("*.bad")
+    assert aside.read_bytes() == settled_line(bad, SEGMENT)
+    assert (report.files_removed, report.events_lost, report.lines_not_taken) == (1, 0, 1)
+
+
+@pytest.mark.parametrize("bad", [{"cost_nanodollars": 2**63 - 1}, {"timestamp": END_OF_TIME, "ended_at": AT}])
+def test_a_line_that_no_sum_could_hold_keeps_no_other_from_the_store(
+    machine: Machine, bad: dict[str, Any]
+) -> None:
+    good = make_event()
+    machine.write([settled_line(make_event(**bad), SEGMENT), *both([good])])
 
     report = machine.recover_late()
 
     assert machine.events == [good]
-    (aside,) = machine.directory.glob("*.bad")
-    assert aside.read_bytes() == settled_line(bad, f"{INSTANCE}-2")
-    assert (report.files_removed, report.events_lost, report.lines_not_taken) == (1, 0, 1)
+    assert report.lines_bad >= 1
 
 
 @pytest.mark.parametrize(("older_by", "stored"), [(timedelta(), 1), (timedelta(microseconds=1), 0)])

@@ -9,9 +9,11 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import astuple
 
 from metering.events import Charge, CostEvent
 from metering.journal import (
+    FIGURE_MAX,
     LINE_BYTES_MAX,
     Admitted,
     BadJournalLine,
@@ -29,7 +31,7 @@ KEY_HASH = "f" * 64
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 moments = st.datetimes(datetime(2020, 1, 1), datetime(2099, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 lease_ids = st.from_regex(r"[0-9a-f]{32}\.[0-9a-f]{32}\.[0-9]{1,18}", fullmatch=True)
-holds = st.lists(st.builds(Hold, texts, texts, lease_ids, st.integers(0, 2**63 - 1)), max_size=3).map(tuple)
+holds = st.lists(st.builds(Hold, texts, texts, lease_ids, st.integers(0, FIGURE_MAX)), max_size=3).map(tuple)
 
 
 @given(model=texts, team=texts, key_id=texts, timestamp=moments, holds=holds)
@@ -44,7 +46,7 @@ def test_an_admitted_line_is_read_back(
     assert parse_line(admitted_line(admitted)) == admitted
 
 
-@given(team=texts, model=texts, timestamp=moments, cost=st.integers(0, 2**63 - 1))
+@given(team=texts, model=texts, timestamp=moments, cost=st.integers(0, FIGURE_MAX))
 def test_a_settled_line_is_read_back(team: str, model: str, timestamp: datetime, cost: int) -> None:
     event = make_event(team=team, model=model, timestamp=timestamp, cost_nanodollars=cost)
 
@@ -132,6 +134,35 @@ def test_a_damaged_line_is_rejected_or_still_a_line(data: st.DataObject) -> None
     except BadJournalLine:
         return
     assert msgspec.json.decode(msgspec.json.encode(parsed), type=type(parsed)) == parsed
+
+
+@pytest.mark.parametrize("figure", [FIGURE_MAX + 1, 2**63, 10**40, -1])
+def test_figures_that_no_call_has_are_no_lines(figure: int) -> None:
+    hold = Hold("budget_1", "2026-11", f"{'a' * 32}.{'b' * 32}.1", figure)
+    admitted = {"request_id": make_id("req"), "timestamp": AT, "account_id": ACCOUNT_ID, "provider": "openai"}
+    lines = [
+        settled_line(make_event(cost_nanodollars=figure), SEGMENT),
+        settled_line(make_event(input_tokens=figure), SEGMENT),
+        settled_line(make_event(charges=(Charge(*astuple(hold)),)), SEGMENT),
+        admitted_line(Admitted(**admitted, estimate_nanodollars=figure)),
+        admitted_line(Admitted(**admitted, holds=(hold,))),
+    ]
+
+    for line in lines:
+        with pytest.raises(BadJournalLine):
+            parse_line(line)
+
+
+def test_a_turned_call_may_have_cost_more_than_it_would_have() -> None:
+    event = make_event(saved_nanodollars=-5)
+
+    assert parse_line(settled_line(event, SEGMENT)) == Settled(segment=SEGMENT, event=event)
+
+
+@pytest.mark.parametrize("year", [1, 1999, 9000, 9999])
+def test_moments_outside_of_our_time_are_no_lines(year: int) -> None:
+    with pytest.raises(BadJournalLine):
+        parse_line(settled_line(make_event(timestamp=AT.replace(year=year)), SEGMENT))
 
 
 def test_the_error_repeats_nothing_of_the_line() -> None:
