@@ -38,7 +38,7 @@ from metering.errors import AlreadyExists, DocumentMissing, RevisionChanged
 from metering.ids import repeatable_digest
 from metering.quarters import open_shards_query, shard_cells, shard_number, shards_named
 from metering.rollups import QUARTER, Kind, quarter_of
-from metering.sessions import PackUnreadable, pack_sessions
+from metering.session_packs import PackUnreadable, pack_day, pack_sessions
 from metering.stores import Create, Delete, Document, DocumentStore, Put, Update, Write
 
 SETTLED_AFTER: Final = timedelta(minutes=15)  # from a quarter hour's end to its compaction
@@ -96,6 +96,8 @@ def run(store: DocumentStore, clock: Clock) -> CompactionReport:
             return _plus(report, days_left=1)
         try:
             done = compact_day(store, day.account_id, day.day, clock.now())
+            if clock.now() >= day.ends_at + SETTLED_AFTER:
+                pack_day(store, day.account_id, day.day)
         except (DayUnreadable, PackUnreadable):
             report = _plus(report, days=1, unreadable=1)
             continue

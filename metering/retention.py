@@ -33,7 +33,7 @@ from metering.conservation import day_of
 from metering.counters import CLOSED
 from metering.directory import all_accounts
 from metering.segments import EVENTS_KEPT_MIN
-from metering.sessions import hour_text
+from metering.session_packs import hour_text
 from metering.stores import Delete, Document, DocumentStore, Query
 
 COUNTS_KEPT: Final = timedelta(days=40)

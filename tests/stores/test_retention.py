@@ -24,7 +24,7 @@ from metering.ledger import Ledger
 from metering.periods import period_of
 from metering.retention import COUNTS_KEPT, DELETED_AT_ONCE, HISTORY_KEPT, LEASES_KEPT, run
 from metering.segments import Segment
-from metering.sessions import hour_text, pack_path
+from metering.session_packs import hour_text, pack_path
 from metering.stores import DocumentStore, Increment, Put
 from tests.builders import SECRET, make_event
 from tests.doubles.clock import ManualClock

@@ -13,15 +13,10 @@ from metering.day_documents import PART_BYTES_MAX
 from metering.errors import InvalidInput
 from metering.events import CostEvent
 from metering.ledger import Ledger
-from metering.rollups import QUARTER
+from metering.rollups import QUARTER, quarter_of
 from metering.segments import Segment
-from metering.sessions import (
-    RANGE_MAX,
-    SESSIONS_MAX,
-    PackUnreadable,
-    pack_path,
-    sessions_between,
-)
+from metering.session_packs import PackUnreadable, day_pack_path, holds_its_hours, pack_day, pack_path
+from metering.sessions import RANGE_MAX, READS_MAX, SESSIONS_MAX, session_of, sessions_between
 from metering.stores import DocumentStore, Put
 from tests.builders import ACCOUNT_ID, make_event
 from tests.doubles.clock import ManualClock
@@ -74,14 +69,14 @@ def test_packs_say_what_the_segments_said(store: DocumentStore) -> None:
 
     after = sessions_between(store, ACCOUNT_ID, DAY, DAY + timedelta(days=1))
     assert after == before
-    assert _packs(store) == 2
+    assert _packs(store) == 3  # two hours, and what counts their changes
     latest, earlier = after.sessions
     assert (latest.session_id, latest.sums["requests"], latest.sums["errors"]) == ("session 1", 3, 1)
     assert latest.sums["cost_nanodollars"] == 101_010
     assert (latest.first_at, latest.last_at) == (NOON + QUARTER, NOON + 5 * QUARTER)
     assert (earlier.teams, earlier.apps) == (("team 0",), ("app 0", "app 2", "app 4"))
     assert earlier.models == ("model 0", "model 1", "model 2")
-    assert (after.is_complete, after.nameless["requests"]) == (True, 0)
+    assert (after.complete_to, after.nameless["requests"]) == (after.end, 0)
 
 
 @pytest.mark.parametrize("is_compacted", [False, True])
@@ -160,23 +155,88 @@ def test_another_accounts_sessions_are_never_told(store: DocumentStore) -> None:
     assert _costs(store) == {}
 
 
-def test_a_week_of_sessions_is_read_from_a_pack_an_hour(sqlite_store: DocumentStore) -> None:
-    for hour in range(24):
-        for quarter in range(4):
-            moment = DAY + timedelta(hours=hour) + quarter * QUARTER
-            _keep(sqlite_store, make_event(timestamp=moment, session_id=f"session {hour // 2}"))
-    run(sqlite_store, ManualClock(DAY + timedelta(days=2)))
+def _a_month(store: DocumentStore) -> datetime:
+    """A session every two hours of 31 days, each also in the hour before; the present moment."""
+    for day in range(31):
+        events = [
+            make_event(
+                timestamp=DAY + timedelta(days=day, hours=hour), session_id=f"session {day}.{(hour + 1) // 2}"
+            )
+            for hour in range(24)
+        ]
+        for event in events:
+            _keep(store, event)
+    now = DAY + timedelta(days=31, minutes=20)
+    run(store, ManualClock(now))
+    return now
+
+
+def test_a_month_of_sessions_is_read_from_a_pack_a_day(sqlite_store: DocumentStore) -> None:
+    now = _a_month(sqlite_store)
+    for number in range(200):
+        _keep(sqlite_store, make_event(timestamp=now, session_id=f"young {number}"))
     counting = CountingStore(sqlite_store)
 
-    report = sessions_between(
-        counting, ACCOUNT_ID, DAY + timedelta(days=1) - RANGE_MAX, DAY + timedelta(days=1)
-    )
+    report = sessions_between(counting, ACCOUNT_ID, now - timedelta(days=30), now)
 
-    assert {each.sums["requests"] for each in report.sessions} == {8}
-    assert counting.documents_read == 7 * 24 + 1
+    assert counting.documents_read <= READS_MAX
+    young = [each for each in report.sessions if each.session_id.startswith("young")]
+    assert 40 <= len(young) < 200
+    packed = sum(each.sums["requests"] for each in report.sessions) - len(young)
+    assert packed == 30 * 24 - 1
+    assert report.complete_to == quarter_of(now) < report.end
 
 
-def test_a_range_beyond_a_week_or_backwards_is_refused(sqlite_store: DocumentStore) -> None:
+def test_the_latest_sessions_are_told_whole_however_far_they_reach_back(sqlite_store: DocumentStore) -> None:
+    _a_month(sqlite_store)
+    _keep(sqlite_store, make_event(timestamp=DAY, session_id="session 29.12"))
+    range_ = (sqlite_store, ACCOUNT_ID, DAY, DAY + timedelta(days=31))
+
+    all_of_them, latest = sessions_between(*range_), sessions_between(*range_, limit=20)
+
+    assert latest.sessions == all_of_them.sessions[:20]
+    assert {each.session_id: each.sums["requests"] for each in latest.sessions}["session 29.12"] == 2
+    assert (all_of_them.has_older, latest.has_older) == (False, True)
+
+
+def test_a_late_call_takes_its_days_pack_away_until_it_is_made_again(store: DocumentStore) -> None:
+    _two_sessions(store)
+    tomorrow = ManualClock(DAY + timedelta(days=1, hours=1))
+    run(store, tomorrow)
+    path = day_pack_path(ACCOUNT_ID, DAY)
+    made = store.get(path)
+
+    _keep(store, make_event(timestamp=NOON, session_id="session 0", cost_nanodollars=5 * 10**9))
+    before = _costs(store)
+    compact_day(store, ACCOUNT_ID, DAY, tomorrow.now())
+    between = _costs(store), store.get(path)
+    run(store, tomorrow)
+
+    assert before == between[0] == _costs(store) == {"session 0": 5_000_010_101, "session 1": 101_010}
+    assert made is not None
+    assert between[1] is not None
+    assert (holds_its_hours(made), holds_its_hours(between[1])) == (True, False)
+    assert not pack_day(store, ACCOUNT_ID, DAY)  # nothing to do
+
+
+def test_a_days_pack_that_was_overtaken_is_not_written(store: DocumentStore) -> None:
+    _two_sessions(store)
+    tomorrow = DAY + timedelta(days=1, hours=1)
+    compact_day(store, ACCOUNT_ID, DAY, tomorrow)
+    calls = count(1)
+
+    def before() -> None:
+        if next(calls) == 3:  # the hours have been read
+            _keep(store, make_event(timestamp=NOON, session_id="session 0", cost_nanodollars=5 * 10**9))
+            compact_day(store, ACCOUNT_ID, DAY, tomorrow)
+
+    assert not pack_day(UnreliableStore(store, before=before), ACCOUNT_ID, DAY)
+    assert _costs(store) == {"session 0": 5_000_010_101, "session 1": 101_010}
+    assert pack_day(store, ACCOUNT_ID, DAY)
+    assert _costs(store) == {"session 0": 5_000_010_101, "session 1": 101_010}
+
+
+def test_a_range_beyond_a_month_or_backwards_is_refused(sqlite_store: DocumentStore) -> None:
     for start, end in ((DAY, DAY + RANGE_MAX + timedelta(seconds=1)), (DAY, DAY)):
         with pytest.raises(InvalidInput):
             sessions_between(sqlite_store, ACCOUNT_ID, start, end)
@@ -219,19 +279,39 @@ def test_sessions_beyond_a_packs_bound_lose_their_names_and_no_money(
     assert sum(named) + report.nameless["cost_nanodollars"] == total
 
 
-def test_an_open_quarter_hour_with_more_segments_than_one_answer_reads_is_told(
+def test_open_quarter_hours_with_more_segments_than_one_answer_reads_are_told(
     sqlite_store: DocumentStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("metering.sessions.SEGMENTS_OF_OPEN_QUARTERS_MAX", 3)
-    for number in range(3):
-        assert sessions_between(sqlite_store, ACCOUNT_ID, DAY, DAY + RANGE_MAX).is_complete
-        _keep(sqlite_store, make_event(timestamp=NOON, session_id=f"session {number}"))
-
-    assert not sessions_between(sqlite_store, ACCOUNT_ID, DAY, DAY + RANGE_MAX).is_complete
+    monkeypatch.setattr("metering.sessions.READS_MAX", 0)
+    monkeypatch.setattr("metering.sessions.SEGMENTS_READ_MIN", 3)
+    end = NOON + timedelta(hours=2)
+    for number in range(4):
+        _keep(sqlite_store, make_event(timestamp=NOON + QUARTER, session_id=f"session {number}"))
+        report = sessions_between(sqlite_store, ACCOUNT_ID, NOON, end)
+        assert len(report.sessions) == min(3, number + 1)
+        assert report.complete_to == (end if number < 2 else NOON + QUARTER)
 
 
 def test_a_damaged_pack_is_told_and_never_read_as_empty(sqlite_store: DocumentStore) -> None:
     sqlite_store.commit([Put(pack_path(ACCOUNT_ID, NOON), {"packed": b"?"})])
 
     with pytest.raises(PackUnreadable):
+        sessions_between(sqlite_store, ACCOUNT_ID, NOON, NOON + QUARTER)
+    sqlite_store.commit([Put(day_pack_path(ACCOUNT_ID, DAY), {"changes": 1, "held": 1, "packed": b"?"})])
+    with pytest.raises(PackUnreadable):
         _costs(sqlite_store)
+
+
+def test_the_calls_of_one_session_are_summed_up() -> None:
+    events = [
+        make_event(timestamp=NOON + timedelta(days=day), session_id="s", model=f"model {day}", team="t")
+        for day in (1, 0, 2)
+    ]
+
+    session = session_of("s", [*events, make_event(session_id="other")])
+
+    assert session is not None
+    assert (session.first_at, session.last_at) == (NOON, NOON + timedelta(days=2))
+    assert (session.sums["requests"], session.sums["cost_nanodollars"]) == (3, 30_000_000)
+    assert (session.teams, session.models) == (("t",), ("model 0", "model 1", "model 2"))
+    assert session_of("nobody's", events) is None
