@@ -17,6 +17,7 @@ A budget's id follows from its team and app, so a changed limit keeps what was c
 import contextlib
 import hashlib
 import json
+import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -25,7 +26,17 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NoReturn, TypeVar
 
 import msgspec
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    RootModel,
+    StrictBool,
+    StrictStr,
+    ValidationError,
+)
 
 from metering.accounts import LOCAL_ACCOUNT_ID, Policy
 from metering.budgets import BUDGETS_MAX, Budget, Scope
@@ -248,8 +259,19 @@ def _whole_percent(value: Any) -> int:
     return int(value)
 
 
+def _form(pattern: str, wanted: str) -> AfterValidator:
+    def checked(value: str) -> str:
+        if re.fullmatch(pattern, value) is None:
+            raise ValueError(wanted)
+        return value
+
+    return AfterValidator(checked)
+
+
 Tag = Annotated[StrictStr, Field(max_length=TAG_CHARACTERS_MAX)]
-Model = Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,199}$")]
+Model = Annotated[
+    StrictStr, _form(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,199}", "give a model's name, as its provider writes it")
+]
 
 
 class _BudgetEntry(_Model):
@@ -264,7 +286,9 @@ class _BudgetsFile(_Model):
 
 
 class _RuleEntry(_Model):
-    name: Annotated[StrictStr, Field(pattern=r"^[!-~]([ -~]{0,98}[!-~])?$")]
+    name: Annotated[
+        StrictStr, _form(r"[!-~]([ -~]{0,98}[!-~])?", "give 1 to 100 printable characters of ASCII")
+    ]
     description: StrictStr = Field(default="", max_length=1_000)
     trigger: Literal["budget_percent_above"]
     threshold: Annotated[int, BeforeValidator(_whole_percent)]
@@ -277,14 +301,17 @@ class _RuleEntry(_Model):
 
 class _RoutingFile(_Model):
     rules: list[_RuleEntry] = Field(max_length=RULES_MAX)
-    opt_out_header: Annotated[StrictStr, Field(pattern=r"^([A-Za-z0-9-]{1,100})?$")] = ""
+    opt_out_header: Annotated[
+        StrictStr, _form(r"[A-Za-z0-9-]{0,100}", "give a header's name, of letters, digits and dashes")
+    ] = ""
     fallback_behavior: StrictStr = ""  # published, and without a meaning
 
 
-class _NamespacesFile(_Model):
-    teams: dict[Annotated[StrictStr, Field(min_length=1, max_length=253)], Tag] = Field(
-        max_length=NAMESPACES_MAX
-    )
+_Namespace = Annotated[StrictStr, Field(min_length=1, max_length=253)]
+
+
+class _NamespacesFile(RootModel[Annotated[dict[_Namespace, Tag], Field(max_length=NAMESPACES_MAX)]]):
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
 
 def _read_budgets(data: bytes) -> tuple[FileConfiguration, int]:
@@ -333,9 +360,26 @@ def _read_routing(data: bytes) -> tuple[FileConfiguration, int]:
 
 
 def _read_namespaces(data: bytes) -> tuple[FileConfiguration, int]:
-    teams = _checked(_NamespacesFile, {"teams": _parsed(data)}).teams
+    teams = _checked(_NamespacesFile, _parsed(data)).root
     normalised = {namespace: normalised_tag(team) for namespace, team in teams.items()}
     return FileConfiguration(namespace_teams=normalised), len(teams)
+
+
+# Kind of complaint of the models → what to do about it.
+_WANTED: Final[Mapping[str, str]] = {
+    "extra_forbidden": "there is no such field",
+    "missing": "this field is required",
+    "literal_error": "give {expected}",
+    "string_type": "give a text",
+    "string_too_short": "this may not be empty",
+    "string_too_long": "give at most {max_length} characters",
+    "bool_type": "give true or false",
+    "list_type": "give a list",
+    "too_short": "give at least {min_length}",
+    "too_long": "give at most {max_length}",
+    "dict_type": "give a JSON object",
+    "model_type": "give a JSON object",
+}
 
 
 def _parsed(data: bytes) -> Any:
@@ -343,7 +387,7 @@ def _parsed(data: bytes) -> Any:
         # Some editors begin a file with a mark of its byte order.
         return json.loads(data.decode("utf-8-sig"), parse_float=Decimal, parse_constant=_no_number)
     except json.JSONDecodeError as error:
-        raise _Refused([f"line {error.lineno}: this is no JSON"]) from None
+        raise _Refused([f"line {error.lineno}, column {error.colno}: this is no JSON"]) from None
     except (ValueError, ArithmeticError, RecursionError):
         raise _Refused(["this is no JSON in UTF-8"]) from None
 
@@ -363,6 +407,6 @@ def _checked(model: type[M], content: Any) -> M:
 
 def _complaint(error: Any) -> str:
     place = ".".join(str(each) for each in error["loc"])
-    is_no_object = error["type"] in {"model_type", "dict_type"}
-    message = "give a JSON object" if is_no_object else error["msg"].removeprefix("Value error, ")
+    wanted = _WANTED.get(error["type"])
+    message = wanted.format(**error.get("ctx", {})) if wanted else error["msg"].removeprefix("Value error, ")
     return f"{place}: {message}" if place else message

@@ -21,7 +21,7 @@ _FILE_EXAMPLE: dict[str, Any] = {
     "state": "refused",
     "entries": 3,
     "changed_at": "2026-11-21T09:30:00Z",
-    "complaints": ["budgets.0.action: Input should be 'block' or 'warn'"],
+    "complaints": ["budgets.0.action: give 'block' or 'warn'"],
 }
 
 

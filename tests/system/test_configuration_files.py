@@ -91,7 +91,7 @@ def test_a_bad_file_keeps_the_last_good_one_and_says_why(
     (folder / "budgets.json").write_text('{"budgets": [{"team": ')
 
     for proxy in proxies:
-        eventually(says(proxy, "line 1: this is no JSON"), what="the complaint")
+        eventually(says(proxy, "line 1, column 23: this is no JSON"), what="the complaint")
         assert ask(proxy, team).status == 429
         assert ask(proxy, f"{team}-other").status == 200
 

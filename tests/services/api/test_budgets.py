@@ -309,7 +309,7 @@ def test_a_bad_file_is_told_with_why(client: FlaskClient, own_key: dict[str, str
         "state": "refused",
         "entries": 1,
         "changed_at": "2026-11-21T09:30:00Z",
-        "complaints": ["budgets.0.action: Input should be 'block' or 'warn'"],
+        "complaints": ["budgets.0.action: give 'block' or 'warn'"],
     }
     assert len(client.get("/v1/budgets", headers=own_key).get_json()["data"]) == 1
 

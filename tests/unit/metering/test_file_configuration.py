@@ -171,11 +171,11 @@ def test_nothing_new_is_the_same_object(machine: Machine) -> None:
 
 
 BAD_BUDGETS = {
-    "half": (PUBLISHED_BUDGETS[:80], "line 3: this is no JSON"),
-    "empty": ("", "line 1: this is no JSON"),
+    "half": (PUBLISHED_BUDGETS[:80], "line 3, column 62: this is no JSON"),
+    "empty": ("", "line 1, column 1: this is no JSON"),
     "no UTF-8": (b"\xff{}", "this is no JSON in UTF-8"),
     "not a number": (budgets(ONE | {"monthly_limit": float("nan")}), "NaN and Infinity are not numbers"),
-    "two marks of its byte order": (b"\xef\xbb\xbf\xef\xbb\xbf{}", "line 1: this is no JSON"),
+    "two marks of its byte order": (b"\xef\xbb\xbf\xef\xbb\xbf{}", "line 1, column 1: this is no JSON"),
     "deep": ("[" * 100_000, "this is no JSON in UTF-8"),
     "a list": ("[]", "give a JSON object"),
     "negative": (
@@ -192,7 +192,7 @@ BAD_BUDGETS = {
     ),
     "no team": (
         budgets(ONE | {"team": ""}),
-        "budgets.0.team: String should have at least 1 character",
+        "budgets.0.team: this may not be empty",
     ),
     "invisible team": (
         budgets(ONE | {"team": "\u200b"}),
@@ -200,13 +200,13 @@ BAD_BUDGETS = {
     ),
     "another action": (
         budgets(ONE | {"action": "explode"}),
-        "budgets.0.action: Input should be 'block' or 'warn'",
+        "budgets.0.action: give 'block' or 'warn'",
     ),
-    "misspelt": (budgets(ONE | {"limit": 1}), "budgets.0.limit: Extra inputs are not permitted"),
+    "misspelt": (budgets(ONE | {"limit": 1}), "budgets.0.limit: there is no such field"),
     "twice": (budgets(ONE, ONE), "budgets.1: there is one of that team and app already"),
     "too many": (
         budgets(*[ONE | {"app": str(number)} for number in range(BUDGETS_MAX + 1)]),
-        f"budgets: List should have at most {BUDGETS_MAX} items after validation, not {BUDGETS_MAX + 1}",
+        f"budgets: give at most {BUDGETS_MAX}",
     ),
     "too large": (b" " * (FILE_BYTES_MAX + 1), f"the file is larger than {FILE_BYTES_MAX} bytes"),
 }
@@ -226,11 +226,11 @@ def test_bad_budgets_leave_the_last_good_ones_and_say_why(
 BAD_RULES = {
     "another action": (
         rules(RULE | {"action": "block_expensive"}),
-        "rules.0.action: Input should be 'downgrade'",
+        "rules.0.action: give 'downgrade'",
     ),
     "another trigger": (
         rules(RULE | {"trigger": "moon"}),
-        "rules.0.trigger: Input should be 'budget_percent_above'",
+        "rules.0.trigger: give 'budget_percent_above'",
     ),
     "101 %": (
         rules(RULE | {"threshold": 101}),
@@ -251,11 +251,17 @@ BAD_RULES = {
     "one name": (rules(RULE, RULE), "rules.1.name: there is a rule of that name already"),
     "line break": (
         rules(RULE | {"name": "a\nb"}),
-        "rules.0.name: String should match pattern '^[!-~]([ -~]{0,98}[!-~])?$'",
+        "rules.0.name: give 1 to 100 printable characters of ASCII",
     ),
+    "no model's name": (
+        rules(RULE | {"to_model": ""}),
+        "rules.0.to_model: give a model's name, as its provider writes it",
+    ),
+    "no list of models": (rules(RULE | {"from_models": "a"}), "rules.0.from_models: give a list"),
+    "no models": (rules(RULE | {"from_models": []}), "rules.0.from_models: give at least 1"),
     "header": (
         rules(RULE, opt_out_header="X: 1"),
-        "opt_out_header: String should match pattern '^([A-Za-z0-9-]{1,100})?$'",
+        "opt_out_header: give a header's name, of letters, digits and dashes",
     ),
 }
 
@@ -266,6 +272,17 @@ def test_bad_rules_leave_the_last_good_ones_and_say_why(machine: Machine, text: 
 
     assert machine.write("routing.json", text).routing_rules == good
     assert machine.state("routing.json").complaints == (why,)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [('{"prod": 3}', "prod: give a text"), ("[]", "give a JSON object")],
+    ids=["number", "list"],
+)
+def test_a_bad_namespace_is_named_as_it_stands_in_the_file(machine: Machine, text: str, why: str) -> None:
+    machine.write("namespace_map.json", text)
+
+    assert machine.state("namespace_map.json").complaints == (why,)
 
 
 def test_a_bad_file_holds_up_no_other(machine: Machine) -> None:

@@ -109,7 +109,7 @@ def test_a_bad_file_is_told_once_and_what_was_good_stays(watched: Watched) -> No
 
     asyncio.run(scenario())
 
-    assert watched.told[1].complaints == ("line 1: this is no JSON",)
+    assert watched.told[1].complaints == ("line 1, column 2: this is no JSON",)
     assert len(watched.told) == 2
     assert [budget.name for budget in watched.taken[-1].budgets] == ["search"]
 
