@@ -2,7 +2,8 @@
 
 Every route declares what it needs with `needs`; a route that declares nothing serves nobody. There are two
 ways in, and one place that reads either: a key in `Authorization: Bearer mt_…`, or a person's session in a
-cookie. A request with an Authorization header is judged by that alone, whatever cookie comes with it.
+cookie. A request with an Authorization header is judged by that alone, whatever cookie comes with it. What a
+role and a scope may is a table of its own (`api_service.roles`).
 """
 
 import hmac
@@ -17,8 +18,11 @@ from urllib.parse import urlsplit
 
 from flask import Flask, current_app, g, request
 
+from api_service.attempts import network_of
 from api_service.bodies import refuse_query
 from api_service.errors import READING_METHODS, Refused
+from api_service.people import Seat
+from api_service.roles import TABLE, Action, role_covers, role_may, scopes_may
 from api_service.services import Services, services
 from api_service.sessions import Session
 from metering.accounts import Account
@@ -26,7 +30,7 @@ from metering.directory import KeyTerms
 from metering.errors import Forbidden, NotFound, StoreError, Unauthenticated
 from metering.keys import KeyRecord, is_well_formed_key
 
-Need = Literal["anyone", "read", "write", "stats"]
+Need = Literal["anyone"] | Action
 LOOPBACK_ADDRESSES = frozenset({"127.0.0.1", "::1"})
 
 View = TypeVar("View", bound=Callable[..., object])
@@ -36,25 +40,28 @@ _HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:.
 
 @dataclass(frozen=True)
 class Visitor:
-    """Who is asking: an account, by a key or by a person's session."""
+    """Who is asking: an account, by a key, or by the session of a person who has a seat there."""
 
     account: Account
     key: KeyRecord | None = None
     session: Session | None = None
     session_id: str = ""
+    seat: Seat | None = None
 
     @property
     def account_id(self) -> str:
         """The account that everything asked for must belong to."""
         return self.account.account_id
 
-    def may(self, need: Need) -> bool:
-        """Whether the visitor has that right. A session has its person's, and all are owners as yet."""
-        return self.key is None or need in self.key.scopes
+    def may(self, action: Action) -> bool:
+        """Whether the visitor has that right."""
+        if self.key is not None:
+            return scopes_may(self.key.scopes, action)
+        return self.seat is not None and role_may(self.seat.place.role, action)
 
 
 def needs(need: Need, *, even_suspended: bool = False) -> Callable[[View], View]:
-    """Declare what a route needs: nobody in particular, or the right to read, to change, or to watch.
+    """Declare what a route needs: nobody in particular, or the right to do what `api_service.roles` lists.
 
     What there is to watch is also shown, self-hosted, to whoever asks from this machine without a key: there
     is no visitor then.
@@ -83,9 +90,7 @@ def session_of_page() -> tuple[Session, str]:
     """
     asking = visitor()
     if asking.session is None:
-        raise Refused(
-            403, "session_required", "a key has no session; log in with e-mail address and password"
-        )
+        raise _session_required()
     origin = request.headers.get("Origin")
     is_ours = origin is None or origin in services().settings.origins
     if not is_ours or request.headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}:
@@ -125,7 +130,29 @@ def _check_visitor(known: Services, need: Need, *, is_open_to_suspended: bool) -
     if g.visitor.account.status == "suspended" and not is_open_to_suspended:
         raise Refused(403, "account_suspended", "this account is suspended; write to support")
     if not g.visitor.may(need):
-        raise Refused(403, "scope_missing", f"this key lacks the scope {need}")
+        raise _right_missing(g.visitor, need)
+
+
+def _right_missing(asking: Visitor, action: Action) -> Refused:
+    scope = TABLE[action].scope
+    if asking.seat is not None:
+        role = asking.seat.place.role
+        return Refused(403, "role_missing", f"your role in this account, {role}, does not allow this")
+    if scope is None:
+        return _session_required()
+    return Refused(403, "scope_missing", f"this key lacks the scope {scope}")
+
+
+def _session_required() -> Refused:
+    return Refused(403, "session_required", "no key may do this; log in with e-mail address and password")
+
+
+def network_of_caller() -> str:
+    """Where the request comes from, as our own front end says, never as the caller does."""
+    hops = services().settings.forwarding_hops
+    forwarded = [each.strip() for each in request.headers.get("X-Forwarded-For", "").split(",")]
+    trusted = forwarded[-hops] if 0 < hops <= len(forwarded) else request.remote_addr
+    return network_of(trusted or "")
 
 
 def _is_of_this_machine(known: Services) -> bool:
@@ -175,10 +202,10 @@ def _by_key(known: Services, authorization: list[str]) -> Visitor:
 
 def _by_session(known: Services, session_id: str) -> Visitor:
     session = known.sessions.find(session_id)
-    account = known.directory.account(session.account_id)
-    if account is None or known.people.place(session.person_id, session.account_id) is None:
+    seat = known.people.seat(session.person_id, session.account_id)
+    if seat is None or seat.person.epoch != session.epoch:
         raise Unauthenticated("this session has ended; log in again")
-    return Visitor(account=account, session=session, session_id=session_id)
+    return Visitor(account=seat.account, session=session, session_id=session_id, seat=seat)
 
 
 def _check_page(known: Services, *, is_cookie_write: bool) -> None:
@@ -204,17 +231,35 @@ def _check_csrf_token(known: Services, asking: Visitor) -> None:
 
 
 def require_no_more_than_own(asking: Visitor, terms: KeyTerms) -> None:
-    """A key manages only keys that may do no more than itself. A session manages all of its account's.
-
-    Raises: Forbidden.
-    """
+    """Nobody manages keys that may do more than oneself. Raises: Forbidden."""
     own = asking.key
     if own is None:
+        _require_role_covers(asking, terms)
         return
     if not set(terms.scopes) <= set(own.scopes):
         raise Forbidden("a key manages no keys with more scopes than its own")
     if (own.team and own.team != terms.team) or (own.app and own.app != terms.app):
         raise Forbidden("a key that is pinned to a team or app manages only keys with the same pins")
+
+
+def _require_role_covers(asking: Visitor, terms: KeyTerms) -> None:
+    for scope in terms.scopes:
+        if asking.seat is None or not role_covers(asking.seat.place.role, scope):
+            raise Forbidden(f"your role in this account manages no keys with the scope {scope}")
+
+
+def require_confirmed_address(asking: Visitor) -> None:
+    """Hosted, whoever makes keys or invites people has shown that their e-mail address is theirs.
+
+    Raises: Refused (403).
+    """
+    seat = asking.seat
+    if seat is not None and seat.person.confirmed_at is None and services().settings.is_hosted:
+        raise Refused(
+            403,
+            "address_unconfirmed",
+            "confirm your e-mail address first: follow the link that was mailed to it, or ask for another",
+        )
 
 
 def require_unpinned(asking: Visitor) -> None:

@@ -17,15 +17,25 @@ from pydantic import ValidationError
 from api_service.access import guard, needs
 from api_service.answers import accompany, answer_fields
 from api_service.attempts import Attempts
+from api_service.audit_log import AuditLog
+from api_service.auditing import audit_changes
 from api_service.bodies import StrictRequest
+from api_service.channels import Channels
 from api_service.errors import ErrorView, answer_errors, invalid_fields
+from api_service.idempotency import Claims, answer_repeats
+from api_service.invites import Invites
 from api_service.job_figures import JobFigures
 from api_service.logs import ApiLog
 from api_service.mail import Mail, Postbox, mail_of
+from api_service.members import Members
+from api_service.notices import notices_of
 from api_service.passwords import Passwords
 from api_service.patience import PatienceLimited
 from api_service.people import People
+from api_service.rates import Rates
+from api_service.request_limits import limit_requests
 from api_service.resources.accounts import accounts
+from api_service.resources.audit_events import audit_events
 from api_service.resources.budgets import budgets
 from api_service.resources.configuration_files import configuration_files
 from api_service.resources.conservation import conservation
@@ -33,9 +43,10 @@ from api_service.resources.events import events
 from api_service.resources.health import health
 from api_service.resources.keys import keys
 from api_service.resources.metrics import metrics
-from api_service.resources.people import people
+from api_service.resources.people import people as people_routes
 from api_service.resources.routing_rules import routing_rules
 from api_service.resources.usage import usage
+from api_service.sending import sender_of
 from api_service.services import EXTENSION, Services
 from api_service.sessions import Sessions
 from api_service.settings import ApiSettings
@@ -117,9 +128,12 @@ def create_app(  # noqa: PLR0913 - what tests and `main` hand in; all but the fi
     app.extensions[EXTENSION] = services
     accompany(app, clock, services.log, is_https=settings.is_https)
     guard(app)
+    limit_requests(app)
+    answer_repeats(app, Claims(patient, clock, secret), log)
+    audit_changes(app, AuditLog(patient), clock, log)
     answer_errors(app, services.log)
     for routes in (
-        people,
+        people_routes,
         keys,
         accounts,
         budgets,
@@ -128,6 +142,7 @@ def create_app(  # noqa: PLR0913 - what tests and `main` hand in; all but the fi
         events,
         usage,
         conservation,
+        audit_events,
         metrics,
         health,
     ):
@@ -148,25 +163,29 @@ def _services(  # noqa: PLR0913 - as create_app
     mail: Mail,
     postbox: Postbox,
 ) -> Services:
+    rates = Rates(store, clock, secret)
     directory = Directory(store, clock, secret, plan_of_new=FREE if settings.is_hosted else SELF_HOSTED)
+    people = People(store, directory, clock, secret, is_hosted=settings.is_hosted)
+    members = Members(store)
     return Services(
         settings=settings,
         store=store,
         clock=clock,
         log=log,
         directory=directory,
-        people=People(
-            store,
-            directory,
-            clock,
-            secret,
-            is_hosted=settings.is_hosted,
-        ),
+        people=people,
+        members=members,
+        invites=Invites(store, directory, people, members, clock, secret),
         sessions=Sessions(store, clock, secret),
         passwords=passwords or Passwords(),
-        attempts=Attempts(clock),
+        rates=rates,
+        attempts=Attempts(rates),
+        audit=AuditLog(store),
         mail=mail,
         postbox=postbox,
+        channels=Channels(store, clock, lambda: secret),
+        notices=notices_of(settings, store, clock),
+        notice_sender=sender_of(settings, store, clock, mail, lambda: secret),
         ledger=Ledger(store, clock),
         statistics=Statistics(store),
         jobs=jobs or JobFigures(),

@@ -24,6 +24,8 @@ from api_service.people import EMAIL_CHARACTERS_MAX, normalised_email
 from metering.tags import TAG_CHARACTERS_MAX, normalised_tag
 
 NAME_CHARACTERS_MAX = 100
+ID_CHARACTERS_MAX = 100
+TOKEN_CHARACTERS_MAX = 200
 DISTINCT_PASSWORD_CHARACTERS_MIN = 5
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 LATEST = datetime(2100, 1, 1, tzinfo=UTC)
@@ -207,6 +209,16 @@ NewPassword = Annotated[
 ]
 Password = Annotated[str, StringConstraints(max_length=PASSWORD_CHARACTERS_MAX)]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=NAME_CHARACTERS_MAX)]
+PersonName = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, max_length=NAME_CHARACTERS_MAX),
+    AfterValidator(normalised_tag),
+]
+MailedToken = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=TOKEN_CHARACTERS_MAX),
+    Field(description="What the mailed link carries behind `#token=`."),
+]
 FilterTag = Annotated[
     str, StringConstraints(max_length=4 * TAG_CHARACTERS_MAX), AfterValidator(normalised_tag)
 ]

@@ -20,6 +20,7 @@ from threading import BoundedSemaphore, Event
 from typing import Literal, Protocol
 
 from api_service.errors import Refused
+from api_service.letters import Letter
 from api_service.logs import ApiLog
 from api_service.settings import SendingSettings
 from metering.clock import Clock
@@ -172,7 +173,7 @@ class Postbox:
         self._room = BoundedSemaphore(WAITING_MAX)
         self._closing = Event()
 
-    def later(self, write: Callable[[], "Letter | None"]) -> None:
+    def later(self, write: Callable[[], Letter | None]) -> None:
         """Send what `write` makes, if anything, a moment later. It may read the store and change it.
 
         Raises: Refused (503) when too many wait already.
@@ -187,7 +188,7 @@ class Postbox:
             self._room.release()
             raise
 
-    def send(self, letter: "Letter") -> None:
+    def send(self, letter: Letter) -> None:
         """Send it a moment later. Raises: Refused (503) when too many wait already."""
         self.later(lambda: letter)
 
@@ -196,7 +197,7 @@ class Postbox:
         self._closing.set()
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    def _deliver(self, write: Callable[[], "Letter | None"]) -> None:
+    def _deliver(self, write: Callable[[], Letter | None]) -> None:
         try:
             letter = write()
             if letter is not None:
@@ -208,7 +209,7 @@ class Postbox:
         finally:
             self._room.release()
 
-    def _send(self, letter: "Letter") -> None:
+    def _send(self, letter: Letter) -> None:
         for pause_seconds in PAUSES_SECONDS:
             try:
                 return self._mail.send(letter.to, letter.subject, letter.text)
@@ -216,15 +217,6 @@ class Postbox:
                 if failed.is_final or self._closing.wait(pause_seconds):
                     raise
         return self._mail.send(letter.to, letter.subject, letter.text)
-
-
-@dataclass(frozen=True)
-class Letter:
-    """One mail. Its text may hold a link that lets its reader in: it is not to be logged."""
-
-    to: str
-    subject: str
-    text: str
 
 
 def _code_of(error: BaseException) -> int:

@@ -1,29 +1,41 @@
-"""People and their place in an account. An e-mail address belongs to one person at most.
+"""People and their places in accounts. An e-mail address belongs to one person at most.
 
 The claim on an address is a document named by the address's keyed hash; creating it twice is impossible, so
 two sign-ups at the same moment cannot both have it. The address itself stands in the person's document only.
+
+`epoch` counts how often all of a person's sessions were ended; a session or mailed token of an earlier epoch
+is void. So ending them is one write, with no list to get wrong and nobody slipping in between.
 """
 
 import hashlib
 import hmac
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
 
 import msgspec
 
+from api_service.guarded import commit_guarded
+from api_service.roles import Role
+from api_service.tokens import FoundToken, Purpose, Token, Tokens, token_invalid
 from metering.accounts import LOCAL_ACCOUNT_ID, Account
 from metering.clock import Clock
-from metering.collections import MEMBERSHIPS, email_path, membership_path, person_path
-from metering.directory import Change, Directory
-from metering.errors import Conflict
+from metering.collections import (
+    MEMBERSHIPS,
+    account_path,
+    email_path,
+    membership_path,
+    person_path,
+)
+from metering.directory import Change, Directory, account_from
+from metering.errors import Conflict, NotFound
 from metering.ids import new_id
-from metering.stores import Create, DocumentStore, Query, Update
+from metering.stores import Create, Delete, Document, DocumentStore, Query, Update, Write
 from metering.tags import normalised_tag
 
 EMAIL_CHARACTERS_MAX = 254
 MEMBERSHIPS_OF_PERSON_MAX = 100
-Role = Literal["owner"]
 NOBODY = "nobody"  # the id of a person that does not exist
 
 _EMAIL = re.compile(
@@ -33,12 +45,15 @@ _EMAIL = re.compile(
 
 
 class Person(msgspec.Struct, frozen=True, kw_only=True):
-    """Somebody who logs in."""
+    """Somebody who logs in. `confirmed_at`: when they last showed that mail to `email` reaches them."""
 
     person_id: str
     email: str
     password_hash: str
     created_at: datetime
+    name: str = ""
+    confirmed_at: datetime | None = None
+    epoch: int = 0
 
 
 class Membership(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +63,24 @@ class Membership(msgspec.Struct, frozen=True, kw_only=True):
     account_id: str
     role: Role = "owner"
     created_at: datetime
+
+
+class NewPerson(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody who signs up."""
+
+    email: str
+    password_hash: str
+    name: str = ""
+    is_confirmed: bool = False
+
+
+@dataclass(frozen=True)
+class Seat:
+    """A person in an account, all as of one moment."""
+
+    person: Person
+    account: Account
+    place: Membership
 
 
 def normalised_email(text: str) -> str:
@@ -76,40 +109,53 @@ class People:
         self._store = store
         self._directory = directory
         self._clock = clock
+        self._tokens = Tokens(store, clock, secret)
         self._email_key = hmac.new(secret, b"modeltrack api: e-mail addresses", hashlib.sha256).digest()
         self._is_hosted = is_hosted
 
-    def sign_up(
-        self, email: str, password_hash: str, account_name: str
-    ) -> tuple[Person, Account, Membership]:
+    # Signing up
+
+    def sign_up(self, newcomer: NewPerson, account_name: str) -> Seat:
         """Make a person and an account of theirs, both or neither.
 
         On a self-hosted machine the first person becomes the owner of the local account, to which calls
         without a key belong. Raises: Conflict when the address is taken.
         """
 
-        def prepare() -> Change[tuple[Person, Account, Membership]]:
-            self.refuse_taken(email)
-            now = self._clock.now()
+        def prepare() -> Change[Seat]:
+            person, writes = self.creation_of(newcomer)
             made = self._account_for_newcomer(account_name)
-            person = Person(
-                person_id=new_id("person"), email=email, password_hash=password_hash, created_at=now
-            )
-            place = Membership(person_id=person.person_id, account_id=made.outcome.account_id, created_at=now)
-            writes = [
-                *made.writes,
-                Create(self._email_path(email), {"person_id": person.person_id}),
-                Create(person_path(person.person_id), _fields(person)),
-                Create(membership_path(place.person_id, place.account_id), _fields(place)),
-            ]
-            return Change(writes, made.touched, (person, made.outcome, place))
+            place = self._owner_of(made.outcome, person)
+            seat = Seat(person, made.outcome, place)
+            return Change([*made.writes, *writes, creation_of_place(place)], made.touched, seat)
 
         return self._directory.change(prepare)
 
+    def creation_of(self, newcomer: NewPerson) -> tuple[Person, list[Write]]:
+        """A new person and the writes that make them. Raises: Conflict when the address is taken."""
+        self.refuse_taken(newcomer.email)
+        now = self._clock.now()
+        person = Person(
+            person_id=new_id("person"),
+            email=newcomer.email,
+            password_hash=newcomer.password_hash,
+            name=normalised_tag(newcomer.name),
+            created_at=now,
+            confirmed_at=now if newcomer.is_confirmed else None,
+        )
+        claim = Create(self._email_path(person.email), {"person_id": person.person_id})
+        return person, [claim, Create(person_path(person.person_id), _fields(person))]
+
     def refuse_taken(self, email: str) -> None:
         """Raises: Conflict when somebody has that address already."""
-        if self._store.get(self._email_path(email)) is not None:
+        if self.is_taken(email):
             raise Conflict("this e-mail address has an account already; log in instead")
+
+    def is_taken(self, email: str) -> bool:
+        """Whether somebody has that address."""
+        return self._store.get(self._email_path(email)) is not None
+
+    # Looking up
 
     def by_email(self, email: str) -> Person | None:
         """The person with that address, or None; either answer takes the same reads."""
@@ -119,23 +165,179 @@ class People:
     def person(self, person_id: str) -> Person | None:
         """The person, or None."""
         document = self._store.get(person_path(person_id))
-        return None if document is None else msgspec.convert(document.fields, Person)
+        return None if document is None else person_from(document)
+
+    def seat(self, person_id: str, account_id: str) -> Seat | None:
+        """The person in the account, by one read; None where either is gone or they have no place there."""
+        paths = (person_path(person_id), account_path(account_id), membership_path(person_id, account_id))
+        found = self._store.get_many(paths)
+        if len(found) < len(paths):
+            return None
+        person, account, place = (found[path] for path in paths)
+        return Seat(person_from(person), account_from(account), place_from(place))
 
     def place(self, person_id: str, account_id: str) -> Membership | None:
         """The person's place in the account, None without any."""
         document = self._store.get(membership_path(person_id, account_id))
-        return None if document is None else msgspec.convert(document.fields, Membership)
+        return None if document is None else place_from(document)
 
-    def first_place_of(self, person_id: str) -> Membership | None:
-        """The person's place in the account that they have been in for longest, None without any."""
+    def places_of(self, person_id: str) -> list[Membership]:
+        """The person's places, the oldest first."""
         query = Query(collection=MEMBERSHIPS, equal={"person_id": person_id}, limit=MEMBERSHIPS_OF_PERSON_MAX)
-        places = [msgspec.convert(each.fields, Membership) for each in self._store.query(query)]
-        return min(places, key=lambda each: (each.created_at, each.account_id), default=None)
+        places = (place_from(each) for each in self._store.query(query))
+        return sorted(places, key=lambda each: (each.created_at, each.account_id))
 
-    def change_password_hash(self, person_id: str, password_hash: str) -> None:
-        """Replace the hash of the person's password."""
-        writes = [Update(person_path(person_id), {"password_hash": password_hash})]
-        self._store.commit(writes)
+    def seats_of(self, person: Person) -> list[Seat]:
+        """The person in every account of theirs, the oldest place first."""
+        places = self.places_of(person.person_id)
+        found = self._store.get_many([account_path(each.account_id) for each in places])
+        accounts = {each.document_id: account_from(each) for each in found.values()}
+        return [
+            Seat(person, accounts[each.account_id], each) for each in places if each.account_id in accounts
+        ]
+
+    def seat_to_begin_in(self, person: Person) -> Seat:
+        """Where a log-in leads: the account that the person has been in for longest.
+
+        Whoever is in no account any more gets a new one of their own, so that everybody can log in, and
+        take up an invite there.
+        """
+
+        def prepare() -> Change[Seat]:
+            seats = self.seats_of(person)
+            if seats:
+                return Change([], [], seats[0])
+            made = self._directory.creation_of_account(default_account_name(person.email))
+            place = self._owner_of(made.outcome, person)
+            seat = Seat(person, made.outcome, place)
+            return Change([*made.writes, creation_of_place(place)], made.touched, seat)
+
+        seats = self.seats_of(person)
+        return seats[0] if seats else self._directory.change(prepare)
+
+    # Changing somebody
+
+    def change(self, person_id: str, edit: Callable[[Person], Person]) -> Person:
+        """Replace the person by what `edit` makes of them as they now are.
+
+        For all but the address, which `change_address` changes. Raises: NotFound, and what `edit` raises.
+        """
+
+        def prepare() -> tuple[list[Write], Person]:
+            document = self._store.get(person_path(person_id))
+            if document is None:
+                raise NotFound("there is no such person")
+            before = person_from(document)
+            after = edit(before)
+            return ([] if after == before else [_rewriting(document, after)]), after
+
+        return commit_guarded(self._store, prepare)
+
+    def renew_password_hash(self, person: Person, password_hash: str) -> None:
+        """Replace the hash by another of the same password, unless the password was changed meanwhile."""
+
+        def edit(now: Person) -> Person:
+            if now.password_hash != person.password_hash:
+                return now
+            return msgspec.structs.replace(now, password_hash=password_hash)
+
+        self.change(person.person_id, edit)
+
+    def change_password(self, person: Person, password_hash: str) -> Person:
+        """Give the person another password; all their sessions and mailed tokens are void from then on.
+
+        Raises: Conflict when the password was changed meanwhile.
+        """
+
+        def edit(now: Person) -> Person:
+            if now.password_hash != person.password_hash:
+                raise Conflict("the password was changed at the same moment; log in again")
+            return msgspec.structs.replace(now, password_hash=password_hash, epoch=now.epoch + 1)
+
+        return self.change(person.person_id, edit)
+
+    def end_all_sessions(self, person_id: str) -> None:
+        """End the person's sessions everywhere, with all mailed tokens."""
+        self.change(person_id, lambda now: msgspec.structs.replace(now, epoch=now.epoch + 1))
+
+    def note_confirmed(self, person: Person) -> Person:
+        """Note that mail to the person's address reaches them, if it is theirs still; gives the person."""
+
+        def edit(now: Person) -> Person:
+            return self._confirmed(now) if now.email == person.email and now.confirmed_at is None else now
+
+        return self.change(person.person_id, edit)
+
+    # By a token that came by mail
+
+    def token(self, purpose: Purpose, person: Person, email: str = "") -> str:
+        """A token for the person, to be mailed to their address, or to the one they want."""
+        return self._tokens.make(purpose, person.person_id, email or person.email, person.email, person.epoch)
+
+    def check_token(self, purpose: Purpose, plain: str) -> None:
+        """Raises: Refused (400) where the token is good for nothing."""
+        self._found(purpose, plain)
+
+    def confirm_address(self, plain: str) -> Person:
+        """Note that mail to the person's address reaches them. Raises: Refused (400)."""
+        return self._by_token("confirm", plain, self._confirmed)
+
+    def reset_password(self, plain: str, password_hash: str) -> Person:
+        """Give the person another password; all their sessions and mailed tokens are void from then on.
+
+        Whoever reads mail to the address has shown that it is theirs. Raises: Refused (400).
+        """
+
+        def edit(person: Person) -> Person:
+            changed = msgspec.structs.replace(person, password_hash=password_hash, epoch=person.epoch + 1)
+            return self._confirmed(changed)
+
+        return self._by_token("reset_password", plain, edit)
+
+    def change_address(self, plain: str) -> tuple[str, Person]:
+        """Give the person the address that the token was mailed to: the one before, and the person now.
+
+        Raises: Refused (400), Conflict when somebody else has that address by now.
+        """
+
+        def prepare() -> tuple[list[Write], tuple[str, Person]]:
+            found, document, before = self._found("change_address", plain)
+            if self.is_taken(found.token.email):
+                raise Conflict("somebody else has this e-mail address by now")
+            after = self._confirmed(msgspec.structs.replace(before, email=found.token.email))
+            writes: list[Write] = [
+                Create(self._email_path(after.email), {"person_id": after.person_id}),
+                Delete(self._email_path(before.email)),
+                _rewriting(document, after),
+                found.using,
+            ]
+            return writes, (before.email, after)
+
+        return commit_guarded(self._store, prepare)
+
+    def _by_token(self, purpose: Purpose, plain: str, edit: Callable[[Person], Person]) -> Person:
+        def prepare() -> tuple[list[Write], Person]:
+            found, document, before = self._found(purpose, plain)
+            after = edit(before)
+            return [_rewriting(document, after), found.using], after
+
+        return commit_guarded(self._store, prepare)
+
+    def _found(self, purpose: Purpose, plain: str) -> tuple[FoundToken, Document, Person]:
+        found = self._tokens.find(purpose, plain)
+        document = self._store.get(person_path(found.token.person_id))
+        person = None if document is None else person_from(document)
+        if document is None or person is None or not _is_for(found.token, person):
+            raise token_invalid()
+        return found, document, person
+
+    def _confirmed(self, person: Person) -> Person:
+        return msgspec.structs.replace(person, confirmed_at=self._clock.now())
+
+    def _owner_of(self, account: Account, person: Person) -> Membership:
+        return Membership(
+            person_id=person.person_id, account_id=account.account_id, created_at=self._clock.now()
+        )
 
     def _account_for_newcomer(self, name: str) -> Change[Account]:
         if self._is_hosted or self._is_local_account_owned():
@@ -152,6 +354,34 @@ class People:
 
     def _email_path(self, email: str) -> str:
         return email_path(hmac.new(self._email_key, email.encode(), hashlib.sha256).hexdigest())
+
+
+def default_account_name(email: str) -> str:
+    """What an account is called that nobody gave a name."""
+    return normalised_tag(f"Account of {email.partition('@')[0]}")
+
+
+def creation_of_place(place: Membership) -> Create:
+    """The write that gives somebody that place; AlreadyExists where they have one."""
+    return Create(membership_path(place.person_id, place.account_id), _fields(place))
+
+
+def person_from(document: Document) -> Person:
+    """The person that a document of `people` holds."""
+    return msgspec.convert(document.fields, Person)
+
+
+def place_from(document: Document) -> Membership:
+    """The place that a document of `memberships` holds."""
+    return msgspec.convert(document.fields, Membership)
+
+
+def _is_for(token: Token, person: Person) -> bool:
+    return token.epoch == person.epoch and token.email_then == person.email
+
+
+def _rewriting(document: Document, person: Person) -> Update:
+    return Update(document.path, _fields(person), if_revision=document.revision)
 
 
 def _fields(record: Person | Membership) -> dict[str, object]:

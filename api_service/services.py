@@ -6,11 +6,17 @@ from dataclasses import dataclass
 from flask import current_app
 
 from api_service.attempts import Attempts
+from api_service.channels import Channels
+from api_service.invites import Invites
 from api_service.job_figures import JobFigures
 from api_service.logs import ApiLog
 from api_service.mail import Mail, Postbox
+from api_service.members import Members
+from api_service.notices import Notices
 from api_service.passwords import Passwords
 from api_service.people import People
+from api_service.rates import Rates
+from api_service.sending import Sender
 from api_service.sessions import Sessions
 from api_service.settings import ApiSettings
 from metering.clock import Clock
@@ -35,11 +41,17 @@ class Services:
     log: ApiLog
     directory: Directory
     people: People
+    members: Members
+    invites: Invites
     sessions: Sessions
     passwords: Passwords
+    rates: Rates
     attempts: Attempts
     mail: Mail
     postbox: Postbox
+    channels: Channels
+    notices: Notices
+    notice_sender: Sender
     ledger: Ledger
     statistics: Statistics
     rulebook: Rulebook

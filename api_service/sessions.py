@@ -2,12 +2,14 @@
 
 The cookie holds the id and a signature, so that junk is refused without a read; the store holds the id's
 keyed hash, so that a copy of the store opens no session. Each request asks the store, so a session that was
-closed on one instance is closed on all at once.
+closed on one instance is closed on all at once. A session of an earlier epoch of its person is void; whoever
+reads the person decides that (`api_service.access`).
 """
 
 import hashlib
 import hmac
 import secrets
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import msgspec
@@ -16,27 +18,39 @@ from itsdangerous import BadSignature, Signer
 from metering.clock import Clock
 from metering.collections import SESSIONS, session_path
 from metering.errors import DocumentMissing, Unauthenticated
-from metering.stores import Create, Delete, DocumentStore, Query, Update
+from metering.stores import Create, Delete, Document, DocumentStore, Query, Update
 
 LIFETIME_SECONDS = 7 * 24 * 3600
 IDLE_SECONDS_MAX = 24 * 3600
 SEEN_RESOLUTION_SECONDS = 300
 SESSIONS_OF_PERSON_MAX = 20
 COOKIE_CHARACTERS_MAX = 200
+PUBLIC_ID_CHARACTERS = 32  # of the hash that the session is kept under
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """One log-in of a person into an account."""
+    """One log-in of a person into an account, from somewhere on the network."""
 
     person_id: str
     account_id: str
     created_at: datetime
     seen_at: datetime
     expires_at: datetime
+    epoch: int = 0
+    network: str = ""
 
     def is_live(self, now: datetime) -> bool:
         """Whether the session may be used at that moment."""
         return now < self.expires_at and now - self.seen_at < timedelta(seconds=IDLE_SECONDS_MAX)
+
+
+@dataclass(frozen=True)
+class ListedSession:
+    """A session as its person is shown it. `public_id` names it and opens nothing."""
+
+    public_id: str
+    path: str
+    session: Session
 
 
 class Sessions:
@@ -51,7 +65,7 @@ class Sessions:
             _derived(secret, b"session cookies"), key_derivation="hmac", digest_method=hashlib.sha256
         )
 
-    def open(self, person_id: str, account_id: str) -> str:
+    def open(self, person_id: str, account_id: str, epoch: int, network: str) -> str:
         """A new session's id. The person's oldest sessions beyond `SESSIONS_OF_PERSON_MAX` end."""
         now = self._clock.now()
         session = Session(
@@ -60,6 +74,8 @@ class Sessions:
             created_at=now,
             seen_at=now,
             expires_at=now + timedelta(seconds=LIFETIME_SECONDS),
+            epoch=epoch,
+            network=network,
         )
         session_id = secrets.token_urlsafe(32)
         fields = msgspec.to_builtins(session, builtin_types=(datetime,))
@@ -84,6 +100,27 @@ class Sessions:
         """End the session, on every instance."""
         self._store.commit([Delete(self._path(session_id))])
 
+    def of(self, person_id: str, epoch: int) -> list[ListedSession]:
+        """The person's sessions of that epoch that may be used now, the newest first."""
+        now = self._clock.now()
+        listed = [_listed(each) for each in self._documents(person_id)]
+        live = [each for each in listed if each.session.epoch == epoch and each.session.is_live(now)]
+        return sorted(live, key=lambda each: (each.session.created_at, each.public_id), reverse=True)
+
+    def end(self, listed: ListedSession) -> None:
+        """End the session, on every instance."""
+        self._store.commit([Delete(listed.path)])
+
+    def forget_all(self, person_id: str) -> None:
+        """Remove what is kept of the person's sessions, once they are void."""
+        deletions = [Delete(each.path) for each in self._documents(person_id)]
+        if deletions:
+            self._store.commit(deletions)
+
+    def public_id(self, session_id: str) -> str:
+        """What names the session in lists."""
+        return _public_id(self._path(session_id))
+
     def csrf_token(self, session_id: str) -> str:
         """What a page of ours sends along with each write, and no other page knows."""
         return hmac.new(self._csrf_key, session_id.encode(), hashlib.sha256).hexdigest()
@@ -106,15 +143,26 @@ class Sessions:
             raise Unauthenticated("this session has ended; log in again") from error
 
     def _surplus(self, person_id: str, now: datetime) -> list[str]:
-        query = Query(collection=SESSIONS, equal={"person_id": person_id}, limit=2 * SESSIONS_OF_PERSON_MAX)
-        found = self._store.query(query)
+        found = self._documents(person_id)
         ages = sorted((each.fields["created_at"], each.path) for each in found)
         dead = {each.path for each in found if not msgspec.convert(each.fields, Session).is_live(now)}
         live = [path for _, path in ages if path not in dead]
         return [*dead, *live[: max(0, len(live) - SESSIONS_OF_PERSON_MAX + 1)]]
 
+    def _documents(self, person_id: str) -> list[Document]:
+        query = Query(collection=SESSIONS, equal={"person_id": person_id}, limit=2 * SESSIONS_OF_PERSON_MAX)
+        return self._store.query(query)
+
     def _path(self, session_id: str) -> str:
         return session_path(hmac.new(self._hash_key, session_id.encode(), hashlib.sha256).hexdigest())
+
+
+def _listed(document: Document) -> ListedSession:
+    return ListedSession(_public_id(document.path), document.path, msgspec.convert(document.fields, Session))
+
+
+def _public_id(path: str) -> str:
+    return f"session_{path.rpartition('/')[2][:PUBLIC_ID_CHARACTERS]}"
 
 
 def _derived(secret: bytes, purpose: bytes) -> bytes:

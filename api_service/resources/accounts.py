@@ -271,7 +271,7 @@ def show_account() -> Response:
 
 
 @accounts.patch("/v1/account", responses={200: AccountView, **may_refuse(*OF_BODIES)})
-@needs("write")
+@needs("settings")
 def change_account(body: AccountPatch) -> Response:
     """Change the account's name and settings.
 

@@ -9,6 +9,7 @@ from pydantic import Field
 from api_service.access import (
     needs,
     owned_key,
+    require_confirmed_address,
     require_no_longer_than_own,
     require_no_more_than_own,
     visitor,
@@ -135,10 +136,14 @@ def list_keys() -> Response:
 
 
 @keys.post("/v1/keys", responses={201: MadeKeyView, **may_refuse(409, *OF_BODIES)})
-@needs("write")
+@needs("keys")
 def create_key(body: NewKey) -> Response:
-    """Create a key. The answer is the only place where it is ever shown."""
+    """Create a key. The answer is the only place where it is ever shown.
+
+    Hosted, a person has confirmed their e-mail address before.
+    """
     known = services()
+    require_confirmed_address(visitor())
     terms = KeyTerms(
         kind=body.kind,
         name=body.name,
@@ -155,7 +160,7 @@ def create_key(body: NewKey) -> Response:
 
 
 @keys.post("/v1/keys/<key_id>/rotate", responses={201: MadeKeyView, **may_refuse(404, 409)})
-@needs("write")
+@needs("keys")
 def rotate_key(path: KeyPath) -> Response:
     """Replace a key by a new one on the same terms. The old one works one hour longer."""
     known = services()
@@ -165,7 +170,7 @@ def rotate_key(path: KeyPath) -> Response:
 
 
 @keys.delete("/v1/keys/<key_id>", responses={204: None, **may_refuse(404)})
-@needs("write")
+@needs("keys")
 def revoke_key(path: KeyPath) -> Response:
     """Revoke a key at once, together with any older key that it replaced."""
     key = _manageable_key(path.key_id)

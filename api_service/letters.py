@@ -1,0 +1,93 @@
+"""What is mailed to people, word for word.
+
+A link carries its token behind `#`, which browsers send to no server: it stands in nobody's log and reaches
+no other page. Opening a link changes nothing, since mail is opened by programs too; its page asks first.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+_GREETING = "Hello,\n\n"
+_END = "\n\n-- \nModelTrack\n"
+
+
+@dataclass(frozen=True)
+class Letter:
+    """One mail. Its text may hold a link that lets its reader in: it is not to be logged."""
+
+    to: str
+    subject: str
+    text: str = field(repr=False)
+
+
+def confirmation(to: str, base_url: str, token: str) -> Letter:
+    """To somebody who signed up: is this address theirs?"""
+    return _letter(
+        to,
+        "Confirm your e-mail address",
+        "somebody, you we hope, signed up to ModelTrack with this address. To confirm that it is yours:",
+        link=f"{base_url}/confirm-address#token={token}",
+        after="The link works for 24 hours. If it was not you, do nothing.",
+    )
+
+
+def password_reset(to: str, base_url: str, token: str) -> Letter:
+    """To somebody who forgot their password, or whose address somebody else gave."""
+    return _letter(
+        to,
+        "Choose a new password",
+        "somebody, you we hope, asked for a new password of your ModelTrack log-in. To choose one:",
+        link=f"{base_url}/reset-password#token={token}",
+        after="The link works once, for one hour. If it was not you, do nothing; your password stays.",
+    )
+
+
+def password_changed(to: str, at: datetime) -> Letter:
+    """To somebody whose password was changed, so that they know if it was not them."""
+    return _letter(
+        to,
+        "Your password was changed",
+        f"the password of your ModelTrack log-in was changed on {_said(at)}, and all its sessions ended.",
+        after="If it was not you, choose a new password at once: the log-in page's “forgotten” does it.",
+    )
+
+
+def address_change(to: str, base_url: str, token: str) -> Letter:
+    """To the address that somebody wants to have from now on."""
+    return _letter(
+        to,
+        "Confirm your new e-mail address",
+        "somebody, you we hope, wants to log in to ModelTrack with this address from now on. To confirm:",
+        link=f"{base_url}/change-address#token={token}",
+        after="The link works once, for 24 hours. If it was not you, do nothing.",
+    )
+
+
+def address_changed(to: str, at: datetime) -> Letter:
+    """To the address that somebody had until now."""
+    return _letter(
+        to,
+        "Your e-mail address was changed",
+        f"your ModelTrack log-in has another e-mail address since {_said(at)}, and no longer this one.",
+        after="If it was not you, tell whoever runs your ModelTrack.",
+    )
+
+
+def invitation(to: str, base_url: str, token: str, *, account_name: str, role: str, by: str) -> Letter:
+    """To somebody who may join an account."""
+    return _letter(
+        to,
+        f"Join “{account_name}” on ModelTrack",
+        f"{by} invites you to the account “{account_name}” on ModelTrack, as {role}. To join it:",
+        link=f"{base_url}/accept-invite#token={token}",
+        after="The link works once, for seven days, with this address. If it is none of yours, do nothing.",
+    )
+
+
+def _letter(to: str, subject: str, text: str, *, link: str = "", after: str) -> Letter:
+    parts = [text, f"    {link}", after] if link else [text, after]
+    return Letter(to, subject, _GREETING + "\n\n".join(parts) + _END)
+
+
+def _said(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d at %H:%M} UTC"

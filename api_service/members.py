@@ -1,0 +1,104 @@
+"""Who belongs to an account, as what. An account always has an owner, whatever happens at the same moment.
+
+Whoever ceases to be owner does so in a commit that demands of one other owner to be one still: of two who
+leave at the same moment, the second finds that changed, looks again, and is refused.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from api_service.guarded import commit_guarded
+from api_service.people import Membership, Person, person_from, place_from
+from api_service.roles import Role, may_give
+from metering.collections import MEMBERSHIPS, membership_path, person_path
+from metering.errors import Conflict, Forbidden, NotFound
+from metering.stores import Delete, Document, DocumentStore, Query, Update, Write
+
+MEMBERS_MAX = 200  # two who join at the same moment may make it one more
+
+
+class Member(msgspec.Struct, frozen=True):
+    """Somebody who belongs to an account."""
+
+    person: Person
+    place: Membership
+
+
+class Members:
+    """The members of accounts in a store. Every method raises StoreUnavailable."""
+
+    def __init__(self, store: DocumentStore) -> None:
+        self._store = store
+
+    def of(self, account_id: str) -> list[Member]:
+        """The account's members, who came first first."""
+        places = [place_from(each) for each in self._places(account_id)]
+        found = self._store.get_many([person_path(each.person_id) for each in places])
+        people = {each.document_id: person_from(each) for each in found.values()}
+        members = [Member(people[each.person_id], each) for each in places if each.person_id in people]
+        return sorted(members, key=lambda each: (each.place.created_at, each.person.person_id))
+
+    def refuse_full(self, account_id: str) -> None:
+        """Raises: Conflict when the account has as many members as it may."""
+        if len(self._places(account_id)) >= MEMBERS_MAX:
+            raise Conflict(f"an account has at most {MEMBERS_MAX} members; remove one first")
+
+    def change_role(self, account_id: str, person_id: str, role: Role, by: Membership) -> Member:
+        """Give the member another role.
+
+        Raises: NotFound, Forbidden (the role, or the member's present one, is not for `by` to give or take),
+        Conflict (the last owner).
+        """
+
+        def prepare() -> tuple[Sequence[Write], Member]:
+            document, member = self._member(account_id, person_id)
+            before, after = member.place, msgspec.structs.replace(member.place, role=role)
+            if after == before:
+                return [], member
+            _require_may_give(by.role, before.role, role)
+            guards = self._other_owner_stays(before) if before.role == "owner" else []
+            changing = Update(document.path, {"role": role}, if_revision=document.revision)
+            return [changing, *guards], Member(member.person, after)
+
+        return commit_guarded(self._store, prepare)
+
+    def remove(self, account_id: str, person_id: str, by: Membership) -> None:
+        """End the membership; whoever removes themselves leaves. Their sessions there end at once.
+
+        Raises: NotFound, Forbidden (an owner is removed by owners alone), Conflict (the last owner).
+        """
+
+        def prepare() -> tuple[Sequence[Write], None]:
+            document, member = self._member(account_id, person_id)
+            if by.person_id != person_id:
+                _require_may_give(by.role, member.place.role)
+            guards = self._other_owner_stays(member.place) if member.place.role == "owner" else []
+            return [Delete(document.path, if_revision=document.revision), *guards], None
+
+        commit_guarded(self._store, prepare)
+
+    def _member(self, account_id: str, person_id: str) -> tuple[Document, Member]:
+        paths = membership_path(person_id, account_id), person_path(person_id)
+        found = self._store.get_many(paths)
+        if len(found) < len(paths):
+            raise NotFound("there is no such member")
+        place, person = (found[path] for path in paths)
+        return place, Member(person_from(person), place_from(place))
+
+    def _other_owner_stays(self, leaving: Membership) -> list[Write]:
+        for document in self._places(leaving.account_id):
+            place = place_from(document)
+            if place.role == "owner" and place.person_id != leaving.person_id:
+                return [Update(document.path, {"role": "owner"}, if_revision=document.revision)]
+        raise Conflict("an account has an owner; make somebody else owner first")
+
+    def _places(self, account_id: str) -> list[Document]:
+        query = Query(collection=MEMBERSHIPS, equal={"account_id": account_id}, limit=2 * MEMBERS_MAX)
+        return self._store.query(query)
+
+
+def _require_may_give(giver: Role, *roles: Role) -> None:
+    for role in roles:
+        if not may_give(giver, role):
+            raise Forbidden("only an owner makes somebody owner, or changes what an owner is")
