@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 from standardwebhooks.webhooks import Webhook
 
+from api_service.addresses import Reach
 from api_service.channels import Channel, Channels
 from api_service.mail import DeliveryFailed, Mail
 from api_service.notices import ToldNotice
@@ -62,6 +63,11 @@ class Sender:
         self._outbound = outbound
         self._mail = mail
         self._operators_slack = operators_slack
+
+    @property
+    def reach(self) -> Reach:
+        """What may be called."""
+        return self._outbound.reach
 
     def by_channel(self, channel: Channel, notice: ToldNotice, delivery_id: str) -> Sent:
         """Send it once, as the channel's kind is. Takes a minute at the worst.
