@@ -96,11 +96,11 @@ class PriceSheet(NamedTuple):
     until: datetime
     settings: PriceSettings
 
-    def cost(self, usage: Usage) -> Cost:
-        """What that usage costs."""
+    def cost(self, usage: Usage, prompt_tokens: int | None = None) -> Cost:
+        """What that usage costs; `prompt_tokens` is the prompt's length where the usage is not one call's."""
         band = self.base
         if self.bands:
-            prompt_tokens = usage.prompt_tokens
+            prompt_tokens = usage.prompt_tokens if prompt_tokens is None else prompt_tokens
             band = next((each for each in self.bands if prompt_tokens > each.above), band)
         amount = (
             usage.input_tokens * band.input

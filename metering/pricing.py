@@ -75,6 +75,17 @@ class ModelPrice(msgspec.Struct, frozen=True, kw_only=True):
     prices: UnitPrices
 
 
+class SummedCost(msgspec.Struct, frozen=True):
+    """What many calls cost together, but for the rounding of each, at most half a nanodollar a call.
+
+    `is_exact` is false where the model has rates of its own for long prompts.
+    """
+
+    nanodollars: int
+    unpriced: bool
+    is_exact: bool
+
+
 class Pricer:
     """Prices calls by one table; the module says by which rules. Safe to share between threads."""
 
@@ -111,6 +122,30 @@ class Pricer:
         if sheet is None or not sheet.since <= at < sheet.until:
             sheet = self._keep(key, self._sheet(key, at, settings))
         return sheet.cost(usage)
+
+    def summed_cost(
+        self,
+        usage: Usage,
+        calls: int,
+        *,
+        provider: str,
+        model: str,
+        at: datetime,
+        service_tier: str = "",
+        settings: PriceSettings = LIST_PRICES,
+    ) -> SummedCost:
+        """What so many calls that used that much together would cost, each at the rates of that moment.
+
+        Which of them are long prompts a sum does not tell: all are as long as their average.
+        """
+        sheet = self._sheet((provider, model, "", service_tier, "", 0), at, settings)
+        cost = sheet.cost(usage, usage.prompt_tokens // max(1, calls))
+        return SummedCost(cost.nanodollars, cost.unpriced, is_exact=not sheet.bands)
+
+    def listed_name(self, provider: str, model: str) -> str | None:
+        """What the price list calls the model, None where it lacks it."""
+        found = self._may_serve(provider, model)
+        return found[0].model if found else None
 
     def dearest(
         self, provider: str, model: str, at: datetime, settings: PriceSettings = LIST_PRICES

@@ -1,0 +1,257 @@
+"""What an account's rollups say of the days ahead, of odd hours and of money to save.
+
+Reads rollups and hands them to the modules that reckon: `forecasts`, `anomalies`, `mixes`. Documents read,
+one a UTC day, beside the open shards of the last hours:
+
+| question | days read |
+|---|---|
+| a forecast, of whatever horizon | `forecasts.HISTORY_DAYS_MAX` + 2 = 86 |
+| anomalies of a day (of a week) | 30 (36) |
+| mixes: scenarios, suggestions, similar features | 31 |
+
+A store failure passes to the caller: no figure is made up.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from metering.anomalies import COMPARED_DAYS, MATERIAL_NANODOLLARS, Anomaly, Hours
+from metering.errors import InvalidInput
+from metering.forecasts import HISTORY_DAYS_MAX, Forecast, Range, forecast
+from metering.mixes import Mix, Model, mix_of
+from metering.periods import is_timezone
+from metering.quarters import rollups_between
+from metering.rollups import DIMENSIONS, OTHER, QUARTER, Kind, quarter_of
+from metering.stores import DocumentStore
+from metering.usage_groups import Grouping
+
+MIX_DAYS: Final = 30
+ANOMALY_DAYS_MAX: Final = 7
+TEAMS_MAX: Final = 1_000  # judged one by one; what came later is judged together, as `other`
+ANOMALIES_MAX: Final = 1_000
+MIXES_MAX: Final = 10_000
+
+Filters = Mapping[str, Sequence[str]]
+
+_DAY: Final = timedelta(days=1)
+_COST: Final = "cost_nanodollars"
+
+
+class DailySpend(msgspec.Struct, frozen=True, kw_only=True):
+    """What each complete day of a zone cost, oldest first, and what today has cost so far."""
+
+    today: date
+    days: tuple[int, ...]
+    today_nanodollars: int
+
+    @property
+    def first(self) -> date:
+        """The first of the days."""
+        return self.today - len(self.days) * _DAY
+
+
+class PeriodOutlook(msgspec.Struct, frozen=True, kw_only=True):
+    """What a period has cost so far, and what it is forecast to cost by its end, in nanodollars."""
+
+    spent: int
+    by_its_end: Range
+
+
+class TeamAnomaly(msgspec.Struct, frozen=True, kw_only=True):
+    """An odd hour of a team, with its calls, and the model that cost most in it."""
+
+    team: str
+    anomaly: Anomaly
+    requests: int
+    top_model: Model
+    top_model_nanodollars: int
+
+
+class Outlooks:
+    """Answers about one account at a time."""
+
+    def __init__(self, store: DocumentStore) -> None:
+        self._store = store
+
+    def daily_spend(self, account_id: str, now: datetime, timezone: str, filters: Filters) -> DailySpend:
+        """What the last days cost. `filters` pass any of their values of `DIMENSIONS` of kind main or key.
+
+        Raises: InvalidInput, for a zone or a mix of dimensions that does not exist.
+        """
+        if not is_timezone(timezone):
+            raise InvalidInput("give an IANA zone, for example Europe/Berlin", "timezone")
+        zone = ZoneInfo(timezone)
+        kind = kind_of(filters)
+        today = now.astimezone(zone).date()
+        first = today - HISTORY_DAYS_MAX * _DAY
+        # The zone's day may begin up to 14 hours before the UTC day; skipped midnights are moments, too.
+        start = quarter_of(datetime.combine(first, time(), zone).astimezone(UTC))
+        costs: dict[date, int] = {}
+        grouping = Grouping(kind, (), filters)
+        for found in rollups_between(self._store, account_id, start, quarter_of(now) + QUARTER, kind):
+            for (day, _), sums in found.summed(lambda each: each.astimezone(zone).date(), grouping).items():
+                costs[day] = costs.get(day, 0) + sums.get(_COST, 0)
+        return DailySpend(
+            today=today,
+            days=tuple(costs.get(first + ago * _DAY, 0) for ago in range(HISTORY_DAYS_MAX)),
+            today_nanodollars=costs.get(today, 0),
+        )
+
+    def of_period(
+        self, account_id: str, now: datetime, timezone: str, filters: Filters, first: date, end: date
+    ) -> PeriodOutlook | None:
+        """What the days from `first` to before `end` cost so far and will have cost; today is one of them.
+
+        At most the last `HISTORY_DAYS_MAX` days are looked back upon, so no period may begin earlier. None
+        where there is too little history to forecast. Raises: InvalidInput, as `daily_spend`.
+        """
+        spend = self.daily_spend(account_id, now, timezone, filters)
+        ahead = (end - spend.today).days
+        found = forecast(spend.days, max(1, ahead))
+        if found is None or ahead < 1 or first < spend.first:
+            return None
+        before = sum(spend.days[(first - spend.first).days :])
+        return PeriodOutlook(spent=before + spend.today_nanodollars, by_its_end=_by_end(found, spend, before))
+
+    def anomalies(
+        self,
+        account_id: str,
+        start: datetime,
+        end: datetime,
+        timezone: str = "UTC",
+        *,
+        material: int = MATERIAL_NANODOLLARS,
+    ) -> list[TeamAnomaly]:
+        """The odd hours of each team in the range, the latest first. At most `ANOMALIES_MAX`.
+
+        Raises: InvalidInput, for a zone that does not exist or a range beyond `ANOMALY_DAYS_MAX`.
+        """
+        if not is_timezone(timezone):
+            raise InvalidInput("give an IANA zone, for example Europe/Berlin", "timezone")
+        if not timedelta(0) < end - start <= ANOMALY_DAYS_MAX * _DAY:
+            raise InvalidInput(f"give a range of at most {ANOMALY_DAYS_MAX} days", "start_time")
+        table = self._hours(account_id, start.astimezone(UTC), end.astimezone(UTC), ZoneInfo(timezone))
+        found = [anomaly for team in table.spent for anomaly in table.anomalies(team, material)]
+        found.sort(key=lambda each: (each.anomaly.starts_at, each.anomaly.spent), reverse=True)
+        return found[:ANOMALIES_MAX]
+
+    def _hours(self, account_id: str, start: datetime, end: datetime, zone: ZoneInfo) -> "_HourTable":
+        table = _HourTable(start - COMPARED_DAYS * _DAY, start, end, zone)
+        by_team = Grouping("main", ("team",), {})
+        by_model = Grouping("main", ("team", "provider", "model"), {})
+        for day in rollups_between(self._store, account_id, table.begins, table.ends, "main"):
+            for (place, (team,)), sums in day.summed(table.place, by_team).items():
+                table.add(team, place, sums.get(_COST, 0))
+            for (place, values), sums in day.summed(table.judged_place, by_model).items():
+                table.add_model(place, values, sums)
+        return table
+
+    def mixes(self, account_id: str, now: datetime) -> list[Mix]:
+        """What was used in the last `MIX_DAYS` days, by model and feature.
+
+        Features beyond `MIXES_MAX` are told together, as `other`.
+        """
+        start, end = quarter_of(now - MIX_DAYS * _DAY), quarter_of(now) + QUARTER
+        sums: dict[tuple[str, ...], dict[str, int]] = {}
+        grouping = Grouping("main", ("provider", "model", "feature"), {})
+        for day in rollups_between(self._store, account_id, start, end, "main"):
+            for (_, group), amounts in day.summed(lambda _: True, grouping).items():
+                has_room = group in sums or len(sums) < MIXES_MAX
+                totals = sums.setdefault(group if has_room else (*group[:2], OTHER), {})
+                for name, amount in amounts.items():
+                    totals[name] = totals.get(name, 0) + amount
+        return [mix_of(group, amounts) for group, amounts in sums.items()]
+
+
+def kind_of(filters: Filters) -> Kind:
+    """The kind of cell that answers. Raises: InvalidInput, for what no cell holds together."""
+    kind: Kind = "key" if "key_id" in filters else "main"
+    for name in filters:
+        if name not in DIMENSIONS[kind]:
+            raise InvalidInput("key_id goes with provider and model only", name)
+    return kind
+
+
+def _by_end(found: Forecast, spend: DailySpend, before: int) -> Range:
+    """What was spent before today and the days ahead; today costs no less than it has."""
+    ahead = found.between(0, len(found.days))
+    today = found.between(0, 1).predicted
+    more = max(0, spend.today_nanodollars - today)
+    least = before + spend.today_nanodollars
+    return Range(
+        predicted=before + ahead.predicted + more,
+        low=None if ahead.low is None else max(least, before + ahead.low),
+        high=None if ahead.high is None else before + ahead.high + more,
+    )
+
+
+class _HourTable:
+    """What the hours of a range cost by team, on a zone's own clock; those from `start` on are judged."""
+
+    def __init__(self, begins: datetime, start: datetime, end: datetime, zone: ZoneInfo) -> None:
+        self.begins, self.ends = _hour(quarter_of(begins), zone), quarter_of(end - QUARTER / 2) + QUARTER
+        self._places: dict[datetime, int] = {}
+        self._starts: list[datetime] = []
+        quarter, opened = self.begins, None
+        while quarter < self.ends:
+            hour = _hour(quarter, zone)
+            if hour != opened:
+                self._starts.append(quarter.astimezone(zone))
+                opened = hour
+            self._places[quarter] = len(self._starts) - 1
+            quarter += QUARTER
+        self._first = self._places[quarter_of(start)]
+        self.spent: dict[str, list[int]] = {}
+        self._models: dict[tuple[int, str], dict[Model, tuple[int, int]]] = {}
+
+    def place(self, quarter: datetime) -> int:
+        """Which hour the quarter hour lies in."""
+        return self._places[quarter]
+
+    def judged_place(self, quarter: datetime) -> int | None:
+        """The same, None before the hours that are judged."""
+        place = self._places[quarter]
+        return place if place >= self._first else None
+
+    def add(self, team: str, place: int, cost: int) -> None:
+        """Add what a team spent in an hour."""
+        self.spent.setdefault(self._known(team), [0] * len(self._starts))[place] += cost
+
+    def add_model(self, place: int, values: tuple[str, ...], sums: Mapping[str, int]) -> None:
+        """Add what a team spent on a model in an hour that is judged."""
+        team, provider, model = values
+        models = self._models.setdefault((place, self._known(team)), {})
+        cost, requests = models.get(Model(provider, model), (0, 0))
+        models[Model(provider, model)] = (cost + sums.get(_COST, 0), requests + sums.get("requests", 0))
+
+    def anomalies(self, team: str, material: int) -> list[TeamAnomaly]:
+        """The team's odd hours."""
+        hours = Hours(self._starts, self.spent[team])
+        found = []
+        for place in range(self._first, len(self._starts)):
+            anomaly = hours.anomaly(place, material=material)
+            if anomaly is not None:
+                models = self._models[place, team]
+                top = max(models, key=lambda model: (models[model][0], model))
+                found.append(
+                    TeamAnomaly(
+                        team=team,
+                        anomaly=anomaly,
+                        requests=sum(requests for _, requests in models.values()),
+                        top_model=top,
+                        top_model_nanodollars=models[top][0],
+                    )
+                )
+        return found
+
+    def _known(self, team: str) -> str:
+        return team if team in self.spent or len(self.spent) < TEAMS_MAX else OTHER
+
+
+def _hour(quarter: datetime, zone: ZoneInfo) -> datetime:
+    """Where the hour of the zone's clock began that the quarter hour lies in, in UTC."""
+    return quarter - timedelta(minutes=quarter.astimezone(zone).minute)
