@@ -19,6 +19,7 @@ begins another.
 import fcntl
 import os
 import re
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -32,6 +33,7 @@ from metering.journal import LINE_BYTES_MAX
 FILES: Final = "cost_events*.jsonl"
 BAD_LINES_BYTES_MAX: Final = 64 * 1024 * 1024  # kept aside in one directory; more are counted and dropped
 
+_OWN_FILE: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW  # what a link leads to is not ours to write to
 _LIFE_LOCK_ATTEMPTS: Final = 10
 _LEFT_ATTEMPTS: Final = 10
 _STEM: Final = "cost_events-"
@@ -165,8 +167,9 @@ class DeadJournal:
     def found_dead_at(self, now: datetime) -> datetime:
         """When it was first found dead; kept in the lock's file. Raises: OSError."""
         with suppress(ValueError):
-            text = os.pread(self._lock, 64, 0).decode("ascii")
-            return datetime.fromisoformat(text)
+            found = datetime.fromisoformat(os.pread(self._lock, 64, 0).decode("ascii"))
+            if found.tzinfo is not None and found <= now:  # else nobody wrote it, or the clock went back
+                return found
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, now.isoformat().encode(), 0)
         return now
@@ -180,7 +183,7 @@ class DeadJournal:
 @contextmanager
 def dead_journal(directory: Path, instance: str) -> Iterator[DeadJournal | None]:
     """The instance's files, while entered; None where it lives, or another recovers it. Raises: OSError."""
-    descriptor = os.open(directory / f"{_STEM}{instance}{_LOCK_SUFFIX}", os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = os.open(directory / f"{_STEM}{instance}{_LOCK_SUFFIX}", _OWN_FILE, 0o600)
     try:
         if not _is_locked(descriptor):
             yield None
@@ -214,8 +217,11 @@ def left_paths(directory: Path, instance: str) -> list[Path]:
 
 
 def lines_of(path: Path) -> Iterator[bytes]:
-    """The file's lines as they stand there, the last one maybe torn. Raises: OSError."""
-    with path.open("rb") as file:
+    """The lines as they stand there, the last one maybe torn. Raises: OSError, also where it is no file."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would keep us waiting
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # a device may never end
+            raise OSError("no regular file")
         while line := file.readline(LINE_BYTES_MAX + 1):
             yield line
 
@@ -236,7 +242,7 @@ def keep_aside(path: Path, lines: Sequence[bytes]) -> int:
             break
         kept.append(ended)
     # Written anew each time, so that whoever recovers the file again keeps nothing twice.
-    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    descriptor = os.open(target, _OWN_FILE | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.writelines(kept)
     return len(kept)

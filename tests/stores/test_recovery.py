@@ -1,5 +1,6 @@
 """Recovery of journal files on both stores: each call one event, whatever its lines' and its store's fate."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -13,7 +14,7 @@ from msgspec.structs import astuple
 
 from metering.accounts import LOCAL_ACCOUNT_ID, AccountSettings, PriceOverride, PriceSettings, UnitPrices
 from metering.budgets import Budget, Scope
-from metering.collections import account_path, key_path, lease_path
+from metering.collections import account_path, key_path, lease_path, segments_collection
 from metering.counters import LeaseName, counter_key
 from metering.directory import Directory
 from metering.errors import StoreUnavailable
@@ -43,7 +44,7 @@ from tests.builders import (
 )
 from tests.doubles.clock import ManualClock
 from tests.doubles.unreliable_store import Fate, UnreliableStore
-from tests.stores.accounting import all_events, assert_each_event_counted_once
+from tests.stores.accounting import all_documents, all_events, assert_each_event_counted_once
 
 INSTANCE = "a" * 32
 OTHER_INSTANCE = "b" * 32
@@ -51,6 +52,7 @@ SEGMENT = f"{INSTANCE}-1"
 FILE_BYTES_MAX = 10_000
 LEASE = LeaseName("c" * 32, INSTANCE, 1)
 MINUTE = timedelta(minutes=1)
+MICROSECOND = timedelta(microseconds=1)
 END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 
 
@@ -238,6 +240,72 @@ def test_a_call_is_lost_only_once_no_commit_of_the_dead_process_can_land_any_mor
     assert (early.events_lost, late.events_lost, machine.names) == (0, 1, [])
 
 
+def test_calls_that_the_store_does_not_take_as_lost_are_kept_aside(machine: Machine) -> None:
+    leases = (LeaseName(f"{number:032x}", INSTANCE, 1).lease_id for number in range(500))
+    bad = make_admitted(holds=tuple(Hold("budget_1", "2026-11", lease, 1) for lease in leases))
+    machine.write([admitted_line(bad)])
+
+    report = machine.recover_late()
+
+    (aside,) = machine.directory.glob("*.bad")
+    assert aside.read_bytes() == admitted_line(bad)
+    assert (report.files_removed, report.events_lost, report.lines_not_taken) == (1, 0, 1)
+
+
+def test_files_of_more_lines_than_are_held_in_memory_at_once_are_stored_whole(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metering.recovery.LINES_AT_ONCE", 2)
+    events = [make_event() for _ in range(5)]
+    machine.write(both(events))
+
+    machine.recover_late()
+
+    assert_each_event_counted_once(machine.store, ACCOUNT_ID, events)
+
+
+def test_lost_calls_of_several_quarter_hours_find_their_places(machine: Machine) -> None:
+    calls = [make_admitted(timestamp=AT - number * QUARTER) for number in range(3)]
+    machine.write([admitted_line(call) for call in calls])
+
+    machine.recover_late()
+
+    segments = all_documents(machine.store, segments_collection(ACCOUNT_ID))
+    assert len(segments) == 3
+    assert_each_event_counted_once(machine.store, ACCOUNT_ID, machine.events)
+
+
+def test_a_lost_call_counts_as_its_files_instances_where_its_line_names_none(machine: Machine) -> None:
+    machine.write([admitted_line(make_admitted(instance=""))])
+
+    machine.recover_late()
+
+    (segment,) = all_documents(machine.store, segments_collection(ACCOUNT_ID))
+    assert segment.document_id.startswith(f"{INSTANCE}-")
+
+
+def test_what_is_stored_already_is_recovered_without_a_commit(machine: Machine) -> None:
+    events = [make_event() for _ in range(3)]
+    Ledger(machine.store, machine.clock).commit(
+        Segment(name=SEGMENT, account_id=ACCOUNT_ID, events=tuple(events))
+    )
+    machine.write(both(events))
+    watched = UnreliableStore(machine.store)
+
+    report = machine.recover(watched)
+
+    assert (report.events_found, watched.commits) == (3, [])
+
+
+def test_where_the_store_dies_with_the_process_its_calls_are_lost_at_once(
+    tmp_path: Path, sqlite_store: DocumentStore
+) -> None:
+    machine = Machine(tmp_path, sqlite_store)
+    machine.write([admitted_line(make_admitted())])
+
+    assert machine.recover().events_lost == 1
+
+
 def test_a_call_that_settled_in_a_later_file_is_not_lost(machine: Machine) -> None:
     event, other = make_event(), make_event()
     machine.write([admitted(event)])
@@ -311,6 +379,36 @@ def test_a_line_that_no_sum_could_hold_keeps_no_other_from_the_store(
 
     assert machine.events == [good]
     assert report.lines_bad >= 1
+
+
+@pytest.mark.parametrize("moment", ["2026-11-21", "9999-12-31T23:59:59+00:00", "no moment", "\xff"])
+def test_a_lock_that_tells_no_moment_of_death_keeps_nothing_from_recovery(
+    machine: Machine, moment: str
+) -> None:
+    call = make_admitted()
+    path = machine.write([admitted_line(call)])
+    path.with_suffix(".lock").write_bytes(moment.encode("latin-1"))
+
+    report = machine.recover_late()
+
+    assert [event.state for event in machine.events] == ["lost"]
+    assert (report.files_unreadable, machine.names) == (0, [])
+
+
+def test_what_is_no_file_is_left_alone_and_keeps_nothing_from_recovery(
+    machine: Machine, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.write_text("not ours")
+    os.mkfifo(journal_path(machine.directory, "c" * 32, 1))
+    journal_path(machine.directory, "d" * 32, 1).symlink_to("/dev/zero")
+    machine.write([b"bad"], instance=OTHER_INSTANCE).with_suffix(".lock").symlink_to(other)
+    event = make_event()
+    machine.write(both([event]))
+
+    report = machine.recover()
+
+    assert (machine.events, report.files_unreadable, other.read_text()) == ([event], 3, "not ours")
 
 
 @pytest.mark.parametrize(("older_by", "stored"), [(timedelta(), 1), (timedelta(microseconds=1), 0)])
@@ -406,8 +504,13 @@ def test_a_lost_call_by_an_unseen_key_keeps_its_estimate_whatever_its_accounts_p
 
 @pytest.mark.parametrize(
     ("created_at", "charged"),
-    [(None, True), (AT, True), (quarter_of(AT) + QUARTER, False)],
-    ids=["of a file", "in the quarter hour of the call", "after it, so that what came before is seeded"],
+    [(None, True), (AT, True), (AT + MICROSECOND, True), (quarter_of(AT) + QUARTER, False)],
+    ids=[
+        "of a file",
+        "at the moment of the call",
+        "after the call in its quarter hour",
+        "after it, so that what came before is seeded",
+    ],
 )
 def test_an_unseen_keys_call_is_charged_to_the_budgets_over_it(
     machine: Machine, created_at: datetime | None, charged: bool
