@@ -349,6 +349,7 @@ def emulator_if_asked_for() -> Iterator[None]:
         return
     with running_emulator() as address:
         os.environ["FIRESTORE_EMULATOR_HOST"] = address
+        print(f"Firestore emulator: FIRESTORE_EMULATOR_HOST={address}", flush=True)
         yield
 
 

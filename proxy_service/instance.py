@@ -284,7 +284,7 @@ class Instance:
                 loop = asyncio.get_running_loop()
                 await loop.run_in_executor(self._note_thread, self._directory.ensure_local_account)
             except MeteringError as error:
-                self._log.fault("local account not made", error)
+                self._log.fault("the machine's own account not made yet; trying again", error)
                 await asyncio.sleep(LOCAL_ACCOUNT_PAUSE_SECONDS)
             else:
                 return
