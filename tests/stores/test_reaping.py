@@ -22,6 +22,7 @@ from metering.reaping import ReapingReport, run
 from metering.stores import DocumentStore, Put
 from tests.builders import ACCOUNT_ID, AT, make_event
 from tests.doubles.clock import ManualClock
+from tests.doubles.unreliable_store import UnreliableStore
 
 BUDGET = Budget(budget_id="budget_1", limit_nanodollars=10_000)
 KEY = counter_key(ACCOUNT_ID, BUDGET, period_of("month", "UTC", AT))
@@ -130,3 +131,36 @@ def test_more_leases_than_one_read_are_reaped_in_one_run(
         take(store, DEAD, reserve=10, used=1, number=number)
 
     assert reap(store, AT + timedelta(minutes=3), DEAD).leases_closed == 5
+
+
+def test_leases_that_wait_for_recovery_keep_none_of_later_reads_from_being_closed(
+    store: DocumentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metering.reaping.LEASES_A_READ", 2)
+    for number in range(1, 6):
+        take(store, LIVING, reserve=10, used=1, number=number)
+    take(store, DEAD, reserve=10, used=1)
+    reap(store, AT, DEAD)
+
+    report = reap(store, AT + timedelta(minutes=3), DEAD)
+
+    assert report == ReapingReport(leases_closed=1, leases_waiting=5)
+
+
+def test_a_lease_that_changes_all_the_time_keeps_no_other_from_being_closed(store: DocumentStore) -> None:
+    busy, still = (take(store, DEAD, reserve=1_000, used=300, number=number) for number in (1, 2))
+    later = AT + timedelta(minutes=3)
+    charged = UnreliableStore(store, before=lambda: charge(store, busy, 1, AT))
+
+    report = reap(charged, later, DEAD)
+
+    assert report == ReapingReport(leases_closed=1, leases_unclosable=1)
+    assert lease(store, still).amount == 300
+
+
+def test_a_lease_that_is_closed_is_not_looked_at_again(store: DocumentStore) -> None:
+    take(store, DEAD, reserve=1_000, used=300)
+    later = AT + timedelta(minutes=3)
+    reap(store, later, DEAD)
+
+    assert reap(store, later) == ReapingReport()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from metering.accounts import PriceOverride, PriceSettings, UnitPrices
 from metering.bounds import FRAME_TOKENS, TOOLS_TOKENS, Bound, Bounds, Extent
-from metering.model_limits import load_model_limits
+from metering.model_limits import Limits, ModelLimits, ModelLimitsTable, load_model_limits
 from metering.price_table import load_price_table
 from metering.pricing import LIST_PRICES, Pricer
 from metering.usage import Usage
@@ -38,6 +38,16 @@ def nanodollars(reach: Extent, model: str = HAIKU, **more: Any) -> int:
     found = bound(reach, model, **more).nanodollars
     assert found is not None
     return found
+
+
+def limits(model: str, context_tokens: int, output_tokens: int) -> Limits:
+    return Limits(
+        models=(model,),
+        context_tokens=context_tokens,
+        output_tokens=output_tokens,
+        source="a test",
+        read_on=AT.date(),
+    )
 
 
 def test_each_byte_of_the_prompt_may_be_a_token_of_the_dearest_kind() -> None:
@@ -127,6 +137,26 @@ def test_snapshots_that_cost_more_by_themselves_count() -> None:
 
     assert dearest is not None
     assert dearest.listed_names == ("gpt-4o", "gpt-4o-2024-05-13")
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_call_reaches_as_far_as_the_widest_of_what_may_serve_it(swapped: bool) -> None:
+    models = ("gpt-4o", "gpt-4o-2024-05-13")
+    first, second = reversed(models) if swapped else models
+    bounds = Bounds(PRICER, ModelLimitsTable((limits(first, 2_000, 10), limits(second, 1_000, 20))))
+    dearest = PRICER.dearest("openai", "gpt-4o", AT)
+
+    assert dearest is not None
+    assert bounds.limits(dearest) == ModelLimits(context_tokens=2_000, output_tokens=20)
+
+
+@pytest.mark.parametrize("known", ["gpt-4o", "gpt-4o-2024-05-13"])
+def test_where_the_limits_of_one_that_may_serve_a_call_are_not_known_there_are_none(known: str) -> None:
+    bounds = Bounds(PRICER, ModelLimitsTable((limits(known, 2_000, 10),)))
+    dearest = PRICER.dearest("openai", "gpt-4o", AT)
+
+    assert dearest is not None
+    assert bounds.limits(dearest) is None
 
 
 def test_the_accounts_own_prices_count_also_of_a_snapshot() -> None:

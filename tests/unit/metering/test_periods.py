@@ -32,6 +32,7 @@ def utc(text: str) -> datetime:
         ("month", "UTC", "2026-12-31T23:59", "2026-12", "2026-12-01", "2027-01-01"),
         ("month", "UTC", "2028-02-29T00:00", "2028-02", "2028-02-01", "2028-03-01"),
         ("week", "UTC", "2027-01-03T23:00", "2026-W53", "2026-12-28", "2027-01-04"),
+        ("week", "UTC", "2024-12-31T12:00", "2025-W01", "2024-12-30", "2025-01-06"),
         ("day", "Asia/Kolkata", "2026-11-21T18:30", "2026-11-22@Asia/Kolkata",
          "2026-11-21T18:30", "2026-11-22T18:30"),
         ("day", "Asia/Kolkata", "2026-11-21T18:29", "2026-11-21@Asia/Kolkata",
@@ -80,6 +81,7 @@ def test_a_period_is_half_open() -> None:
 @example("day", "Pacific/Apia", utc("2011-12-30T10:00"))  # a date that never was
 @example("day", "America/St_Johns", utc("2006-10-29T02:30:30"))  # a minute of Sunday, then Saturday again
 @example("day", "America/Toronto", utc("2026-11-01T05:59"))
+@example("day", "America/Toronto", utc("1919-03-31T04:40"))  # from half past eleven to half past midnight
 def test_each_moment_lies_in_exactly_one_period(kind: PeriodKind, zone: str, moment: datetime) -> None:
     period = period_of(kind, zone, moment)
 
