@@ -22,7 +22,7 @@ from api_service.auditing import audit_changes
 from api_service.bodies import StrictRequest
 from api_service.channels import Channels
 from api_service.errors import ErrorView, answer_errors, invalid_fields
-from api_service.idempotency import Claims, answer_repeats
+from api_service.idempotency import Claims, CommitsNoted, answer_repeats
 from api_service.invites import Invites
 from api_service.job_figures import JobFigures
 from api_service.logs import ApiLog
@@ -37,15 +37,20 @@ from api_service.request_limits import limit_requests
 from api_service.resources.accounts import accounts
 from api_service.resources.audit_events import audit_events
 from api_service.resources.budgets import budgets
+from api_service.resources.channels import channels
 from api_service.resources.configuration_files import configuration_files
 from api_service.resources.conservation import conservation
 from api_service.resources.events import events
 from api_service.resources.health import health
 from api_service.resources.keys import keys
+from api_service.resources.members import members as members_routes
 from api_service.resources.metrics import metrics
+from api_service.resources.notices import notices
 from api_service.resources.people import people as people_routes
+from api_service.resources.person import person as person_routes
 from api_service.resources.routing_rules import routing_rules
 from api_service.resources.usage import usage
+from api_service.resources.webhooks import webhooks
 from api_service.sending import sender_of
 from api_service.services import EXTENSION, Services
 from api_service.sessions import Sessions
@@ -123,7 +128,15 @@ def create_app(  # noqa: PLR0913 - what tests and `main` hand in; all but the fi
     mail = mail or mail_of(settings, clock, log)
     postbox = Postbox(mail, log, executor=sender)
     services = _services(
-        settings, patient, clock, secret, log=log, passwords=passwords, jobs=jobs, mail=mail, postbox=postbox
+        settings,
+        CommitsNoted(patient),
+        clock,
+        secret,
+        log=log,
+        passwords=passwords,
+        jobs=jobs,
+        mail=mail,
+        postbox=postbox,
     )
     app.extensions[EXTENSION] = services
     accompany(app, clock, services.log, is_https=settings.is_https)
@@ -134,10 +147,15 @@ def create_app(  # noqa: PLR0913 - what tests and `main` hand in; all but the fi
     answer_errors(app, services.log)
     for routes in (
         people_routes,
+        person_routes,
+        members_routes,
         keys,
         accounts,
         budgets,
         routing_rules,
+        channels,
+        webhooks,
+        notices,
         configuration_files,
         events,
         usage,

@@ -228,7 +228,7 @@ def answer_of(refusal: Refused) -> Response:
             "code": refusal.code,
             "message": refusal.message,
             "param": refusal.param,
-            "retryable": refusal.status in {429, 503},
+            "retryable": refusal.status in {429, 503} or refusal.retry_after_seconds is not None,
             "request_id": g.request_id,
             "details": refusal.details,
         }

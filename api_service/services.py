@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from flask import current_app
 
 from api_service.attempts import Attempts
+from api_service.audit_log import AuditLog
 from api_service.channels import Channels
 from api_service.invites import Invites
 from api_service.job_figures import JobFigures
@@ -46,6 +47,7 @@ class Services:
     sessions: Sessions
     passwords: Passwords
     rates: Rates
+    audit: AuditLog
     attempts: Attempts
     mail: Mail
     postbox: Postbox
