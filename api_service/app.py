@@ -15,6 +15,7 @@ from flask_openapi3.openapi import OpenAPI
 from pydantic import ValidationError
 
 from api_service.access import guard, needs
+from api_service.alerts import Alerts
 from api_service.answers import accompany, answer_fields
 from api_service.attempts import Attempts
 from api_service.audit_log import AuditLog
@@ -35,20 +36,25 @@ from api_service.people import People
 from api_service.rates import Rates
 from api_service.request_limits import limit_requests
 from api_service.resources.accounts import accounts
+from api_service.resources.alerts import alerts
 from api_service.resources.audit_events import audit_events
 from api_service.resources.budgets import budgets
 from api_service.resources.channels import channels
 from api_service.resources.configuration_files import configuration_files
 from api_service.resources.conservation import conservation
+from api_service.resources.costs import costs
 from api_service.resources.events import events
 from api_service.resources.health import health
 from api_service.resources.keys import keys
 from api_service.resources.members import members as members_routes
 from api_service.resources.metrics import metrics
-from api_service.resources.notices import notices
+from api_service.resources.notices import notices as notice_routes
 from api_service.resources.people import people as people_routes
 from api_service.resources.person import person as person_routes
+from api_service.resources.prompts import prompts
 from api_service.resources.routing_rules import routing_rules
+from api_service.resources.sessions import sessions
+from api_service.resources.statistics import statistics
 from api_service.resources.usage import usage
 from api_service.resources.webhooks import webhooks
 from api_service.sending import sender_of
@@ -153,12 +159,17 @@ def create_app(  # noqa: PLR0913 - what tests and `main` hand in; all but the fi
         accounts,
         budgets,
         routing_rules,
+        alerts,
         channels,
         webhooks,
-        notices,
+        notice_routes,
         configuration_files,
         events,
         usage,
+        costs,
+        statistics,
+        sessions,
+        prompts,
         conservation,
         audit_events,
         metrics,
@@ -185,6 +196,7 @@ def _services(  # noqa: PLR0913 - as create_app
     directory = Directory(store, clock, secret, plan_of_new=FREE if settings.is_hosted else SELF_HOSTED)
     people = People(store, directory, clock, secret, is_hosted=settings.is_hosted)
     members = Members(store)
+    notices = notices_of(settings, store, clock)
     return Services(
         settings=settings,
         store=store,
@@ -202,7 +214,8 @@ def _services(  # noqa: PLR0913 - as create_app
         mail=mail,
         postbox=postbox,
         channels=Channels(store, clock, lambda: secret),
-        notices=notices_of(settings, store, clock),
+        notices=notices,
+        alerts=Alerts(store, clock, notices),
         notice_sender=sender_of(settings, store, clock, mail, lambda: secret),
         ledger=Ledger(store, clock),
         statistics=Statistics(store),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from flask import current_app
 
+from api_service.alerts import Alerts
 from api_service.attempts import Attempts
 from api_service.audit_log import AuditLog
 from api_service.channels import Channels
@@ -53,6 +54,7 @@ class Services:
     postbox: Postbox
     channels: Channels
     notices: Notices
+    alerts: Alerts
     notice_sender: Sender
     ledger: Ledger
     statistics: Statistics

@@ -50,6 +50,7 @@ INDEXED_FIELDS: dict[str, tuple[str, ...]] = {
     "notices": ("created_at",),
     "deliveries": ("account_id", "channel_id", "next_at", "created_at"),
     "alerts": ("fired_at", "state"),
+    "alert_looks": (),
     "rates": ("ends_at",),
     "idempotency": ("account_id", "ends_at"),
     "audit_events": ("at",),
@@ -195,3 +196,8 @@ def audit_events_collection(account_id: str) -> str:
 def erasure_path(account_id: str) -> str:
     """Where it is kept how far the erasure of an account is, and what has to be kept after it."""
     return f"{ERASURES}/{account_id}"
+
+
+def alert_look_path(account_id: str) -> str:
+    """Where it is kept up to when an account's hours and forecasts were looked at for alerts."""
+    return f"{ACCOUNTS}/{account_id}/alert_looks/current"

@@ -67,6 +67,12 @@ def _check(workplace: Workplace) -> msgspec.Struct:
     return run(workplace.store, workplace.clock, workplace.log.day_unsound)
 
 
+def _alert(workplace: Workplace) -> msgspec.Struct:
+    from api_service.functions import alert
+
+    return alert.run(workplace)
+
+
 def _deliver(workplace: Workplace) -> msgspec.Struct:
     from api_service.functions import deliver
 
@@ -102,6 +108,13 @@ JOBS: Final[Sequence[Job]] = (
         _check,
         every_seconds=HOUR,  # a day is due once; machines of one's own are switched off at night
         alarming=("differences", "calls_unaccounted"),
+    ),
+    Job(
+        "alert",
+        _alert,
+        every_seconds=MINUTE,  # budgets; what is read from rollups, once an hour
+        alarming=("broken",),
+        routine=("looks",),
     ),
     Job(
         "deliver",
