@@ -250,10 +250,11 @@ class Statistics:
     def breakdown(self, account_id: str, query: UsageQuery, within: Sequence[str] = ()) -> Breakdown:
         """The range by what the query groups by, and each row of it by each dimension of `within` on its own.
 
-        By key or prompt template, `within` takes provider and model. Beyond `PARTS_MAX` parts in all, those
-        that are new are `other`.
+        Cut by key or prompt template, nothing but provider and model is known: else `within` is left out.
+        Beyond `PARTS_MAX` parts in all, those that are new are `other`.
         """
         _check(query)
+        within = [name for name in within if name in DIMENSIONS[query.kind]]
         range_ = whole_quarters(query.start, query.end)
         rows = _Rows(query.group_by, within)
         latencies = Latencies() if _tells_latencies(query) else None

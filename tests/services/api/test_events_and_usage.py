@@ -10,7 +10,8 @@ import pytest
 from flask import Flask
 
 from api_service.resources.events import EventsView, EventView
-from api_service.resources.usage import OverviewView, UsageView
+from api_service.resources.statistics import OverviewView
+from api_service.resources.usage import UsageView
 from metering.clock import Clock
 from metering.events import PUBLISHED_NAMES, CostEvent
 from metering.ledger import Ledger
