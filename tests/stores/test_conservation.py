@@ -65,6 +65,14 @@ def test_instances_add_up_and_one_never_covers_anothers_missing_calls(store: Doc
     assert counts(store) == DayCounts(day="2026-11-21", settled=10, in_flight=3)
 
 
+def test_more_counts_than_one_read_all_add_up(store: DocumentStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("metering.conservation.COUNTS_A_READ", 2)
+    for instance in "abcd":
+        Ledger(store, admitted=admitted(3).of).commit(of_instance([make_event()], instance))
+
+    assert counts(store) == DayCounts(day="2026-11-21", settled=4, in_flight=8)
+
+
 @pytest.mark.parametrize("fate", ["reply_lost", "not_applied", "late"])
 def test_a_commit_of_unknown_outcome_counts_once(store: DocumentStore, fate: Fate) -> None:
     unreliable = UnreliableStore(store, [fate])

@@ -147,7 +147,8 @@ def test_a_call_that_vanished_is_told_of_each_day_until_it_is_found(
     books.admissions.note(account.account_id, clock.now())
     (event,) = books.keep({})
     clock.advance(24 * 3600)
-    assert checked(store, clock)[0]["calls_unaccounted"] == 1
+    figures, (check,) = checked(store, clock)
+    assert (figures["calls_unaccounted"], check.in_flight, check.differences) == (1, 1, ())
     clock.advance(19.9 * 3600)
     assert checked(store, clock) == ({}, [])
     clock.advance(0.1 * 3600)
@@ -165,6 +166,63 @@ def charged(key: CounterKey, nanodollars: int) -> dict[str, Any]:
     lease = LeaseName(key.counter_id, INSTANCE, 1)
     charge = Charge(BUDGET.budget_id, key.period.text, lease.lease_id, nanodollars)
     return {"charges": (charge,), "cost_nanodollars": nanodollars}
+
+
+def test_a_lost_call_whose_event_is_gone_is_found_by_counts(
+    store: DocumentStore, clock: ManualClock, account: Account, books: Books
+) -> None:
+    books.keep({"state": "lost"})
+    for segment in all_documents(store, segments_collection(account.account_id)):
+        store.commit([Delete(segment.path)])
+    clock.advance(24 * 3600)
+
+    _, (check,) = checked(store, clock)
+
+    assert Difference(what="calls lost", by_events=0, by_books=1) in check.differences
+
+
+def test_a_budget_of_a_day_is_checked_with_that_day_and_with_no_other(
+    store: DocumentStore, clock: ManualClock, account: Account, books: Books
+) -> None:
+    for nanodollars in (7, 11):
+        key = counter_key(account.account_id, BUDGET, period_of("day", "UTC", clock.now()))
+        books.keep(charged(key, nanodollars))
+        fold(store, LeaseName(key.counter_id, INSTANCE, 1).lease_id)
+        clock.advance(24 * 3600)
+
+    assert checked(store, clock) == ({"days": 2, "events": 2, "counters": 2}, [])
+    last = last_check(store, account.account_id)
+    assert last is not None
+    assert (last.day, last.cost_nanodollars) == ("2026-11-22", 11)
+
+
+def test_a_budget_that_no_call_was_charged_to_is_checked_too(
+    store: DocumentStore, clock: ManualClock, account: Account
+) -> None:
+    key = counter_key(account.account_id, BUDGET, period_of("day", "UTC", clock.now()))
+    store.commit([Increment(key.path, {("reserved",): 5, ("settled",): 5, ("seeded",): 5}, key.identity)])
+    clock.advance(24 * 3600)
+
+    assert checked(store, clock) == ({"days": 1, "counters": 1}, [])
+
+
+def test_more_documents_than_one_read_are_all_checked(
+    store: DocumentStore,
+    clock: ManualClock,
+    account: Account,
+    books: Books,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("metering.nightly_check.DOCUMENTS_A_READ", 2)
+    monkeypatch.setattr("metering.nightly_check.SEGMENTS_A_READ", 2)
+    day = period_of("day", "UTC", clock.now())
+    for value in ("a", "b", "c", "d", "e"):
+        key = counter_key(account.account_id, BUDGET, day, value)
+        books.keep(charged(key, 7))  # to a lease that stays open
+        store.commit([Increment(key.path, {("reserved",): 7, ("settled",): 0}, key.identity)])
+    clock.advance(24 * 3600)
+
+    assert checked(store, clock) == ({"days": 1, "events": 5, "counters": 5}, [])
 
 
 @pytest.mark.parametrize("is_folded", [True, False])
@@ -290,3 +348,22 @@ def test_a_store_that_gives_no_answer_ends_the_run_and_leaves_no_result(
 
     assert last_check(sqlite_store, account.account_id) is None
     assert checked(sqlite_store, clock) == ({"days": 1, "events": 1}, [])
+
+
+@pytest.mark.parametrize("reads", range(2, 8))
+def test_a_store_that_falls_silent_midway_is_no_damage(
+    sqlite_store: DocumentStore, clock: ManualClock, reads: int
+) -> None:
+    account = Directory(sqlite_store, clock, SECRET).create_account("Ada")
+    Books(sqlite_store, clock, account).keep({})
+    clock.advance(24 * 3600)
+    answers = iter(range(reads))
+
+    def fall_silent() -> None:
+        if next(answers, None) is None:
+            raise StoreUnavailable("no answer came")
+
+    with pytest.raises(StoreUnavailable):
+        checked(UnreliableStore(sqlite_store, before=fall_silent), clock)
+
+    assert last_check(sqlite_store, account.account_id) is None

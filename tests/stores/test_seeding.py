@@ -336,7 +336,7 @@ def test_two_at_once_are_as_good_as_one(account: Account, turn: int) -> None:
 
     Seeder(UnreliableStore(account.store, before=other), account.clock).seed(budget.budget_id)
 
-    assert account.seeded(budget) == 2 * COST if next(turns) > turn else COST
+    assert account.seeded(budget) == (2 * COST if next(turns) > turn else COST)
 
 
 def test_the_seeding_of_a_deleted_budget_ends(account: Account) -> None:
@@ -489,3 +489,179 @@ def test_after_a_pause_rollups_tell_what_cannot_have_been_charged(
     again = resumed(paused(seeding, NOVEMBER - pause), seeding.budget, AT)
 
     assert (again.rolled_until, again.counting_from) == (rolled_until, AT)
+
+
+@pytest.mark.parametrize("turn", range(10))
+def test_two_that_seed_many_values_at_once_are_as_good_as_one(
+    account: Account, turn: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metering.seeding.COUNTERS_A_COMMIT", 1)
+    for team in ("a", "b", "c"):
+        account.call(AT - HOUR, team=team)
+    budget = account.budget(scope=Scope(), each="team")
+    turns = iter(range(100))
+
+    def other() -> None:
+        if next(turns) == turn:
+            account.seeder.seed(budget.budget_id)
+
+    Seeder(UnreliableStore(account.store, before=other), account.clock).seed(budget.budget_id)
+
+    assert [account.seeded(budget, team) for team in ("a", "b", "c")] == [COST] * 3
+
+
+def test_as_many_values_as_fit_into_one_commit_are_seeded_and_said_to_be(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metering.seeding.COUNTERS_A_COMMIT", 2)
+    for team in ("a", "b"):
+        account.call(AT - HOUR, team=team)
+    budget = account.budget(scope=Scope(), each="team")
+
+    report = account.seeder.run()
+
+    assert (report.budgets_seeded, report.counters_changed) == (1, 2)
+    assert account.counting_from(budget) == NOVEMBER
+    assert account.seeder.run().budgets_seeded == 0  # until it is due again
+
+
+def test_a_call_that_another_budget_was_charged_for_counts_for_this_one(account: Account) -> None:
+    other, budget = account.budget(), account.budget()
+    account.clock.advance(60)
+    account.call(AT + timedelta(seconds=5), charges=charge(other))
+
+    account.seeder.run()
+
+    assert (account.seeded(other), account.seeded(budget)) == (0, COST)
+
+
+def test_a_budget_made_just_before_its_period_ends_counts_what_came_late_and_nothing_of_the_next(
+    account: Account,
+) -> None:
+    midnight = datetime(2026, 11, 22, tzinfo=UTC)
+    account.clock.advance((midnight - AT - timedelta(minutes=10)).total_seconds())
+    budget = account.budget(period="day")
+    day = period_of("day", "UTC", AT)
+    account.seeder.run()
+    account.clock.advance(40 * 60)
+    account.call(midnight - timedelta(minutes=5))
+    account.call(midnight + timedelta(minutes=5))
+
+    report = account.seeder.run()
+
+    document = account.store.get(counter_key(account.account_id, budget, day).path)
+    assert (report.budgets_seeded, report.seedings_ended) == (1, 0)
+    assert counter_totals(document.fields if document else None).seeded == COST
+
+
+def test_a_budget_that_is_switched_off_is_neither_due_nor_seeded(account: Account) -> None:
+    account.call(AT - HOUR)
+    budget = account.budget(enabled=False)
+
+    assert account.seeder.run().budgets_seeded == 0
+    assert account.seeder.seed(budget.budget_id) == 0
+    assert account.seeded(budget) == 0
+
+
+def test_a_budget_that_is_gone_from_its_file_is_not_seeded(account: Account) -> None:
+    budget = Budget(budget_id=f"budget_{1:032x}", limit_nanodollars=1, source="file")
+    account.seeder.adopt(account.account_id, budget, AT)
+    account.call(AT - HOUR)
+    account.seeder.part_with(budget.budget_id, AT)
+
+    assert account.seeder.seed(budget.budget_id) == 0
+    assert account.seeded(budget) == 0
+
+
+def test_a_budget_switched_on_again_in_its_period_counts_from_when_it_did() -> None:
+    seeding = begun("acct_1", Budget(budget_id="budget_1", limit_nanodollars=1), AT)
+    seeding = msgspec.structs.replace(seeding, counting_from=NOVEMBER)
+
+    again = resumed(paused(seeding, AT + HOUR), seeding.budget, AT + 2 * HOUR)
+
+    assert (again.rolled_until, again.counting_from) == (seeding.rolled_until, NOVEMBER)
+
+
+@pytest.mark.parametrize("turn", range(6))
+def test_a_budget_deleted_while_it_is_seeded_stays_so(account: Account, turn: int) -> None:
+    account.call(AT - HOUR)
+    budget = account.budget()
+    turns = iter(range(100))
+
+    def delete() -> None:
+        if next(turns) == turn:
+            account.rulebook.delete_budget(account.account_id, budget.budget_id)
+
+    Seeder(UnreliableStore(account.store, before=delete), account.clock).seed(budget.budget_id)
+
+    is_deleted = next(turns) > turn
+    assert (account.store.get(seeding_path(budget.budget_id)) is None) == is_deleted
+
+
+@pytest.mark.parametrize("is_known", [False, True], ids=["new", "gone before"])
+def test_two_processes_that_read_a_budgets_file_at_once_make_it_known_once(
+    account: Account, is_known: bool
+) -> None:
+    budget = Budget(budget_id=f"budget_{1:032x}", limit_nanodollars=1, source="file")
+    if is_known:
+        account.seeder.adopt(account.account_id, budget, AT)
+        account.seeder.part_with(budget.budget_id, AT)
+    turns = iter(range(100))
+
+    def other() -> None:
+        if next(turns) == 1:  # before what was decided is written
+            account.seeder.adopt(account.account_id, budget, AT)
+
+    watched = UnreliableStore(account.store, before=other)
+    Seeder(watched, account.clock).adopt(account.account_id, budget, AT)
+    assert len(watched.commits) == 1
+    Seeder(watched, account.clock).adopt(account.account_id, budget, AT)
+
+    assert len(watched.commits) == 1  # it is known
+    assert len(account.store.query(Query(collection=SEEDINGS))) == 1
+
+
+def test_two_processes_that_miss_a_budget_in_its_file_at_once_switch_it_off_once(account: Account) -> None:
+    budget = Budget(budget_id=f"budget_{1:032x}", limit_nanodollars=1, source="file")
+    account.seeder.adopt(account.account_id, budget, AT)
+    turns = iter(range(100))
+
+    def other() -> None:
+        if next(turns) == 1:
+            account.seeder.part_with(budget.budget_id, AT)
+
+    racing = Seeder(UnreliableStore(account.store, before=other), account.clock)
+    racing.part_with(budget.budget_id, AT + HOUR)
+
+    (document,) = account.store.query(Query(collection=SEEDINGS))
+    assert seeding_of(document).paused_at == AT
+
+
+def test_a_budget_deleted_as_its_seeding_ends_is_no_fault(account: Account) -> None:
+    budget = account.budget()
+    account.clock.advance((datetime(2026, 12, 2, tzinfo=UTC) - AT).total_seconds())
+    turns = iter(range(100))
+
+    def delete() -> None:
+        if next(turns) == 1:
+            account.rulebook.delete_budget(account.account_id, budget.budget_id)
+
+    report = Seeder(UnreliableStore(account.store, before=delete), account.clock).run()
+
+    assert report.seedings_ended == 0
+
+
+def test_more_segments_than_may_be_read_move_since_when_a_budget_counts(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metering.seeding.SEGMENTS_READ_MAX", 2)
+    monkeypatch.setattr("metering.seeding.SEGMENTS_A_READ", 1)
+    moments = [AT - HOUR * number for number in (3, 2, 1)]
+    for at in moments:
+        account.call(at, key_id="key_1")
+    budget = account.budget(scope=Scope(team="search", key_id="key_1"))  # which no rollup tells
+
+    account.seeder.run()
+
+    assert account.seeded(budget) == 2 * COST
+    assert account.counting_from(budget) == moments[1]

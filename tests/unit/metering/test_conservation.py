@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from metering import conservation
-from metering.conservation import Admissions, count_writes
+from metering.conservation import Admissions, DayCounts, count_writes
 from metering.events import State
 from tests.builders import ACCOUNT_ID, AT, make_event
 
@@ -81,6 +81,9 @@ def test_items_of_batches_were_not_admitted_one_by_one() -> None:
 
     assert count_writes(ACCOUNT_ID, INSTANCE, [item], now=AT) == []
     assert count_writes(ACCOUNT_ID, INSTANCE, [make_event(service_tier="batch")], now=AT) != []
+    assert count_writes(ACCOUNT_ID, INSTANCE, [make_event(latency_ms=0)], now=AT) != []
+    hung_up = make_event(service_tier="batch", latency_ms=0, state="client_closed")
+    assert count_writes(ACCOUNT_ID, INSTANCE, [hung_up], now=AT) != []
 
 
 def test_each_instance_and_day_has_a_count_of_its_own() -> None:
@@ -91,3 +94,7 @@ def test_each_instance_and_day_has_a_count_of_its_own() -> None:
     }
 
     assert len(paths) == 4
+
+
+def test_what_was_admitted_on_a_day_is_settled_lost_or_in_flight() -> None:
+    assert DayCounts(day="2026-11-21", settled=5, lost=2, in_flight=3).admitted == 10
