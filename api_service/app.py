@@ -45,6 +45,7 @@ from api_service.resources.conservation import conservation
 from api_service.resources.costs import costs
 from api_service.resources.events import events
 from api_service.resources.health import health
+from api_service.resources.invites import invites as invites_routes
 from api_service.resources.keys import keys
 from api_service.resources.members import members as members_routes
 from api_service.resources.metrics import metrics
@@ -155,6 +156,7 @@ def create_app(  # noqa: PLR0913 - what tests and `main` hand in; all but the fi
         people_routes,
         person_routes,
         members_routes,
+        invites_routes,
         keys,
         accounts,
         budgets,

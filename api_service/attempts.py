@@ -13,6 +13,8 @@ WINDOW_SECONDS = 900
 LOGINS_MAX = 10  # for one e-mail address from one network address
 LOGINS_FROM_ADDRESS_MAX = 100
 SIGN_UPS_FROM_ADDRESS_MAX = 60
+MAILS_MAX = 5  # to one e-mail address
+MAILS_FROM_ADDRESS_MAX = 60  # that one network address, or one account, has sent
 
 
 class Attempts:

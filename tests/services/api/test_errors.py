@@ -30,6 +30,27 @@ ROUTES = [
     ("POST", "/v1/session/switch"),
     ("GET", "/v1/accounts"),
     ("POST", "/v1/account/leave"),
+    ("GET", "/v1/person"),
+    ("PATCH", "/v1/person"),
+    ("POST", "/v1/person/password"),
+    ("POST", "/v1/person/email"),
+    ("POST", "/v1/person/confirmation"),
+    ("GET", "/v1/person/sessions"),
+    ("DELETE", "/v1/person/sessions"),
+    ("DELETE", "/v1/person/sessions/<session_id>"),
+    ("POST", "/v1/password-reset"),
+    ("POST", "/v1/password-reset/confirm"),
+    ("POST", "/v1/email/confirm"),
+    ("POST", "/v1/email/change"),
+    ("GET", "/v1/members"),
+    ("PATCH", "/v1/members/<member_id>"),
+    ("DELETE", "/v1/members/<member_id>"),
+    ("GET", "/v1/invites"),
+    ("POST", "/v1/invites"),
+    ("DELETE", "/v1/invites/<invite_id>"),
+    ("POST", "/v1/invites/look-up"),
+    ("POST", "/v1/invites/accept"),
+    ("POST", "/v1/invites/sign-up"),
     ("GET", "/v1/keys"),
     ("POST", "/v1/keys"),
     ("POST", "/v1/keys/<key_id>/rotate"),
@@ -58,14 +79,31 @@ ROUTES = [
     ("GET", "/readyz"),
     ("GET", "/openapi.json"),
 ]
-OPEN = {"/v1/signup", "/v1/login", "/healthz", "/health", "/readyz", "/openapi.json"}
+SIGN_IN = {"email": "ada@example.com", "password": "correct horse"}
+TOKEN = {"token": "none"}
+OPEN_BODIES: dict[str, dict[str, str]] = {
+    "/v1/signup": {**SIGN_IN, "account_name": "A"},
+    "/v1/login": SIGN_IN,
+    "/v1/password-reset": {"email": "ada@example.com"},
+    "/v1/password-reset/confirm": {**TOKEN, "password": "correct horse"},
+    "/v1/email/confirm": TOKEN,
+    "/v1/email/change": TOKEN,
+    "/v1/invites/look-up": TOKEN,
+    "/v1/invites/sign-up": {**TOKEN, "password": "correct horse"},
+}
+OPEN = {*OPEN_BODIES, "/healthz", "/health", "/readyz", "/openapi.json"}
 GUARDED = [  # /metrics is open to this machine itself
     (method, path) for method, path in ROUTES if path not in {*OPEN, "/metrics"}
 ]
 WITH_BODY = [
-    ("POST", "/v1/signup"),
-    ("POST", "/v1/login"),
+    *(("POST", path) for path in OPEN_BODIES),
     ("POST", "/v1/session/switch"),
+    ("PATCH", "/v1/person"),
+    ("POST", "/v1/person/password"),
+    ("POST", "/v1/person/email"),
+    ("PATCH", "/v1/members/<member_id>"),
+    ("POST", "/v1/invites"),
+    ("POST", "/v1/invites/accept"),
     ("POST", "/v1/keys"),
     ("PATCH", "/v1/account"),
     ("POST", "/v1/budgets"),
@@ -160,11 +198,11 @@ def test_a_database_that_does_not_answer_is_said_so(
     make_app: MakeApp, method: str, path: str, clock: ManualClock
 ) -> None:
     client = make_app(StoreDown()).test_client()
-    sent = {"email": "ada@example.com", "password": "correct horse"}
-    body = {**sent, "account_name": "A"} if path == "/v1/signup" else sent if path == "/v1/login" else {}
-
     response = client.open(
-        address(path), method=method, json=body, headers={"Authorization": f"Bearer {new_key()}"}
+        address(path),
+        method=method,
+        json=OPEN_BODIES.get(path, {}),
+        headers={"Authorization": f"Bearer {new_key()}"},
     )
 
     if path in {"/healthz", "/health", "/openapi.json"}:
