@@ -52,7 +52,9 @@ from api_service.resources.metrics import metrics
 from api_service.resources.notices import notices as notice_routes
 from api_service.resources.people import people as people_routes
 from api_service.resources.person import person as person_routes
+from api_service.resources.plan import plan
 from api_service.resources.prompts import prompts
+from api_service.resources.retention import retention
 from api_service.resources.routing_rules import routing_rules
 from api_service.resources.sessions import sessions
 from api_service.resources.statistics import statistics
@@ -174,6 +176,8 @@ def create_app(  # noqa: PLR0913 - what tests and `main` hand in; all but the fi
         prompts,
         conservation,
         audit_events,
+        plan,
+        retention,
         metrics,
         health,
     ):

@@ -54,7 +54,7 @@ INDEXED_FIELDS: dict[str, tuple[str, ...]] = {
     "rates": ("ends_at",),
     "idempotency": ("account_id", "ends_at"),
     "audit_events": ("at",),
-    "erasures": ("state",),
+    "erasures": ("state", "requested_at"),
 }
 
 

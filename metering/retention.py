@@ -1,12 +1,9 @@
 """Retention: what nobody may see any more, or nobody needs any more, is deleted.
 
-| what | goes |
-|---|---|
-| segments, packs of sessions | when their account no longer shows them, and recovery is done with them |
-| shards of rollups | when they were compacted long ago (`metering.compaction`) |
-| counts of calls | after `COUNTS_KEPT` |
-| results of checks, counters of budgets | after `HISTORY_KEPT` |
-| closed leases | after `LEASES_KEPT` |
+How long what is kept says `metering.retention_rules`. Most of it goes by a moment of its own; the rest here:
+segments and packs of sessions when their account no longer shows them and recovery is done with them, shards
+of rollups when they were compacted long ago (`metering.compaction`), counts and checks by their day, counters
+by the end of their period, leases once they are closed.
 
 Readers hide what is over its time at once (`AccountSettings.events_kept_since`), so deleting may come late,
 be interrupted, or run twice. The documents of days stay: they say nothing of a single call.
@@ -21,6 +18,7 @@ import msgspec
 from metering.accounts import Account
 from metering.clock import Clock
 from metering.collections import (
+    ACCOUNTS,
     LEASES,
     budget_periods_collection,
     checks_collection,
@@ -32,13 +30,14 @@ from metering.compaction import delete_old_shards
 from metering.conservation import day_of
 from metering.counters import CLOSED
 from metering.directory import all_accounts
+from metering.retention_rules import RULES, Rule
 from metering.segments import EVENTS_KEPT_MIN
 from metering.session_packs import hour_text
 from metering.stores import Delete, Document, DocumentStore, Query
 
-COUNTS_KEPT: Final = timedelta(days=40)
-HISTORY_KEPT: Final = timedelta(days=400)
-LEASES_KEPT: Final = timedelta(days=9)  # a charge of recovery opens one again; it does not come so late
+COUNTS_KEPT: Final = RULES["counts"].kept or timedelta.max
+HISTORY_KEPT: Final = RULES["checks"].kept or timedelta.max
+LEASES_KEPT: Final = RULES["leases"].kept or timedelta.max  # longer than recovery's charges come late
 DELETED_AT_ONCE: Final = 50  # a segment may have a megabyte
 DELETED_A_RUN_MAX: Final = 20_000  # of one kind and account; the next run goes on
 COUNTERS_A_READ: Final = 300
@@ -56,6 +55,16 @@ class RetentionReport(msgspec.Struct, frozen=True, kw_only=True):
     checks: int = 0
     counters: int = 0
     leases: int = 0
+    sessions: int = 0
+    tokens: int = 0
+    invites: int = 0
+    repeats: int = 0
+    rates: int = 0
+    audit_events: int = 0
+    notices: int = 0
+    deliveries: int = 0
+    alerts: int = 0
+    books: int = 0
 
 
 def run(store: DocumentStore, clock: Clock) -> RetentionReport:
@@ -66,7 +75,10 @@ def run(store: DocumentStore, clock: Clock) -> RetentionReport:
     now = clock.now()
     shards = delete_old_shards(store, clock)
     total = RetentionReport(
-        shards=shards.shards, days_left=shards.days_left, leases=_delete_found(store, _old_leases(now))
+        shards=shards.shards,
+        days_left=shards.days_left,
+        leases=_delete_found(store, _old_leases(now)),
+        **_over(store, now, "", is_shared=True),
     )
     for account in all_accounts(store):
         total = _sum(total, _of_account(store, account, now))
@@ -84,7 +96,23 @@ def _of_account(store: DocumentStore, account: Account, now: datetime) -> Retent
         counts=_delete_found(store, _below(counts_collection(account_id), "day", day_of(now - COUNTS_KEPT))),
         checks=_delete_found(store, _below(checks_collection(account_id), "day", day_of(now - HISTORY_KEPT))),
         counters=_delete_old_counters(store, account_id, now - HISTORY_KEPT),
+        **_over(store, now, f"{ACCOUNTS}/{account_id}/", is_shared=False),
     )
+
+
+def _over(store: DocumentStore, now: datetime, place: str, *, is_shared: bool) -> dict[str, int]:
+    """Delete what goes by a moment of its own, by rule."""
+    rules = {name: rule for name, rule in RULES.items() if rule.moment and rule.is_shared == is_shared}
+    return {
+        name: sum(_delete_found(store, query) for query in _queries_of(rule, now, place))
+        for name, rule in rules.items()
+    }
+
+
+def _queries_of(rule: Rule, now: datetime, place: str) -> Iterator[Query]:
+    if rule.kept is not None:
+        for collection in rule.collections:
+            yield _below(f"{place}{collection}", rule.moment, now - rule.kept)
 
 
 def _below(collection: str, field: str, bound: datetime | str) -> Query:

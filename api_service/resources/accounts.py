@@ -36,6 +36,7 @@ from metering.accounts import (
 )
 from metering.errors import InvalidInput
 from metering.events import Provider
+from metering.plans import plan_named
 from metering.tags import normalised_tag
 
 OVERRIDES_MAX = 200
@@ -294,7 +295,7 @@ def patched(account: Account, patch: AccountPatch) -> Account:
             prices=_patched_prices(settings.prices, patch.prices),
             azure=msgspec.structs.replace(settings.azure, **_given(patch.azure)),
             bedrock=msgspec.structs.replace(settings.bedrock, **_given(patch.bedrock)),
-            events_kept_days=patch.events_kept_days
+            events_kept_days=_within_plan(account, patch.events_kept_days)
             if "events_kept_days" in patch.model_fields_set
             else settings.events_kept_days,
         ),
@@ -318,6 +319,15 @@ def account_view(account: Account) -> AccountView:
         bedrock=BedrockView(**msgspec.structs.asdict(settings.bedrock)),
         events_kept_days=settings.events_kept_days,
     )
+
+
+def _within_plan(account: Account, days: int) -> int:
+    plan = plan_named(account.plan)
+    if plan.events_kept_days is not None and days > plan.events_kept_days:
+        raise InvalidInput(
+            f"the plan {plan.title} keeps events for at most {plan.events_kept_days} days", "events_kept_days"
+        )
+    return days
 
 
 def _visible_name(name: str) -> str:

@@ -23,6 +23,7 @@ from metering.directory import Directory
 from metering.ledger import Ledger
 from metering.periods import period_of
 from metering.retention import COUNTS_KEPT, DELETED_AT_ONCE, HISTORY_KEPT, LEASES_KEPT, run
+from metering.retention_rules import RULES
 from metering.segments import Segment
 from metering.session_packs import hour_text, pack_path
 from metering.stores import DocumentStore, Increment, Put
@@ -152,3 +153,20 @@ def test_counters_go_long_after_their_period(
     assert deleted(store, clock) == {"counters": 1}
     (left,) = all_documents(store, budget_periods_collection(account.account_id))
     assert left.fields["starts_at"] == ended
+
+
+@pytest.mark.parametrize("name", [name for name, rule in RULES.items() if rule.moment])
+def test_what_goes_by_a_moment_goes_then_and_not_before(
+    store: DocumentStore, clock: ManualClock, account: Account, name: str
+) -> None:
+    rule = RULES[name]
+    kept = rule.kept or timedelta(0)
+    place = "" if rule.is_shared else f"accounts/{account.account_id}/"
+    for collection in rule.collections:
+        store.commit([Put(f"{place}{collection}/young", {rule.moment: clock.now() - kept})])
+        store.commit([Put(f"{place}{collection}/old", {rule.moment: clock.now() - kept - MOMENT})])
+
+    assert deleted(store, clock) == {name: len(rule.collections)}
+    for collection in rule.collections:
+        assert store.get(f"{place}{collection}/young") is not None
+        assert store.get(f"{place}{collection}/old") is None

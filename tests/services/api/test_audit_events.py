@@ -13,7 +13,8 @@ from tests.doubles.unreliable_store import Fate, UnreliableStore
 from tests.services.api.conftest import MakeApp, Person
 
 Bearer = Callable[..., dict[str, str]]
-NEW = {"name": "a name that somebody chose", "scopes": ["read"]}
+NAME = "a name that somebody chose"
+NEW = {"name": NAME, "scopes": ["read"]}
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
@@ -91,7 +92,7 @@ def test_nothing_of_what_was_sent_is_kept(ada: Person, sqlite_store: DocumentSto
 
     text = str([(each.path, each.fields) for each in kept])
     assert len(kept) >= 4
-    assert not any(secret in text for secret in (canary, made.get_json()["key"], NEW["name"]))
+    assert not any(secret in text for secret in (canary, made.get_json()["key"], NAME))
 
 
 def test_a_repeated_answer_is_no_second_change(ada: Person) -> None:
