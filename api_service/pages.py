@@ -70,7 +70,4 @@ def _place(cursor: str) -> tuple[Any, str]:
     found = _PLACE.fullmatch(text)
     if found is None:
         raise unknown
-    try:
-        return _EPOCH + int(found[1]) * _MICROSECOND, found[2]
-    except OverflowError:
-        raise unknown from None
+    return _EPOCH + int(found[1]) * _MICROSECOND, found[2]
