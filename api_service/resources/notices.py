@@ -60,7 +60,9 @@ class NoticesQuery(Input):
 class DeliveriesQuery(Input):
     """Which deliveries."""
 
-    channel_id: str | None = Field(default=None, description="Only those to this channel or webhook.")
+    channel_id: str | None = Field(
+        default=None, description="Only those to this channel or webhook of the account."
+    )
     page: PageCursor = None
     limit: Limit = PAGE_DEFAULT
 
@@ -140,7 +142,7 @@ def list_notices(query: NoticesQuery) -> Response:
     return answer_fields({"data": shown, "has_more": page.next_page is not None, "next_page": page.next_page})
 
 
-@notices.get("/v1/deliveries", responses={200: DeliveriesView, **may_refuse(404)})
+@notices.get("/v1/deliveries", responses={200: DeliveriesView})
 @needs("read")
 def list_deliveries(query: DeliveriesQuery) -> Response:
     """List how telling each channel went, newest first. Kept for 90 days."""
@@ -148,7 +150,7 @@ def list_deliveries(query: DeliveriesQuery) -> Response:
     equal = {"account_id": account_id}
     if query.channel_id is not None:
         if query.channel_id not in {each.channel_id for each in known.channels.of(account_id)}:
-            raise NotFound("there is no such channel or webhook")
+            return answer_fields({"data": [], "has_more": False, "next_page": None})
         equal = {"channel_id": query.channel_id}  # a channel's id is no other account's
     page = newest(known.store, DELIVERIES, "created_at", equal=equal, cursor=query.page, limit=query.limit)
     shown = [_shown_delivery(delivery_from(each)) for each in page.documents]

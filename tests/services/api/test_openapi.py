@@ -8,6 +8,7 @@ from flask.testing import FlaskClient
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from api_service.request_limits import UNCOUNTED_ROUTES
 from tests.services.api.conftest import Person
 
 
@@ -77,11 +78,7 @@ def test_every_operation_has_a_summary_an_id_and_its_errors(document: dict[str, 
 
 
 def test_every_operation_lists_the_errors_it_can_give_and_no_other(document: dict[str, Any]) -> None:
-    may_be_full = {("POST", "/v1/signup"), ("POST", "/v1/keys"), ("POST", "/v1/keys/{key_id}/rotate")}
-    may_be_full |= {("POST", "/v1/budgets"), ("POST", "/v1/routing-rules"), ("POST", "/v1/account/leave")}
-    may_be_full |= {("POST", "/v1/person/password"), ("POST", "/v1/email/change"), ("POST", "/v1/invites")}
-    may_be_full |= {("POST", "/v1/invites/accept"), ("POST", "/v1/invites/sign-up")}
-    may_be_full |= {("PATCH", "/v1/members/{member_id}"), ("DELETE", "/v1/members/{member_id}")}
+    may_be_refused = {("PATCH", "/v1/members/{member_id}"), ("DELETE", "/v1/members/{member_id}")}
     may_be_of_a_file = {"/v1/budgets/{budget_id}", "/v1/routing-rules/{rule_id}"}
     for (method, path), operation in operations(document).items():
         is_guarded, is_health = bool(operation.get("security")), path in {"/healthz", "/health"}
@@ -90,11 +87,13 @@ def test_every_operation_lists_the_errors_it_can_give_and_no_other(document: dic
             "401": is_guarded or path == "/v1/login",
             "403": is_guarded or method != "GET",
             "404": "{" in path or path in {"/v1/session/switch", "/v1/sessions/timeline"},
-            "409": (method, path) in may_be_full or (path in may_be_of_a_file and method != "GET"),
+            "409": method == "POST"  # for its Idempotency-Key, if for nothing else
+            or (method, path) in may_be_refused
+            or (path in may_be_of_a_file and method != "GET"),
             "413": "requestBody" in operation,
             "415": "requestBody" in operation,
             "422": True,
-            "429": path in LIMITED_BY_THEMSELVES or (method, path) == ("POST", "/v1/invites"),
+            "429": path not in UNCOUNTED_ROUTES,
             "500": True,
             "503": not is_health,
         }
@@ -172,3 +171,14 @@ def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
         return set().union(*map(references, node)) if isinstance(node, list) else set()
 
     assert {each.rpartition("/")[2] for each in references(document)} <= schemas.keys()
+
+
+def test_every_counted_answer_tells_how_its_caller_stands_and_every_post_may_be_repeated(
+    document: dict[str, Any],
+) -> None:
+    for (method, path), operation in operations(document).items():
+        told = [response.get("headers", {}).keys() for response in operation["responses"].values()]
+        named = [each["name"] for each in operation.get("parameters", [])]
+
+        assert all(("X-RateLimit-Remaining" in each) != (path in UNCOUNTED_ROUTES) for each in told), path
+        assert named.count("Idempotency-Key") == (method == "POST"), path
