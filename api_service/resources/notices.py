@@ -23,7 +23,10 @@ from metering.stores import Document, Update
 notices = routes_of("notices")
 
 PageCursor = Annotated[str | None, Field(description="The `next_page` of the page before.")]
-Limit = Annotated[int, Field(ge=1, le=PAGE_MAX, description="How many at most.")]
+Limit = Annotated[
+    int,
+    Field(ge=1, le=PAGE_MAX, description="How many at most.", json_schema_extra={"example": PAGE_DEFAULT}),
+]
 
 _DELIVERY_ID = re.compile(r"msg_[0-9a-f]{32}")
 _NOTICE_EXAMPLE: dict[str, Any] = {
