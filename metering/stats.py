@@ -222,12 +222,12 @@ class Statistics:
         """The range beside the one before it (`buckets.range_before`). They may not overlap."""
         _check(query)
         range_ = whole_quarters(query.start, query.end)
-        before = range_before(query.start, query.end, ZoneInfo(query.timezone), earlier)
-        if before.end > query.start:
+        # Widened first: else both would count the quarter hour in which one ends and the other starts.
+        before = range_before(range_.start, range_.end, ZoneInfo(query.timezone), earlier)
+        if before.end > range_.start:
             raise InvalidInput(
                 f"compared with the {earlier} before, a range is a {earlier} at most", "start_time"
             )
-        before = whole_quarters(before.start, before.end)
         known: set[tuple[str, ...]] = set()
         now = self._groups(account_id, query, range_, known)
         then = self._groups(account_id, query, before, known)
