@@ -22,6 +22,7 @@ from api_service.audit_log import AuditLog
 from api_service.auditing import audit_changes
 from api_service.bodies import StrictRequest
 from api_service.channels import Channels
+from api_service.described import describe_guards
 from api_service.errors import ErrorView, answer_errors, invalid_fields
 from api_service.idempotency import Claims, CommitsNoted, answer_repeats
 from api_service.invites import Invites
@@ -37,13 +38,16 @@ from api_service.rates import Rates
 from api_service.request_limits import limit_requests
 from api_service.resources.accounts import accounts
 from api_service.resources.alerts import alerts
+from api_service.resources.anomalies import anomalies
 from api_service.resources.audit_events import audit_events
 from api_service.resources.budgets import budgets
 from api_service.resources.channels import channels
 from api_service.resources.configuration_files import configuration_files
 from api_service.resources.conservation import conservation
 from api_service.resources.costs import costs
+from api_service.resources.estimates import estimates
 from api_service.resources.events import events
+from api_service.resources.forecasts import forecasts
 from api_service.resources.health import health
 from api_service.resources.invites import invites as invites_routes
 from api_service.resources.keys import keys
@@ -58,6 +62,7 @@ from api_service.resources.retention import retention
 from api_service.resources.routing_rules import routing_rules
 from api_service.resources.sessions import sessions
 from api_service.resources.statistics import statistics
+from api_service.resources.suggestions import suggestion_routes
 from api_service.resources.usage import usage
 from api_service.resources.webhooks import webhooks
 from api_service.sending import sender_of
@@ -174,6 +179,10 @@ def create_app(  # noqa: PLR0913 - what tests and `main` hand in; all but the fi
         statistics,
         sessions,
         prompts,
+        forecasts,
+        anomalies,
+        estimates,
+        suggestion_routes,
         conservation,
         audit_events,
         plan,
@@ -258,6 +267,7 @@ def _describer(app: OpenAPI) -> Callable[[], Response]:
             for operation in methods.values():
                 text = operation.get("description", "").replace("<br/>", "\n").strip()
                 operation["description"] = text or operation["summary"]
+        describe_guards(document)
         return answer_fields(document)
 
     return describe

@@ -19,7 +19,7 @@ _EXAMPLE = {
 }
 
 
-class RuleView(View):
+class RetentionRuleView(View):
     """How long something is kept."""
 
     name: str = Field(description="For programs; never changes its meaning.")
@@ -35,7 +35,7 @@ class RetentionView(View):
 
     model_config = example_of({"data": [_EXAMPLE], "has_more": False, "next_page": None})
 
-    data: list[RuleView] = Field(description="The rules.")
+    data: list[RetentionRuleView] = Field(description="The rules.")
     has_more: bool = Field(description="Always false: all rules are on one page.")
     next_page: str | None = Field(description="Always null.")
 
@@ -49,7 +49,7 @@ def list_retention_rules() -> Response:
     """
     shown = visitor().account.settings.events_kept_days
     data = [
-        RuleView(
+        RetentionRuleView(
             name=name,
             what=rule.what,
             until=rule.until,

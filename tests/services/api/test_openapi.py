@@ -18,20 +18,6 @@ def document(client: FlaskClient) -> dict[str, Any]:
     return found
 
 
-LIMITED_BY_THEMSELVES = {
-    "/v1/signup",
-    "/v1/login",
-    "/v1/password-reset",
-    "/v1/password-reset/confirm",
-    "/v1/email/confirm",
-    "/v1/email/change",
-    "/v1/person/password",
-    "/v1/person/email",
-    "/v1/person/confirmation",
-    "/v1/invites/look-up",
-    "/v1/invites/accept",
-    "/v1/invites/sign-up",
-}
 
 
 def operations(document: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
