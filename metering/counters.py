@@ -178,11 +178,16 @@ def standing_of(budget: Budget, counter: CounterTotals, open_leases: Iterable[Le
 
 
 def standing_from(budget: Budget, reserved: int, spent: int) -> Standing:
-    """How the budget stands, by what is reserved of it and what of that is spent."""
+    """How the budget stands, by what is reserved of it and what of that is spent.
+
+    What is reserved beyond the limit is not held: instances that asked for the last of it at once
+    hand it back.
+    """
+    rest = max(0, budget.limit_nanodollars - spent)
     return Standing(
         limit_nanodollars=budget.limit_nanodollars,
         spent_nanodollars=spent,
-        held_nanodollars=max(0, reserved - spent),
+        held_nanodollars=min(max(0, reserved - spent), rest),
     )
 
 

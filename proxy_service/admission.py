@@ -47,7 +47,8 @@ EXHAUSTED_PERCENT: Final = 100
 TOLD_MAX: Final = 10_000  # counters of which is known what was told
 HELD_MIN: Final = 1  # nanodollar: a call of unknown price would else pass a budget without any rest
 
-Telling = Callable[[str, StakeStanding, int], None]  # the account, how the budget stands, the threshold
+# Of the account, how the budget stands, and the threshold it reached; None: it refuses its first call.
+Telling = Callable[[str, StakeStanding, int | None], None]
 
 _NOTHING_USED = Usage()
 
@@ -70,7 +71,10 @@ class Admission(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Admittance:
-    """Decides about calls. `tell` hears once of each threshold that a budget reaches in a period."""
+    """Decides about calls.
+
+    `tell` hears once of each threshold that a budget reaches in a period, and once of its first refusal.
+    """
 
     def __init__(self, pricer: Pricer, bounds: Bounds, desk: Desk, tell: Telling) -> None:
         self._pricer = pricer
@@ -78,6 +82,7 @@ class Admittance:
         self._desk = desk
         self._tell = tell
         self._told: Memory[int] = Memory(TOLD_MAX)
+        self._told_refused: Memory[bool] = Memory(TOLD_MAX)
 
     async def decide(self, errand: Errand, ask: Ask, body: bytes, at: datetime) -> Admission:
         """Let a metered call through. Raises: RequestRefused."""
@@ -116,6 +121,7 @@ class Admittance:
         strict = self._desk.strictest([stake for stake in refusing if stake.budget.mode == "strict"])
         standing = self._desk.strictest(refusing)
         if standing is not None and self._desk.percent_reached(refusing, EXHAUSTED_PERCENT):
+            self._tell_of_refusal(errand.who.policy.account_id, standing)
             raise budget_exceeded(BudgetExceeded(standing, is_only_held=False))
         if strict is not None:
             raise cost_unbounded(strict, "")
@@ -143,6 +149,7 @@ class Admittance:
             if exceeded.standing.action == "downgrade":
                 cheaper = await self._first_that_fits(asked, others)
             if cheaper is None:
+                self._tell_of_refusal(asked.policy.account_id, exceeded.standing)
                 raise budget_exceeded(exceeded) from None
             return cheaper
         except BudgetUnverifiable as unverifiable:
@@ -273,6 +280,13 @@ class Admittance:
             if reached and standing is not None and max(reached) > (self._told.get(counter_id) or 0):
                 self._told.put(counter_id, max(reached))
                 self._tell(stake.counter.account_id, standing, max(reached))
+
+    def _tell_of_refusal(self, account_id: str, standing: StakeStanding) -> None:
+        """Tell of the first call that a budget has no room for: it may be well below its last threshold."""
+        name = repr((account_id, standing.budget_id, standing.period, standing.value))
+        if self._told_refused.get(name) is None:
+            self._told_refused.put(name, True)
+            self._tell(account_id, standing, None)
 
     def _refuse_unpriced(self, policy: Policy, provider: Provider, ask: Ask, at: datetime) -> None:
         prices = policy.settings.prices

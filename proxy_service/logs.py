@@ -127,11 +127,11 @@ class CallLog:
             size_bytes_max=FILES_BYTES_MAX,
         )
 
-    def budget_reached(self, account_id: str, standing: StakeStanding, threshold: int) -> None:
-        """So many percent of a budget are spent. Said once an instance, threshold and period."""
+    def budget_reached(self, account_id: str, standing: StakeStanding, threshold: int | None) -> None:
+        """So many percent of a budget are spent; None: it refuses calls. Said once an instance and period."""
         with contextlib.suppress(OSError):  # as above
             self._log.warning(
-                "budget threshold reached",
+                "budget refuses calls" if threshold is None else "budget threshold reached",
                 account_id=account_id,
                 budget_id=standing.budget_id,
                 action=standing.action,
@@ -144,8 +144,9 @@ class CallLog:
     def configuration_file(self, state: FileState) -> None:
         """A file of the machine's own budgets or rules was read, and is in force or not."""
         if state.state == "refused":
+            kept = "what was last good in it stays" if state.entries else "nothing of it is"
             self._log.error(
-                "configuration file refused; what was last good in it stays in force",
+                f"configuration file refused; {kept} in force",
                 file=state.file,
                 complaints=list(state.complaints),
                 entries_in_force=state.entries,

@@ -101,6 +101,12 @@ def test_spent_is_what_is_settled_and_what_open_leases_have_stored_and_not_repor
     assert standing.left_nanodollars == 300
 
 
+def test_what_is_shown_as_held_never_passes_the_limit() -> None:
+    standing = standing_of(BUDGET, CounterTotals(reserved=1_300, settled=300), [])
+
+    assert (standing.held_nanodollars, standing.left_nanodollars) == (700, 0)
+
+
 def test_nothing_shown_is_negative() -> None:
     standing = standing_of(BUDGET, CounterTotals(reserved=1_100, settled=1_200), [])
 

@@ -31,8 +31,8 @@ OWN_PRICE = PriceOverride(
 )
 
 
-def admittance(desk: Desk | None = None, told: list[tuple[str, int]] | None = None) -> Admittance:
-    def tell(account_id: str, standing: StakeStanding, threshold: int) -> None:
+def admittance(desk: Desk | None = None, told: list[tuple[str, int | None]] | None = None) -> Admittance:
+    def tell(account_id: str, standing: StakeStanding, threshold: int | None) -> None:
         if told is not None:
             told.append((standing.budget_id, threshold))
 
@@ -230,7 +230,7 @@ def test_a_budget_of_each_value_warns_of_the_value() -> None:
 
 
 def test_each_threshold_is_told_once_a_period() -> None:
-    told: list[tuple[str, int]] = []
+    told: list[tuple[str, int | None]] = []
     one, other = make_budget(action="warn"), make_budget(action="warn", limit_nanodollars=100 * DOLLAR)
 
     async def story() -> None:
@@ -243,6 +243,21 @@ def test_each_threshold_is_told_once_a_period() -> None:
     asyncio.run(story())
 
     assert told == [(one.budget_id, 80), (one.budget_id, 100)]
+
+
+def test_that_a_budget_refuses_is_told_once_however_little_of_it_is_spent() -> None:
+    told: list[tuple[str, int | None]] = []
+    budget = make_budget(mode="strict", limit_nanodollars=1)
+
+    async def story() -> None:
+        by = admittance(make_desk(ManualClock()), told)
+        for _ in range(3):
+            with pytest.raises(RequestRefused):
+                await deciding(by, budgets=(budget,))
+
+    asyncio.run(story())
+
+    assert told == [(budget.budget_id, None)]
 
 
 @pytest.mark.parametrize(("longest", "served"), [(64_000, HAIKU), (64_001, SONNET)])
