@@ -31,7 +31,7 @@ from tests.builders import ACCOUNT_ID, make_event
 from tests.doubles.clock import ManualClock
 from tests.doubles.counting_store import CountingStore
 from tests.doubles.unreliable_store import UnreliableStore
-from tests.stores.accounting import all_documents
+from tests.stores.accounting import all_documents, all_events
 
 DAY = datetime(2026, 11, 20, tzinfo=UTC)
 NOON = DAY + timedelta(hours=12)
@@ -311,6 +311,66 @@ def _keep_in_shard(store: DocumentStore, quarter: int, shard: int, cost: int) ->
     )
     write = next(shards.writes(ACCOUNT_ID, quarter_of(moment), name, rolled_up([event])))
     store.commit([write.increment])
+
+
+@pytest.mark.parametrize("call", range(1, 10))
+def test_what_comes_late_while_shards_are_deleted_is_kept(store: DocumentStore, call: int) -> None:
+    _keep(store, make_event(timestamp=NOON, cost_nanodollars=1))
+    _keep(store, make_event(timestamp=NOON + QUARTER, cost_nanodollars=10))
+    closed_at = DAY + timedelta(days=1) + CLOSED_AFTER
+    for _ in range(2):
+        run(store, ManualClock(closed_at))
+    clock = ManualClock(closed_at + SHARDS_KEPT)
+    late = make_event(timestamp=NOON, cost_nanodollars=100)
+
+    delete_old_shards(
+        UnreliableStore(store, before=_once_at(call, lambda: _keep(store, late, now=clock.now()))), clock
+    )
+
+    for _ in range(2):
+        expected = 111 if len(all_events(store, ACCOUNT_ID)) == 3 else 11
+        assert _spent(store) == {"search": expected}
+        run(store, clock)
+
+
+@pytest.mark.parametrize("call", range(1, 8))
+@pytest.mark.parametrize("happens", ["a late event", "another run"])
+def test_a_day_that_is_closed_while_something_happens_loses_nothing(
+    store: DocumentStore, call: int, happens: str
+) -> None:
+    _keep(store, make_event(timestamp=NOON, cost_nanodollars=1))
+    clock = ManualClock(DAY + timedelta(days=1) + CLOSED_AFTER)
+    late = make_event(timestamp=NOON, cost_nanodollars=100)
+
+    def act() -> None:
+        if happens == "another run":
+            run(store, clock)
+        else:
+            _keep(store, late, now=clock.now())
+
+    for _ in range(2):  # the first puts the shards into the day, the second closes it
+        run(UnreliableStore(store, before=_once_at(call, act)), clock)
+
+    expected = sum(event.cost_nanodollars for event in all_events(store, ACCOUNT_ID))
+    assert _spent(store) == {"search": expected}
+    run(store, clock)
+    assert (_spent(store), _open_shards(store)) == ({"search": expected}, 0)
+
+
+def test_a_deletion_ends_in_time_and_the_next_goes_on(sqlite_store: DocumentStore) -> None:
+    accounts = [f"acct_{number:032x}" for number in range(1, 11)]
+    for account_id in accounts:
+        _keep(sqlite_store, make_event(timestamp=NOON, account_id=account_id))
+    clock = ManualClock(DAY + timedelta(days=1) + CLOSED_AFTER)
+    for _ in range(2):
+        run(sqlite_store, clock)
+    clock.advance(SHARDS_KEPT.total_seconds())
+    slow = UnreliableStore(sqlite_store, before=lambda: clock.advance(50))
+    reports = [delete_old_shards(slow, clock) for _ in range(50)]
+
+    assert reports[0].days_left == 1
+    assert reports[0].days < len(accounts)
+    assert sum(report.days for report in reports) == len(accounts)
 
 
 def test_one_damaged_day_keeps_no_other_waiting(store: DocumentStore) -> None:

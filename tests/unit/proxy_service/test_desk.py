@@ -469,6 +469,8 @@ def test_a_lease_that_is_being_closed_takes_no_more_calls(sqlite_store: Document
             second = await till.desk.hold(till.stakes(policy), CALL)
             assert second.holds[0].lease_id != first.holds[0].lease_id
             await till.desk.synced()
+            third = await till.desk.hold(till.stakes(policy), CALL)
+            assert third.holds[0].lease_id == second.holds[0].lease_id
 
     asyncio.run(hold())
 
@@ -500,6 +502,66 @@ def test_one_failure_that_took_long_is_silence_and_nobody_asks_then(monkeypatch:
             assert store.calls == asked
 
     asyncio.run(ask())
+
+
+def test_once_the_store_answers_again_the_first_call_of_a_budget_waits_for_it(
+    sqlite_store: DocumentStore,
+) -> None:
+    clock = ManualClock()
+    store = UnreliableStore(sqlite_store, [NOTHING] * FAILURES_OF_SILENCE)
+
+    async def hold() -> None:
+        async with Till(store, clock) as till:
+            await silenced(till, governed())
+            await till.looks()
+            policy = governed(budget_id="bud_2")
+            await till.desk.ready(till.stakes(policy))
+            assert isinstance(await till.desk.hold(till.stakes(policy), CALL), Held)
+
+    asyncio.run(hold())
+
+
+def test_failures_between_which_the_store_answers_are_no_silence(sqlite_store: DocumentStore) -> None:
+    fates: list[Fate] = [NOTHING, "applied"] * FAILURES_OF_SILENCE
+    store = UnreliableStore(sqlite_store, fates)
+
+    async def hold() -> None:
+        async with Till(store, ManualClock()) as till:
+            for number in range(len(fates)):
+                await till.desk.ready(till.stakes(governed(budget_id=f"bud_{number}")))
+            policy = governed(budget_id="bud_last")
+            await till.desk.ready(till.stakes(policy))
+            assert isinstance(await till.desk.hold(till.stakes(policy), CALL), Held)
+
+    asyncio.run(hold())
+
+
+def test_what_may_only_be_held_elsewhere_is_not_verified_in_silence(sqlite_store: DocumentStore) -> None:
+    clock = ManualClock()
+    store = UnreliableStore(sqlite_store, ["applied", *([NOTHING] * 50)])
+    policy = governed(limit_nanodollars=100 * CENT)
+
+    async def hold() -> None:
+        async with Till(store, clock) as till:
+            await till.desk.hold(till.stakes(policy), CALL)
+            for number in range(FAILURES_OF_SILENCE):
+                await till.desk.ready(till.stakes(governed(budget_id=f"bud_{number}")))
+            with pytest.raises(BudgetUnverifiable):
+                await till.desk.hold(till.stakes(policy), Amounts(50 * CENT, 50 * CENT))
+
+    asyncio.run(hold())
+
+
+def test_what_was_spent_without_being_held_is_charged_to_each_budget(sqlite_store: DocumentStore) -> None:
+    policy = make_policy(budgets=(make_budget(), make_budget(budget_id="bud_2", action="warn")))
+
+    async def charge() -> None:
+        async with Till(sqlite_store, ManualClock()) as till:
+            charges = till.desk.charge(till.stakes(policy), 7)
+            assert [each.nanodollars for each in charges] == [7, 7]
+            assert len({each.budget_id for each in charges}) == 2
+
+    asyncio.run(charge())
 
 
 def test_an_account_that_meets_many_budgets_at_once_makes_no_other_account_wait(
