@@ -229,6 +229,31 @@ def test_a_budget_of_each_value_warns_of_the_value() -> None:
     assert asyncio.run(story()) == "search at 200% of budget ($2/$1)"
 
 
+def test_a_batch_is_warned_of_near_the_limit_and_refused_for_good_at_it() -> None:
+    async def story() -> None:
+        desk = make_desk(ManualClock())
+        by, budgets = admittance(desk), (make_budget(),)
+        desk.settle((await deciding(by, budgets=budgets)).held, 800_000_000)
+        errand = make_errand(policy=make_policy(budgets=budgets), route=make_route())
+        assert (await by.decide_batch(errand, AT)).warning == "all at 80% of budget ($0.8/$1)"
+        desk.settle((await deciding(by, budgets=budgets)).held, 200_000_000)
+        with pytest.raises(RequestRefused) as refused:
+            await by.decide_batch(errand, AT)
+        assert (refused.value.code, refused.value.retry) == ("budget_exceeded", "never")
+
+    asyncio.run(story())
+
+
+def test_a_call_that_nobody_can_price_is_refused_where_the_account_refuses_such() -> None:
+    policy = make_policy(settings=priced(PriceSettings(unpriced="refuse")))
+    errand = make_errand(policy=policy, route=make_route())
+
+    with pytest.raises(RequestRefused) as refused:
+        asyncio.run(admittance().decide_unmetered(errand, AT))
+
+    assert refused.value.code == "model_unpriced"
+
+
 def test_each_threshold_is_told_once_a_period() -> None:
     told: list[tuple[str, int | None]] = []
     one, other = make_budget(action="warn"), make_budget(action="warn", limit_nanodollars=100 * DOLLAR)

@@ -167,6 +167,25 @@ def test_a_whole_answer_of_which_nothing_could_be_read_says_so() -> None:
     assert (event.estimated, event.estimate_method) == (True, "missing_usage")
 
 
+def test_an_answer_that_broke_off_before_its_usage_is_not_called_whole() -> None:
+    event = SETTLEMENT.settle(make_admitted(), outcome("upstream_truncated", Reading()))
+
+    assert (event.estimated, event.estimate_method) == (False, "none")
+
+
+def test_an_answer_of_an_unpriced_model_is_unpriced_also_where_no_usage_was_read() -> None:
+    admitted = make_admitted(requested_model="zz-new")
+    reading = make_reading(model="zz-new", usage=None)
+
+    assert SETTLEMENT.settle(admitted, outcome(reading=reading)).unpriced
+
+
+def test_what_a_failed_call_used_is_paid_for() -> None:
+    event = SETTLEMENT.settle(make_admitted(), outcome("upstream_error"))
+
+    assert event.cost_nanodollars == COST_NANODOLLARS
+
+
 def test_an_azure_deployment_is_the_model_that_the_account_says() -> None:
     azure = AzureSettings(resource="r", deployments={"prod": "gpt-4o"})
     admitted = make_admitted(
@@ -201,6 +220,7 @@ WHOLE, PART, ERROR = make_reading(), make_reading(is_complete=False), make_readi
         (True, Ending(status=200, is_cut=True), WHOLE, "upstream_truncated"),
         (True, Ending(status=200, is_cut=True), PART, "upstream_truncated"),
         (True, Ending(status=200), ERROR, "upstream_error"),
+        (False, Ending(status=300), WHOLE, "upstream_error"),
         (False, Ending(status=302), PART, "upstream_error"),
         (False, Ending(status=429), PART, "upstream_error"),
         (False, Ending(), Reading(), "upstream_error"),
@@ -240,4 +260,5 @@ def test_what_a_silent_provider_read_is_estimated_from_the_request() -> None:
 def test_a_call_without_an_answer_records_why() -> None:
     assert status_given(Ending(), 502) == 502
     assert status_given(Ending(is_gone=True), 502) == 499
+    assert status_given(Ending(is_drained=True), 502) == 503
     assert status_given(Ending(is_gone=True, is_drained=True), 502) == 503
