@@ -131,7 +131,7 @@ class Estimator:
                 found.append(
                     Compared(
                         model=model,
-                        fits=self._fits(workload, model),
+                        fits=self.fits(workload, model),
                         request_nanodollars=estimate.request_nanodollars,
                         month_nanodollars=_of_period(estimate.plain, "month"),
                     )
@@ -140,17 +140,15 @@ class Estimator:
 
     def alternatives(self, workload: Workload, provider: str) -> list[Model]:
         """The provider's listed models that such calls fit, as far as their limits are known."""
-        lines = self._pricer.priced_models(self._at)
-        listed = dict.fromkeys(
-            Model(line.provider, line.model) for line in lines if line.provider == provider
-        )
-        return [model for model in listed if self._fits(workload, model)]
+        listed = [Model(provider, name) for name in self._pricer.listed_models(provider)]
+        return [model for model in listed if self.fits(workload, model)]
 
     def limits(self, model: Model) -> ModelLimits | None:
         """The model's context window and longest answer, where they are known."""
         return self._limits.find(self._pricer.listed_name(model.provider, model.model) or model.model)
 
-    def _fits(self, workload: Workload, model: Model) -> bool | None:
+    def fits(self, workload: Workload, model: Model) -> bool | None:
+        """Whether the model takes prompts and gives answers so long; None where that is not known."""
         limits = self.limits(model)
         if limits is None:
             return None

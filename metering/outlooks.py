@@ -22,6 +22,7 @@ import msgspec
 from metering.anomalies import COMPARED_DAYS, MATERIAL_NANODOLLARS, Anomaly, Hours
 from metering.errors import InvalidInput
 from metering.forecasts import HISTORY_DAYS_MAX, Forecast, Range, forecast
+from metering.ids import repeatable_digest
 from metering.mixes import Mix, Model, mix_of
 from metering.periods import is_timezone
 from metering.quarters import rollups_between
@@ -69,6 +70,11 @@ class TeamAnomaly(msgspec.Struct, frozen=True, kw_only=True):
     requests: int
     top_model: Model
     top_model_nanodollars: int
+
+    @property
+    def anomaly_id(self) -> str:
+        """The same for the same team and hour, whenever it is asked for and on whichever zone's clock."""
+        return repeatable_digest("anomaly", self.team, self.anomaly.starts_at.isoformat())
 
 
 class Outlooks:
@@ -128,11 +134,14 @@ class Outlooks:
     ) -> list[TeamAnomaly]:
         """The odd hours of each team in the range, the latest first. At most `ANOMALIES_MAX`.
 
-        Raises: InvalidInput, for a zone that does not exist or a range beyond `ANOMALY_DAYS_MAX`.
+        `starts_at` is in UTC. Raises: InvalidInput, for a zone that does not exist, an empty range or one
+        beyond `ANOMALY_DAYS_MAX`.
         """
         if not is_timezone(timezone):
             raise InvalidInput("give an IANA zone, for example Europe/Berlin", "timezone")
-        if not timedelta(0) < end - start <= ANOMALY_DAYS_MAX * _DAY:
+        if start >= end:
+            raise InvalidInput("start_time must lie in the past, and before end_time", "start_time")
+        if end - start > ANOMALY_DAYS_MAX * _DAY:
             raise InvalidInput(f"give a range of at most {ANOMALY_DAYS_MAX} days", "start_time")
         table = self._hours(account_id, start.astimezone(UTC), end.astimezone(UTC), ZoneInfo(timezone))
         found = [anomaly for team in table.spent for anomaly in table.anomalies(team, material)]
@@ -240,7 +249,7 @@ class _HourTable:
                 found.append(
                     TeamAnomaly(
                         team=team,
-                        anomaly=anomaly,
+                        anomaly=msgspec.structs.replace(anomaly, starts_at=anomaly.starts_at.astimezone(UTC)),
                         requests=sum(requests for _, requests in models.values()),
                         top_model=top,
                         top_model_nanodollars=models[top][0],

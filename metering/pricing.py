@@ -142,6 +142,10 @@ class Pricer:
         cost = sheet.cost(usage, usage.prompt_tokens // max(1, calls))
         return SummedCost(cost.nanodollars, cost.unpriced, is_exact=not sheet.bands)
 
+    def listed_models(self, provider: str) -> tuple[str, ...]:
+        """What the price list calls the provider's models, whether or not they have a rate at present."""
+        return tuple(model.model for model in self._models.get(provider, ()))
+
     def listed_name(self, provider: str, model: str) -> str | None:
         """What the price list calls the model, None where it lacks it."""
         found = self._may_serve(provider, model)
