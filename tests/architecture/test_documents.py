@@ -12,6 +12,7 @@ DOCUMENTS = [
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "docs/settings.md",
+    "docs/statistics.md",
     "docs/tags.md",
 ]
 FOLDERS = (
