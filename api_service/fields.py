@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, tzinfo
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import (
@@ -32,6 +32,7 @@ LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_DECIMAL = re.compile(r"-?[0-9]+(?:\.[0-9]+)?", re.ASCII)
 _UNIX_SECONDS = re.compile(r"\d{1,12}")
 _MOMENT_WANTED = (
     "give a moment as RFC 3339 with its zone (2026-11-21T09:30:00Z; in a query, + is written %2B) "
@@ -151,10 +152,9 @@ def decimal_between(least: int, most: int, places: int) -> BeforeValidator:
     def read(value: Any) -> Decimal:
         if isinstance(value, bool) or not isinstance(value, str | int | Decimal) or len(str(value)) > 40:
             raise ValueError(wanted)
-        try:
-            number = Decimal(value)
-        except InvalidOperation as error:
-            raise ValueError(wanted) from error
+        if isinstance(value, str) and _DECIMAL.fullmatch(value) is None:
+            raise ValueError(wanted)  # Decimal would take other alphabets' digits, blanks and underscores
+        number = Decimal(value)
         if not number.is_finite() or not least <= number <= most or number != round(number, places):
             raise ValueError(wanted)
         return number

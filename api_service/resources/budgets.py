@@ -40,7 +40,7 @@ LimitUsd = Annotated[
     decimal_between(0, LIMIT_USD_MAX, LIMIT_PLACES),
     Field(description="US dollars a period, as a decimal number or text; 0 allows nothing."),
 ]
-Threshold = Annotated[int, Field(ge=1, le=THRESHOLD_PERCENT_MAX)]
+Threshold = Annotated[int, Field(strict=True, ge=1, le=THRESHOLD_PERCENT_MAX)]
 Thresholds = Annotated[list[Threshold], Field(max_length=THRESHOLDS_MAX)]
 Zone = Annotated[
     str,

@@ -21,12 +21,17 @@ RuleName = Annotated[
     str, Form(r"[!-~]([ -~]{0,98}[!-~])?", "give a name of 1 to 100 printable ASCII characters")
 ]
 ThresholdPercent = Annotated[
-    int, Field(ge=0, le=100, description="Percent of the strictest budget over the call that are spent.")
+    int,
+    Field(
+        strict=True, ge=0, le=100, description="Percent of the strictest budget over the call that are spent."
+    ),
 ]
 Models = Annotated[list[ModelName], Field(min_length=1, max_length=FROM_MODELS_MAX)]
 Position = Annotated[
     int,
-    Field(ge=0, le=RULES_MAX, description="Its place among the rules made here; 0 is asked first."),
+    Field(
+        strict=True, ge=0, le=RULES_MAX, description="Its place among the rules made here; 0 is asked first."
+    ),
 ]
 
 _NEW_RULE_EXAMPLE: dict[str, Any] = {

@@ -80,6 +80,8 @@ def test_what_is_left_out_of_a_change_stays(ada: Person) -> None:
 BAD = {
     "101 %": ({"threshold": 101}, "threshold"),
     "half": ({"threshold": 0.5}, "threshold"),
+    "truth": ({"threshold": True}, "threshold"),
+    "text": ({"position": " 1"}, "position"),
     "no models": ({"from_models": []}, "from_models"),
     "blank": ({"to_model": "a b"}, "to_model"),
     "to itself": ({"to_model": "claude-sonnet-4-6"}, "to_model"),
