@@ -45,6 +45,7 @@ from api_service.resources.channels import channels
 from api_service.resources.configuration_files import configuration_files
 from api_service.resources.conservation import conservation
 from api_service.resources.costs import costs
+from api_service.resources.erasure import erasure
 from api_service.resources.estimates import estimates
 from api_service.resources.events import events
 from api_service.resources.forecasts import forecasts
@@ -185,6 +186,7 @@ def create_app(  # noqa: PLR0913 - what tests and `main` hand in; all but the fi
         suggestion_routes,
         conservation,
         audit_events,
+        erasure,
         plan,
         retention,
         metrics,

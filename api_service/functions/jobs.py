@@ -61,6 +61,12 @@ def _retain(workplace: Workplace) -> msgspec.Struct:
     return run(workplace.store, workplace.clock)
 
 
+def _erase(workplace: Workplace) -> msgspec.Struct:
+    from metering.erasure import run
+
+    return run(workplace.store, workplace.clock)
+
+
 def _check(workplace: Workplace) -> msgspec.Struct:
     from metering.nightly_check import run
 
@@ -103,6 +109,7 @@ JOBS: Final[Sequence[Job]] = (
         routine=("days",),
     ),
     Job("retain", _retain, every_seconds=HOUR),  # what is over its time is hidden already
+    Job("erase", _erase, every_seconds=30.0, routine=("left",)),  # nobody gets at it meanwhile
     Job(
         "check",
         _check,
