@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from metering.accounts import AccountSettings, AzureSettings, PriceOverride, PriceSettings, UnitPrices
-from metering.bounds import Bounds
+from metering.bounds import OUTPUT_TOKENS_EXPECTED, Bounds
 from metering.budgets import Scope
 from metering.events import Provider
 from metering.model_limits import load_model_limits
@@ -338,18 +338,43 @@ def test_no_more_is_held_than_the_call_can_cost() -> None:
     assert found.held.holds[0].nanodollars == 200_000 * 2_200 + 100 * 5_500
 
 
-def test_a_keys_team_counts_and_not_the_one_that_the_call_names() -> None:
+@pytest.mark.parametrize("tag", ["team", "app"])
+def test_what_a_key_pins_counts_and_not_what_the_call_names(tag: str) -> None:
     pinned, named = (
-        make_budget(scope=Scope(team=team), limit_nanodollars=100 * DOLLAR) for team in ("pinned", "named")
+        make_budget(scope=msgspec.structs.replace(Scope(), **{tag: value}), limit_nanodollars=100 * DOLLAR)
+        for value in ("pinned", "named")
     )
-    errand = make_errand(policy=make_policy(budgets=(pinned, named)), ours={b"x-modeltrack-team": b"named"})
-    caller = msgspec.structs.replace(errand.who.caller, team="pinned")
+    ours = {f"x-modeltrack-{tag}".encode(): b"named"}
+    errand = make_errand(policy=make_policy(budgets=(pinned, named)), ours=ours)
+    caller = msgspec.structs.replace(errand.who.caller, **{tag: "pinned"})
     errand = msgspec.structs.replace(errand, who=msgspec.structs.replace(errand.who, caller=caller))
 
     async def story() -> Admission:
         return await admittance().decide(errand, Ask(model=SONNET), b"{}", AT)
 
     assert [hold.budget_id for hold in asyncio.run(story()).held.holds] == [pinned.budget_id]
+
+
+def test_a_budget_of_a_key_counts_that_keys_calls_and_no_others() -> None:
+    key_id = make_errand().who.caller.key_id
+    own, other = (
+        make_budget(scope=Scope(key_id=each), limit_nanodollars=100 * DOLLAR)
+        for each in (key_id, f"key_{2:032x}")
+    )
+
+    held = decide(budgets=(own, other)).held
+
+    assert [hold.budget_id for hold in held.holds] == [own.budget_id]
+
+
+def test_an_answer_is_expected_to_be_no_longer_than_a_usual_one() -> None:
+    async def estimate(longest: int) -> int:
+        ask = Ask(model=SONNET, output_tokens_max=longest)
+        return (await admittance().decide(make_errand(), ask, b"", AT)).estimate_nanodollars
+
+    usual = OUTPUT_TOKENS_EXPECTED * 15_000
+    assert asyncio.run(estimate(OUTPUT_TOKENS_EXPECTED - 1)) == usual - 15_000
+    assert asyncio.run(estimate(64_000)) == usual
 
 
 def test_each_answer_that_is_asked_for_is_expected_to_cost_as_much() -> None:
