@@ -6,7 +6,7 @@ one a UTC day, beside the open shards of the last hours:
 | question | days read |
 |---|---|
 | a forecast, of whatever horizon | `forecasts.HISTORY_DAYS_MAX` + 2 = 86 |
-| anomalies of a day (of a week) | 30 (36) |
+| anomalies of a day, of a week | 30, 36 |
 | mixes: scenarios, suggestions, similar features | 31 |
 
 A store failure passes to the caller: no figure is made up.
