@@ -21,6 +21,7 @@ from metering.ledger import Ledger
 from metering.opening import open_store
 from metering.rollups import QUARTER
 from metering.segments import Segment, stored_events
+from metering.session_packs import pack_day
 from metering.sessions import sessions_between
 from metering.stats import Statistics, UsageQuery
 from metering.stores import STORE_TIMEOUT_SECONDS, Create, DocumentStore, Write, WriteResult
@@ -124,6 +125,7 @@ def _compactor(
         for _ in range(4):
             try:
                 compact_day(way, account_id, DAY, NEXT_DAY)
+                pack_day(way, account_id, DAY)
             except StoreUnavailable:
                 continue
 
