@@ -262,11 +262,7 @@ class Directory:
         if name not in all_plans():
             raise InvalidInput(f"give one of {', '.join(all_plans())}", "plan")
 
-        def edit(account: Account) -> Account:
-            settings = settings_under(plan_named(name), account.settings, plan_named(account.plan))
-            return msgspec.structs.replace(account, plan=name, settings=settings)
-
-        return self.change_account(account_id, edit)
+        return self.change_account(account_id, lambda account: with_plan(account, name))
 
     # Keys
 
@@ -410,6 +406,12 @@ class Directory:
 
     def _get(self, path: str) -> Document | None:
         return self._store.get(path, timeout_seconds=self._timeout_seconds)
+
+
+def with_plan(account: Account, name: str) -> Account:
+    """The account with that plan, and settings within it."""
+    settings = settings_under(plan_named(name), account.settings, plan_named(account.plan))
+    return msgspec.structs.replace(account, plan=name, settings=settings)
 
 
 def all_accounts(store: DocumentStore) -> Iterator[Account]:

@@ -1,0 +1,111 @@
+"""What the operator of a deployment does to accounts: `python -m api_service.operator <command> <account>`.
+
+    show acct_…              what is known of the account
+    suspend acct_…           nobody gets in and its keys are refused, on every instance within a second
+    resume acct_…            the other way round
+    plan acct_… pro          another plan, and settings within it
+
+It works on the store that the environment names, as a job does (docs/settings.md), so whoever may run it is
+whoever has access to that. Each change is noted in the account's audit log, in the same commit.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final, TextIO
+
+import msgspec
+
+from api_service.audit_log import AuditEvent, write_of
+from api_service.functions.settings import FunctionSettings
+from metering.accounts import Account
+from metering.clock import Clock, SystemClock
+from metering.directory import Change, Directory, with_plan
+from metering.errors import Conflict, InvalidInput, MeteringError, NotFound
+from metering.ids import new_id
+from metering.opening import open_store
+from metering.plans import all_plans
+from metering.settings import SettingsRefused
+from metering.stores import DocumentStore
+
+EXIT_REFUSED: Final = 2
+EXIT_FAILED: Final = 1
+
+_USAGE = "usage: python -m api_service.operator show|suspend|resume <account>, or plan <account> <plan>"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do what the arguments say; gives the exit code."""
+    clock = SystemClock()
+    try:
+        store = open_store(FunctionSettings().store_url)
+    except SettingsRefused as refused:
+        sys.stderr.write("\n".join(refused.complaints) + "\n")
+        return EXIT_REFUSED
+    try:
+        return operate(store, clock, arguments, sys.stdout)
+    except MeteringError as error:
+        sys.stderr.write(f"{error}\n")
+        return EXIT_REFUSED if isinstance(error, InvalidInput | NotFound | Conflict) else EXIT_FAILED
+    finally:
+        store.close()
+
+
+def operate(store: DocumentStore, clock: Clock, arguments: Sequence[str], out: TextIO) -> int:
+    """Do what the arguments say. Raises: InvalidInput, NotFound, Conflict, StoreUnavailable."""
+    directory = Directory(store, clock, b"")  # nothing is hashed here
+    match list(arguments):
+        case ["show", account_id]:
+            account = directory.account(account_id)
+            if account is None:
+                raise NotFound("there is no such account")
+        case ["suspend", account_id]:
+            account = _changed(directory, clock, account_id, "suspend_account", _suspended)
+        case ["resume", account_id]:
+            account = _changed(directory, clock, account_id, "resume_account", _resumed)
+        case ["plan", account_id, name] if name in all_plans():
+            account = _changed(
+                directory, clock, account_id, "change_plan", lambda before: with_plan(before, name)
+            )
+        case ["plan", _, _]:
+            raise InvalidInput(f"give one of {', '.join(all_plans())}", "plan")
+        case _:
+            raise InvalidInput(_USAGE)
+    out.write(
+        f"{account.account_id}: {account.status}, plan {account.plan},"
+        f" events kept {account.settings.events_kept_days} days\n"
+    )
+    return 0
+
+
+def _suspended(account: Account) -> Account:
+    return msgspec.structs.replace(account, status="suspended")
+
+
+def _resumed(account: Account) -> Account:
+    if account.closed_at is not None:
+        raise Conflict("this account is being erased; there is no way back")
+    return msgspec.structs.replace(account, status="active")
+
+
+def _changed(
+    directory: Directory, clock: Clock, account_id: str, operation: str, edit: Callable[[Account], Account]
+) -> Account:
+    def prepare() -> Change[Account]:
+        change = directory.edition_of_account(account_id, edit)
+        entry = AuditEvent(
+            event_id=new_id("audit"),
+            account_id=account_id,
+            at=clock.now(),
+            actor="operator",
+            operation=operation,
+            target_id=account_id,
+            outcome="done",
+        )
+        return replace(change, writes=[*change.writes, write_of(entry)])
+
+    return directory.change(prepare)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,142 @@
+"""The operator's commands, as programs and on two instances."""
+
+import io
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from api_service.operator import operate
+from metering.collections import audit_events_collection
+from metering.directory import Directory
+from metering.erasure import close_account
+from metering.errors import Conflict, InvalidInput, NotFound
+from metering.opening import open_store
+from metering.stores import DocumentStore, Query
+from tests.builders import SECRET
+from tests.doubles.clock import ManualClock
+from tests.services.api.conftest import MakeApp, Person
+
+ROOT = Path(__file__).resolve().parents[3]
+Bearer = Callable[..., dict[str, str]]
+
+
+@pytest.fixture
+def command(sqlite_store: DocumentStore, clock: ManualClock) -> Callable[..., str]:
+    def run(*arguments: str) -> str:
+        out = io.StringIO()
+        assert operate(sqlite_store, clock, arguments, out) == 0
+        return out.getvalue()
+
+    return run
+
+
+def test_a_suspended_account_is_served_by_no_instance_until_it_is_resumed(
+    ada: Person,
+    make_app: MakeApp,
+    sqlite_store: DocumentStore,
+    bearer: Bearer,
+    command: Callable[..., str],
+) -> None:
+    headers = bearer(ada.account_id, "read")
+    instances = [make_app(sqlite_store).test_client() for _ in range(2)]
+
+    def statuses() -> list[int]:
+        return [ada.get("/v1/account").status_code] + [
+            each.get("/v1/account", headers=headers).status_code for each in instances
+        ]
+
+    assert statuses() == [200, 200, 200]
+    assert "suspended" in command("suspend", ada.account_id)
+    assert statuses() == [403, 403, 403]
+    command("resume", ada.account_id)
+    assert statuses() == [200, 200, 200]
+
+
+def test_the_proxies_hear_of_a_suspension(
+    ada: Person, directory: Directory, command: Callable[..., str]
+) -> None:
+    version = directory.changes().version
+
+    command("suspend", ada.account_id)
+
+    policy = directory.policy(ada.account_id)
+    assert policy is not None
+    assert policy.status == "suspended"
+    assert ada.account_id in (directory.changes().since(version) or ())
+
+
+def test_a_plan_is_changed_with_the_settings_it_bounds(ada: Person, command: Callable[..., str]) -> None:
+    assert command("plan", ada.account_id, "free").strip().endswith("plan free, events kept 7 days")
+
+    assert ada.get("/v1/plan").get_json()["name"] == "free"
+
+
+def test_what_the_operator_did_stands_in_the_accounts_audit_log(
+    ada: Person, command: Callable[..., str], clock: ManualClock
+) -> None:
+    clock.advance(1)
+    command("plan", ada.account_id, "pro")
+
+    newest = ada.get("/v1/audit-events").get_json()["data"][0]
+
+    assert (newest["actor"], newest["operation"], newest["outcome"]) == ("operator", "change_plan", "done")
+    assert newest["target_id"] == ada.account_id
+
+
+def test_showing_is_not_noted(ada: Person, command: Callable[..., str], sqlite_store: DocumentStore) -> None:
+    query = Query(collection=audit_events_collection(ada.account_id))
+    before = len(sqlite_store.query(query))
+
+    assert ada.account_id in command("show", ada.account_id)
+
+    assert len(sqlite_store.query(query)) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ([], InvalidInput),
+        (["suspend"], InvalidInput),
+        (["plan", "acct_x", "golden"], InvalidInput),
+        (["show", "acct_x"], NotFound),
+        (["suspend", "acct_x"], NotFound),
+    ],
+)
+def test_what_makes_no_sense_changes_nothing(
+    command: Callable[..., str], arguments: list[str], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        command(*arguments)
+
+
+def test_an_account_that_is_being_erased_is_not_resumed(
+    ada: Person,
+    command: Callable[..., str],
+    directory: Directory,
+    sqlite_store: DocumentStore,
+    clock: ManualClock,
+) -> None:
+    close_account(sqlite_store, directory, clock, ada.account_id, "person_x")
+
+    with pytest.raises(Conflict):
+        command("resume", ada.account_id)
+
+
+def test_it_runs_as_a_program(tmp_path: Path, clock: ManualClock) -> None:
+    store = open_store(f"sqlite:///{tmp_path}/modeltrack.db")
+    account_id = Directory(store, clock, SECRET).create_account("Ada").account_id
+    store.close()
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "api_service.operator", *arguments]
+        environment = {"DATA_DIR": str(tmp_path), "PATH": ""}
+        return subprocess.run(command, cwd=ROOT, env=environment, text=True, capture_output=True, check=False)
+
+    suspended, unknown = run("suspend", account_id), run("suspend", "acct_x")
+
+    assert (suspended.returncode, suspended.stderr) == (0, "")
+    assert suspended.stdout.startswith(f"{account_id}: suspended")
+    assert (unknown.returncode, unknown.stderr) == (2, "there is no such account\n")
