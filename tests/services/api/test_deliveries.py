@@ -1,6 +1,7 @@
 """Telling accounts of things by webhook, Slack and mail: real receivers, that fail and recover."""
 
 import base64
+import dataclasses
 import hashlib
 import hmac
 import json
@@ -15,11 +16,13 @@ import pytest
 from api_service.functions import deliver
 from api_service.functions.deliver import RETRIES
 from api_service.logs import ApiLog
+from api_service.mail import MailServer, ServedMail
 from api_service.notices import Notice
 from metering.collections import membership_path
 from metering.settings import SettingsRefused
 from metering.stores import Delete, DocumentStore
 from tests.doubles.clock import ManualClock
+from tests.doubles.mail_server import RunningMailServer
 from tests.doubles.mailbox import Mailbox
 from tests.doubles.receiver import Receiver, running_receiver
 from tests.services.api.conftest import MakeApp, Person
@@ -270,6 +273,30 @@ def test_mail_goes_to_a_member_as_long_as_they_are_one(
     machine.deliver()
 
     assert not [each for each in machine.mailbox.letters if each.subject == "secret"]
+
+
+def test_a_notice_reaches_its_member_by_a_real_mail_server(
+    machine: Machine, tell: Callable[..., None]
+) -> None:
+    machine.made("/v1/channels", kind="email", email="ada@example.com")
+    server = RunningMailServer()
+    server.start()
+    try:
+        mail = ServedMail(
+            MailServer(host="localhost", port=server.port, security="none", sender="modeltrack@example.com"),
+            machine.clock,
+        )
+        machine.place = dataclasses.replace(machine.place, mail=mail)
+        tell(title="80% is\r\nBcc: eve@example.com")
+
+        assert machine.deliver().delivered == 1
+    finally:
+        server.stop()
+
+    (message,) = server.taken.messages
+    assert (message["To"], message["Bcc"]) == ("ada@example.com", None)
+    assert message["Subject"] == "80% is Bcc: eve@example.com"
+    assert "It is <so>." in str(message.get_payload())
 
 
 def test_mail_that_is_not_taken_is_tried_again(machine: Machine, tell: Callable[..., None]) -> None:
