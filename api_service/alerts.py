@@ -15,7 +15,8 @@ from metering.errors import AlreadyExists, Conflict, NotFound, RevisionChanged
 from metering.stores import Create, Document, DocumentStore, Put, Query
 
 CHANGE_ATTEMPTS_MAX: Final = 5
-FINDINGS_A_LOOK_MAX: Final = 200  # of an account; the next look goes on
+FINDINGS_A_READ: Final = 500
+FIRED_A_LOOK_MAX: Final = 200  # of an account; the next look goes on
 TOLD_A_LOOK_MAX: Final = 10  # singly; what fires besides is told of in one notice
 UNRESOLVED_READ_MAX: Final = 300
 
@@ -42,10 +43,7 @@ class Alerts:
         Safe to do again and at the same moment: an alert is created once, its notice in the same commit.
         """
         now = self._clock.now()
-        by_path = {alert_path(account_id, each.alert_id(account_id)): each for each in findings}
-        fresh = [*by_path.items()][:FINDINGS_A_LOOK_MAX]
-        known = self._store.get_many([path for path, _ in fresh]) if fresh else {}
-        fresh = [(path, finding) for path, finding in fresh if path not in known]
+        fresh = self._fresh(account_id, findings)
         if not fresh:
             return 0
         asleep = self._in_state(account_id, "snoozed")
@@ -65,6 +63,18 @@ class Alerts:
         if untold:
             self._notices.tell(_of_many(account_id, untold))
         return count
+
+    def _fresh(self, account_id: str, findings: Sequence[Finding]) -> list[tuple[str, Finding]]:
+        """The findings that have no alert yet, with where theirs is to be kept, as many as fire in a look."""
+        by_path = {alert_path(account_id, each.alert_id(account_id)): each for each in findings}
+        paths, fresh = [*by_path], []
+        for start in range(0, len(paths), FINDINGS_A_READ):
+            asked = paths[start : start + FINDINGS_A_READ]
+            known = self._store.get_many(asked)
+            fresh += [(path, by_path[path]) for path in asked if path not in known]
+            if len(fresh) >= FIRED_A_LOOK_MAX:
+                break
+        return fresh[:FIRED_A_LOOK_MAX]
 
     def settle(self, account_id: str, is_over: Callable[[Alert], bool]) -> int:
         """End what has ended by itself, and tell once more of what was snoozed; how many they were.

@@ -8,6 +8,7 @@ signatures.
 
 from collections.abc import Callable
 from datetime import datetime
+from threading import BoundedSemaphore
 from typing import Any, Final
 
 import msgspec
@@ -15,16 +16,18 @@ from standardwebhooks.webhooks import Webhook
 
 from api_service.addresses import Reach
 from api_service.channels import Channel, Channels
+from api_service.errors import Refused
 from api_service.mail import DeliveryFailed, Mail
 from api_service.notices import ToldNotice
 from api_service.outbound import Answer, CallFailed, Outbound
-from api_service.people import Person
+from api_service.people import person_from
 from api_service.settings import SendingSettings
 from api_service.slack import slack_message
 from metering.clock import Clock
 from metering.collections import membership_path, person_path
 from metering.stores import DocumentStore
 
+TESTS_AT_ONCE: Final = 4
 HTTP_GONE: Final = 410
 SLACK_NEVER: Final = frozenset({403, 404, 410})  # the webhook was removed, or its channel was
 _FOOTER: Final = (
@@ -56,6 +59,7 @@ class Sender:
         outbound: Outbound,
         mail: Mail,
         operators_slack: str = "",
+        writes_to_confirmed_alone: bool = False,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -63,6 +67,8 @@ class Sender:
         self._outbound = outbound
         self._mail = mail
         self._operators_slack = operators_slack
+        self._writes_to_confirmed_alone = writes_to_confirmed_alone
+        self._testing = BoundedSemaphore(TESTS_AT_ONCE)
 
     @property
     def reach(self) -> Reach:
@@ -81,6 +87,20 @@ class Sender:
             return self._by_slack(url, notice)
         return self._by_webhook(channel, url, notice, delivery_id)
 
+    def test(self, channel: Channel, notice: ToldNotice, message_id: str) -> Sent:
+        """Send it while somebody waits for the outcome.
+
+        Raises: Refused (503) when as many wait already as may, since each keeps a thread of the service.
+        """
+        if not self._testing.acquire(blocking=False):
+            raise Refused(
+                503, "busy", "other tests are being sent; try again in a moment", retry_after_seconds=10
+            )
+        try:
+            return self.by_channel(channel, notice, message_id)
+        finally:
+            self._testing.release()
+
     def by_operators_slack(self, notice: ToldNotice) -> Sent:
         """Send it to SLACK_WEBHOOK_URL."""
         if not self._operators_slack:
@@ -96,7 +116,9 @@ class Sender:
         found = self._store.get_many([of_person, of_place])
         if len(found) < 2:
             return Sent(is_delivered=False, outcome="no_member", words="nobody of this account", is_gone=True)
-        person = msgspec.convert(found[of_person].fields, Person)
+        person = person_from(found[of_person])
+        if self._writes_to_confirmed_alone and person.confirmed_at is None:
+            return Sent(is_delivered=False, outcome="not_confirmed", words="the address is not confirmed yet")
         try:
             self._mail.send(person.email, notice.title, notice.text + _FOOTER)
         except DeliveryFailed as failed:
@@ -171,4 +193,5 @@ def sender_of(
         Outbound(settings.reach),
         mail,
         settings.slack_webhook_url.get_secret_value(),
+        writes_to_confirmed_alone=settings.is_hosted,
     )

@@ -1,8 +1,11 @@
 """The job `alert`: looks at each account for what it is to be alerted to (`metering.alerting`).
 
-Budgets are looked at in every run. What is read from rollups (forecasts, odd hours, models without a price)
-and the nightly check's results are looked at once an hour, and what has ended is settled then. Documents read
+Budgets are looked at in every run; of one with a limit for each value, the `VALUES_A_RUN_MAX` values that
+have spent most, and the others once an hour. Once an hour also what is read from rollups (forecasts, odd
+hours, models without a price) and the nightly check's results; what has ended is settled then. Documents read
 of an account then: 86 for each of at most `FORECASTS_A_LOOK_MAX` budgets, some 65 for the rest.
+
+Forecasts are of budgets with one limit, the nearest to it first; of a limit for each value none is made.
 
 One account's damage leaves no other unlooked at: it is counted, in the log, and tried again.
 """
@@ -39,6 +42,7 @@ from metering.stats import Statistics, UsageQuery
 from metering.stores import Put
 
 FORECASTS_A_LOOK_MAX: Final = 20
+VALUES_A_RUN_MAX: Final = 50
 HOURS_LOOKED_AT: Final = timedelta(hours=3)  # late events still count
 CHECKS_BACK: Final = timedelta(days=7)  # how long ago a day may be whose books are told of
 
@@ -92,15 +96,15 @@ class _Look:
         """Fire what there is to fire; the figures of a report."""
         budgets = self._budgets()
         standings = standings_of(self._store, self._account_id, budgets, self._now)
-        findings = [
-            each for budget in budgets for each in budget_findings(budget, standings[budget.budget_id])
-        ]
-        did = Counter(fired=self._alerts.fire(self._account_id, findings))
+        reached = [budget_findings(budget, standings[budget.budget_id]) for budget in budgets]
+        first = [each for findings in reached for each in findings[:VALUES_A_RUN_MAX]]
+        did = Counter(fired=self._alerts.fire(self._account_id, first))
         hour = self._now.strftime("%Y-%m-%dT%H")
         path = alert_look_path(self._account_id)
         before = self._store.get(path)
         if before is None or before.fields["hour"] != hour:
-            did += self._look_closer(budgets, standings)
+            others = [each for findings in reached for each in findings[VALUES_A_RUN_MAX:]]
+            did += self._look_closer(budgets, standings, others)
             self._store.commit([Put(path, {"account_id": self._account_id, "hour": hour})])
         return did
 
@@ -110,10 +114,12 @@ class _Look:
             return []
         return [each for each in self._files.merged(policy_from(document)).budgets if each.enabled]
 
-    def _look_closer(self, budgets: list[Budget], standings: dict[str, BudgetStanding]) -> Counter[str]:
+    def _look_closer(
+        self, budgets: list[Budget], standings: dict[str, BudgetStanding], others: list[Finding]
+    ) -> Counter[str]:
         checks = checks_since(self._store, self._account_id, (self._now - CHECKS_BACK).date())
         used = self._used_this_month()
-        findings = [*recording_findings(checks), *self._unpriced(used), *self._anomalies()]
+        findings = [*recording_findings(checks), *self._unpriced(used), *self._anomalies(), *others]
         findings += self._forecasts(budgets, standings, [model for _, model, _ in used])
         fired = self._alerts.fire(self._account_id, findings)
         settled = self._alerts.settle(self._account_id, lambda alert: has_come_right(alert, checks))

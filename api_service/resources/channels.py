@@ -251,7 +251,7 @@ def tested(channel: Channel) -> dict[str, object]:
         data="{}",
         created_at=known.clock.now(),
     )
-    sent: Sent = known.notice_sender.by_channel(channel, notice, new_id("msg"))
+    sent: Sent = known.notice_sender.test(channel, notice, new_id("msg"))
     return {"delivered": sent.is_delivered, "outcome": sent.outcome, "message": sent.words}
 
 
@@ -268,6 +268,8 @@ def _member_of(email: str) -> str:
     person = known.people.by_email(email)
     if person is None or known.store.get(membership_path(person.person_id, visitor().account_id)) is None:
         raise InvalidInput("give the address of somebody who belongs to this account", "email")
+    if known.settings.is_hosted and person.confirmed_at is None:
+        raise InvalidInput("whoever has this address has to confirm it first", "email")
     return person.person_id
 
 

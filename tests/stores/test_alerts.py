@@ -98,6 +98,16 @@ def test_many_at_once_are_all_kept_and_told_in_few_notices(
     assert len(titles(store)) == TOLD_A_LOOK_MAX + 1
 
 
+def test_more_than_fire_in_one_look_fire_in_the_next(
+    store: DocumentStore, clock: ManualClock, alerts: Alerts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api_service.alerts.FIRED_A_LOOK_MAX", 4)
+    monkeypatch.setattr("api_service.alerts.FINDINGS_A_READ", 3)
+    found = [finding(clock, number) for number in range(10)]
+
+    assert [alerts.fire(ACCOUNT_ID, found) for _ in range(4)] == [4, 4, 2, 0]
+
+
 def test_looking_again_costs_a_read_a_finding_and_no_write(store: DocumentStore, clock: ManualClock) -> None:
     counting = CountingStore(store)
     alerts = alerts_in(counting, clock)

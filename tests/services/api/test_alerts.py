@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from api_service.functions import alert
 from metering.accounts import LOCAL_ACCOUNT_ID
 from metering.budgets import Budget
 from metering.collections import policy_path
@@ -248,6 +249,27 @@ def test_another_accounts_alert_answers_like_an_unknown_one(
         for method, path in (("GET", ""), ("POST", "/acknowledge"), ("POST", "/resolve")):
             response = machine.write(method, f"/v1/alerts/{name}{path}", None if method == "GET" else {})
             assert response.status_code == 404, (name, method, path)
+
+
+def test_of_many_values_the_dearest_alert_at_once_and_all_within_the_hour(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget = machine.made("/v1/budgets", limit_usd="1", each="team")
+    machine.alert()
+    known = Budget(budget_id=budget["id"], each="team", limit_nanodollars=DOLLAR)
+    period = period_of("month", "UTC", machine.clock.now())
+    for number in range(6):
+        key = counter_key(machine.ada.account_id, known, period, f"team {number}")
+        spent = (2 + number) * DOLLAR
+        machine.place.store.commit(
+            [Increment(key.path, {("reserved",): spent, ("settled",): spent}, key.identity)]
+        )
+    monkeypatch.setattr(alert, "VALUES_A_RUN_MAX", 2)
+
+    assert [machine.alert().fired, machine.alert().fired] == [2, 0]
+    assert {each["data"]["value"] for each in machine.listed("/v1/alerts")} == {"team 4", "team 5"}
+    machine.clock.advance(3600)
+    assert machine.alert().fired == 4
 
 
 def test_one_accounts_damage_leaves_no_other_unlooked_at(

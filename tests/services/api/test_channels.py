@@ -7,13 +7,19 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from api_service.channels import CHANNELS_MAX
-from api_service.notices import Notice
-from metering.stores import DocumentStore
+from api_service.addresses import Reach
+from api_service.channels import CHANNELS_MAX, Channel, Channels
+from api_service.notices import Notice, ToldNotice
+from api_service.outbound import Outbound
+from api_service.sending import TESTS_AT_ONCE, Sender
+from api_service.services import EXTENSION
+from metering.collections import membership_path, person_path
+from metering.directory import Directory
+from metering.stores import Create, DocumentStore, Update
 from tests.doubles.clock import ManualClock
 from tests.doubles.mailbox import Mailbox
 from tests.doubles.receiver import Receiver, running_receiver
-from tests.services.api.conftest import MakeApp, Person
+from tests.services.api.conftest import SECRET, MakeApp, Person
 from tests.services.api.telling import NETWORKS, Machine, workplace
 
 SLACK = "https://hooks.slack.com/services/T000/B000/canary"
@@ -168,6 +174,58 @@ def test_a_test_by_mail_reaches_the_member(machine: Machine) -> None:
     assert machine.made(f"/v1/channels/{made['id']}/test")["outcome"] == "mailed"
     assert machine.mailbox.to("ada@example.com")[-1].subject == "A test from ModelTrack"
     assert made["email"] == "ada@example.com"
+
+
+def test_tests_that_hang_hold_up_a_few_threads_and_no_more(machine: Machine, receiver: Receiver) -> None:
+    made = machine.made("/v1/webhooks", url=receiver.url)
+    sender = machine.app.extensions[EXTENSION].notice_sender
+    for _ in range(TESTS_AT_ONCE):
+        assert sender._testing.acquire(blocking=False)
+
+    response = machine.write("POST", f"/v1/webhooks/{made['id']}/test", {})
+
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "10")
+    sender._testing.release()
+    assert machine.made(f"/v1/webhooks/{made['id']}/test")["delivered"]
+
+
+def test_hosted_mail_goes_to_confirmed_addresses_alone(
+    sqlite_store: DocumentStore, clock: ManualClock, directory: Directory
+) -> None:
+    channels = Channels(sqlite_store, clock, lambda: SECRET)
+    account = directory.create_account("Ada")
+    person = {
+        "person_id": "person_1",
+        "email": "ada@example.com",
+        "password_hash": "",
+        "created_at": clock.now(),
+    }
+    place = {
+        "person_id": "person_1",
+        "account_id": account.account_id,
+        "role": "owner",
+        "created_at": clock.now(),
+    }
+    sqlite_store.commit(
+        [
+            Create(person_path("person_1"), person),
+            Create(membership_path("person_1", account.account_id), place),
+        ]
+    )
+    channel, _ = channels.create(
+        account.account_id, Channel(channel_id="", kind="email", person_id="person_1", created_at=clock.now())
+    )
+    notice = ToldNotice(
+        notice_id="notice_1", account_id=account.account_id, kind="test", title="x", text="x", level="info",
+        subject_id="", data="{}", created_at=clock.now(),
+    )  # fmt: skip
+    outbound, mailbox = Outbound(Reach(is_hosted=True)), Mailbox()
+    sender = Sender(sqlite_store, clock, channels, outbound, mailbox, writes_to_confirmed_alone=True)
+
+    assert sender.by_channel(channel, notice, "msg_1").outcome == "not_confirmed"
+    sqlite_store.commit([Update(person_path("person_1"), {"confirmed_at": clock.now()})])
+    assert sender.by_channel(channel, notice, "msg_1").is_delivered
+    assert len(mailbox.letters) == 1
 
 
 def test_a_key_of_one_team_changes_no_channels(
