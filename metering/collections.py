@@ -13,6 +13,9 @@ SESSIONS = "sessions"
 MEMBERSHIPS = "memberships"
 TOKENS = "tokens"
 INVITES = "invites"
+IDENTITIES = "identities"
+SECOND_FACTORS = "second_factors"
+SIGN_INS = "sign_ins"
 CHANGES_PATH = "changes/current"
 LEASES = "leases"
 ACTIVE_DAYS = "active_days"
@@ -34,6 +37,9 @@ INDEXED_FIELDS: dict[str, tuple[str, ...]] = {
     "memberships": ("person_id", "account_id"),
     "tokens": ("person_id", "expires_at"),
     "invites": ("account_id", "expires_at"),
+    "identities": ("person_id",),
+    "second_factors": ("person_id",),
+    "sign_ins": ("person_id", "expires_at"),
     "changes": (),
     "segments": ("last_at", "request_ids", "session_ids"),
     "quarters": ("starts_at",),
@@ -101,6 +107,21 @@ def token_path(token_hash: str) -> str:
 def invite_path(token_hash: str) -> str:
     """Where an invite to an account is kept, by the keyed hash of its link's token."""
     return f"{INVITES}/{token_hash}"
+
+
+def identity_path(identity_hash: str) -> str:
+    """Where it is kept whose an identity at Google or GitHub is, by the identity's keyed hash."""
+    return f"{IDENTITIES}/{identity_hash}"
+
+
+def second_factor_path(person_id: str) -> str:
+    """Where a person's second factor is kept."""
+    return f"{SECOND_FACTORS}/{person_id}"
+
+
+def sign_in_path(sign_in_hash: str) -> str:
+    """Where a sign-in that is under way is kept, by the keyed hash of what its browser holds."""
+    return f"{SIGN_INS}/{sign_in_hash}"
 
 
 def segments_collection(account_id: str) -> str:

@@ -28,9 +28,12 @@ from metering.collections import (
     ACCOUNTS,
     EMAILS,
     ERASURES,
+    IDENTITIES,
     INDEXED_FIELDS,
     MEMBERSHIPS,
+    SECOND_FACTORS,
     SESSIONS,
+    SIGN_INS,
     TOKENS,
     account_path,
     erasure_path,
@@ -201,7 +204,7 @@ class _Run:
     def _delete_person_or_place(self, person_id: str) -> None:
         places = Query(collection=MEMBERSHIPS, equal={"person_id": person_id}, limit=2)
         is_elsewhere = len(self._store.query(places)) > 1
-        for collection in (SESSIONS, TOKENS, EMAILS):
+        for collection in (SESSIONS, SIGN_INS, TOKENS, SECOND_FACTORS, IDENTITIES, EMAILS):
             query = Query(collection=collection, equal={"person_id": person_id})
             found = self._store.query(query)
             self._delete(

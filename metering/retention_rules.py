@@ -72,10 +72,10 @@ RULES: Final[Mapping[str, Rule]] = {
         collections=("leases",),
     ),
     "sessions": Rule(
-        what="Sessions of people who logged in",
+        what="Sessions of people who logged in, and log-ins under way",
         until="until they expire, at most 7 days; or until they log out",
         kept=timedelta(0),
-        collections=("sessions",),
+        collections=("sessions", "sign_ins"),
         moment="expires_at",
         is_shared=True,
     ),
@@ -144,8 +144,8 @@ RULES: Final[Mapping[str, Rule]] = {
         what="The account itself: its people, keys, budgets, rules, settings and channels",
         until="until it is changed or deleted, or the account is erased",
         collections=(
-            "accounts", "policies", "keys", "people", "emails", "memberships", "seedings", "channels",
-            "alert_looks",
+            "accounts", "policies", "keys", "people", "emails", "identities", "second_factors", "memberships",
+            "seedings", "channels", "alert_looks",
         ),
     ),
     "erased_accounts": Rule(
