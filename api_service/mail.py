@@ -11,13 +11,14 @@ import re
 import smtplib
 import ssl
 from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.policy import SMTP as WIRE_FORMAT
 from email.utils import format_datetime
-from threading import BoundedSemaphore, Event
-from typing import Literal, Protocol
+from queue import SimpleQueue
+from threading import BoundedSemaphore, Event, Lock, Thread
+from typing import Any, Literal, Protocol
 
 from api_service.errors import Refused
 from api_service.letters import Letter
@@ -32,6 +33,7 @@ TEXT_CHARACTERS_MAX = 100_000
 WAITING_MAX = 200
 SENDERS = 2
 PAUSES_SECONDS = (2.0, 10.0)  # before the second attempt, before the third
+CLOSING_SECONDS_MAX = 3.0
 
 Security = Literal["starttls", "tls", "none"]
 
@@ -163,13 +165,13 @@ class Postbox:
     """Mail that nobody waits for: written and sent after the answer, in a thread of its own.
 
     An answer tells nothing that way, not even by its time, of whether there was anybody to write to. What
-    waits here is lost with the process; whoever misses a mail asks for it again.
+    waits here when the process is killed is lost; whoever misses a mail asks for it again.
     """
 
     def __init__(self, mail: Mail, log: ApiLog, *, executor: Executor | None = None) -> None:
         self._mail = mail
         self._log = log
-        self._executor = executor or ThreadPoolExecutor(SENDERS, thread_name_prefix="postbox")
+        self._executor = executor or _Senders()
         self._room = BoundedSemaphore(WAITING_MAX)
         self._closing = Event()
 
@@ -193,9 +195,9 @@ class Postbox:
         self.later(lambda: letter)
 
     def close(self) -> None:
-        """Try nothing again and begin nothing more; what is being sent ends first."""
+        """Send what waits, once each, as far as `CLOSING_SECONDS_MAX` goes; the rest is lost."""
         self._closing.set()
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._executor.shutdown()
 
     def _deliver(self, write: Callable[[], Letter | None]) -> None:
         try:
@@ -217,6 +219,36 @@ class Postbox:
                 if failed.is_final or self._closing.wait(pause_seconds):
                     raise
         return self._mail.send(letter.to, letter.subject, letter.text)
+
+
+class _Senders(Executor):
+    """A few threads that send, begun when there is something to send; a process ends without them."""
+
+    def __init__(self) -> None:
+        self._work: SimpleQueue[Callable[[], object] | None] = SimpleQueue()  # bounded by the postbox
+        self._lock = Lock()
+        self._threads: list[Thread] = []
+
+    def submit(self, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Do it in a thread; what comes of it is told to nobody."""
+        self._work.put(lambda: work(*args, **kwargs))
+        with self._lock:
+            while len(self._threads) < SENDERS:
+                thread = Thread(target=self._run, name="postbox", daemon=True)
+                self._threads.append(thread)
+                thread.start()
+        return Future()
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Wait until all is done, or time is up."""
+        for _ in self._threads:
+            self._work.put(None)
+        for thread in self._threads:
+            thread.join(CLOSING_SECONDS_MAX / SENDERS)
+
+    def _run(self) -> None:
+        while (work := self._work.get()) is not None:
+            work()
 
 
 def _code_of(error: BaseException) -> int:

@@ -14,6 +14,7 @@ from api_service.job_figures import JobFigures
 from api_service.logs import ApiLog
 from api_service.mail import mail_of
 from api_service.server import Server
+from api_service.services import EXTENSION
 from api_service.settings import ApiSettings
 from metering.clock import SystemClock
 from metering.opening import open_store
@@ -42,7 +43,9 @@ def main() -> int:
             schedule = Schedule(JOBS, Workplace(job_settings, store, clock, log, mail), jobs)
             schedule.start()
             atexit.register(schedule.stop)
-        return create_app(settings, store, clock, secret, log=log, jobs=jobs)
+        app = create_app(settings, store, clock, secret, log=log, jobs=jobs)
+        atexit.register(app.extensions[EXTENSION].postbox.close)
+        return app
 
     host = f"[{settings.listen_host}]" if ":" in settings.listen_host else settings.listen_host
     log.note(f"serving on http://{host}:{settings.port}")

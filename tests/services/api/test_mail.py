@@ -288,3 +288,22 @@ def test_the_words_of_a_letter_stand_apart_from_an_accounts_name() -> None:
 
     assert "https://api.example.com/accept-invite#token=tkn" in letter.text
     assert "“Bob & Co”" in letter.subject
+
+
+def test_threads_of_its_own_send_what_waits_even_while_the_box_closes(
+    clock: ManualClock, logbook: Logbook
+) -> None:
+    mailbox = Mailbox()
+    box = Postbox(mailbox, ApiLog(clock, stream=logbook))
+
+    for _ in range(20):
+        box.send(Letter(ADA, "Hello", "text"))
+    box.close()
+
+    assert len(mailbox.letters) == 20
+
+
+def test_a_box_that_was_never_used_closes_at_once(clock: ManualClock, logbook: Logbook) -> None:
+    Postbox(Mailbox(), ApiLog(clock, stream=logbook)).close()
+
+    assert logbook.getvalue() == ""
