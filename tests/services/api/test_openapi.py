@@ -65,6 +65,8 @@ def test_every_operation_has_a_summary_an_id_and_its_errors(document: dict[str, 
 
 def test_every_operation_lists_the_errors_it_can_give_and_no_other(document: dict[str, Any]) -> None:
     may_be_refused = {("PATCH", "/v1/members/{member_id}"), ("DELETE", "/v1/members/{member_id}")}
+    for channel in ("/v1/channels/{channel_id}", "/v1/webhooks/{webhook_id}"):
+        may_be_refused |= {("PATCH", channel), ("DELETE", channel)}
     may_be_of_a_file = {"/v1/budgets/{budget_id}", "/v1/routing-rules/{rule_id}"}
     for (method, path), operation in operations(document).items():
         is_guarded, is_health = bool(operation.get("security")), path in {"/healthz", "/health"}
