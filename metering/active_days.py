@@ -21,7 +21,7 @@ from typing import Final, Literal
 import msgspec
 
 from metering.collections import ACTIVE_DAYS, active_day_path
-from metering.ids import repeatable_digest
+from metering.ids import new_id, repeatable_digest
 from metering.stores import Document, DocumentStore, Put, Query
 
 State = Literal["open", "compacted", "shards_gone"]
@@ -55,6 +55,9 @@ class ActiveDay(msgspec.Struct, frozen=True, kw_only=True):
             "day": f"{self.day:%Y-%m-%d}",
             "state": state,
             "compacted_at": at or self.compacted_at,
+            # Firestore takes a put of the same fields for no change; whoever closes the day meanwhile, on
+            # condition that nothing has come, would not notice.
+            "mark": new_id("mark"),
         }
         return Put(day_mark_path(self.account_id, self.day), fields, self.revision)
 
