@@ -69,4 +69,4 @@ class RunningMailServer:
         self, server: Any, session: Any, envelope: Any, mechanism: str, data: Any
     ) -> AuthResult:
         is_right = isinstance(data, LoginPassword) and data.password.decode() == self._password
-        return AuthResult(success=is_right)
+        return AuthResult(success=is_right, handled=False)

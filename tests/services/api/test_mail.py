@@ -157,6 +157,7 @@ def test_a_wrong_password_is_told_and_not_repeated(
     with pytest.raises(DeliveryFailed) as failed:
         mail.send(ADA, "Hello", "text")
 
+    assert "535" in str(failed.value)
     assert "canary" not in str(failed.value) + repr(MailServer("h", 1, "none", FROM, "us", "canary"))
 
 
