@@ -42,7 +42,7 @@ TABLE: dict[Action, Terms] = {
     "ingest":   _terms(      "x",  "x",  "x",   " ",    " ", scope="ingest"),
     # make, rotate and revoke keys that may do no more than oneself
     "keys":     _terms(      "x",  "x",  "x",   " ",    " ", scope="write"),
-    # change the account's name and settings
+    # change the account's name, settings, channels and webhooks
     "settings": _terms(      "x",  "x",  " ",   " ",    " ", scope="write"),
     # invite people, change their roles, remove them
     "people":   _terms(      "x",  "x",  " ",   " ",    " ", scope=None),
