@@ -6,6 +6,7 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor
+from functools import cache
 from typing import Any
 
 from flask import Flask, Request, Response
@@ -48,6 +49,7 @@ from api_service.resources.costs import costs
 from api_service.resources.erasure import erasure
 from api_service.resources.estimates import estimates
 from api_service.resources.events import events
+from api_service.resources.exports import exports
 from api_service.resources.forecasts import forecasts
 from api_service.resources.health import health
 from api_service.resources.invites import invites as invites_routes
@@ -175,6 +177,7 @@ def create_app(  # noqa: PLR0913 - what tests and `main` hand in; all but the fi
         notice_routes,
         configuration_files,
         events,
+        exports,
         usage,
         costs,
         statistics,
@@ -262,14 +265,22 @@ def _refuse(error: ValidationError) -> None:
 
 
 def _describer(app: OpenAPI) -> Callable[[], Response]:
-    def describe() -> Response:
-        """Describe this API as OpenAPI 3.1."""
-        document = app.api_doc
+    making = threading.Lock()
+
+    @cache
+    def described() -> dict[str, Any]:
+        document: dict[str, Any] = app.api_doc
         for methods in document["paths"].values():
             for operation in methods.values():
                 text = operation.get("description", "").replace("<br/>", "\n").strip()
                 operation["description"] = text or operation["summary"]
         describe_guards(document)
+        return document
+
+    def describe() -> Response:
+        """Describe this API as OpenAPI 3.1."""
+        with making:  # once: it takes long, and never changes
+            document = described()
         return answer_fields(document)
 
     return describe

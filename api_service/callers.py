@@ -1,21 +1,25 @@
 """A caller's connection, as far as it needs no thread: requests collected, answers sent, without waiting.
 
 Threads are few, and none waits for a caller: one gets a request once it is here to its last byte, and writes
-its answer into memory. So a caller that sends or reads slowly, or not at all, holds up nobody else.
+its answer into memory; of a long answer as much as the caller is to get next. So a caller that sends or reads
+slowly, or not at all, holds up nobody else, and takes no more memory than anybody.
 Nothing here waits; whoever polls the connection says when it can be read or written.
 """
 
 import contextlib
 import socket
+from collections.abc import Iterable
 
 import httptools
 from gunicorn.http.parser import RequestParser
+from gunicorn.http.wsgi import Response
 
 from api_service.bodies import BODY_BYTES_MAX
 
 HEAD_BYTES_MAX = 64 * 1024
 PIECE_BYTES = 64 * 1024
 LENGTH_DIGITS_MAX = 9
+AHEAD_BYTES = 256 * 1024  # of an answer, in memory
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -96,6 +100,42 @@ class Outbox:
         return len(data)
 
 
+class Answering:
+    """An answer that is made piece by piece, as far ahead of its caller as `AHEAD_BYTES`.
+
+    `response` frames what is written, as HTTP asks; `pieces` are what the application gives.
+    """
+
+    def __init__(self, response: Response, pieces: Iterable[bytes]) -> None:
+        self._response = response
+        self._pieces = pieces
+        self._rest = iter(pieces)
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether anything of it was written, so that nothing else can be answered any more."""
+        return bool(self._response.headers_sent)
+
+    @property
+    def closes(self) -> bool:
+        """Whether no request follows on the connection."""
+        return bool(self._response.should_close())
+
+    def write(self, outbox: Outbox) -> bool:
+        """Write on until enough waits to be sent; whether that was the end."""
+        for piece in self._rest:
+            self._response.write(piece)
+            if len(outbox.written) >= AHEAD_BYTES:
+                return False
+        self._response.close()
+        return True
+
+    def close(self) -> None:
+        """Give back what the application holds for it."""
+        if hasattr(self._pieces, "close"):
+            self._pieces.close()
+
+
 class Caller:
     """One connection. `sock` is what threads write to; `parser` gives them the request.
 
@@ -115,6 +155,7 @@ class Caller:
         self.deadline = 0.0
         self.bytes_counted = 0
         self.is_lingering = False
+        self.answering: Answering | None = None
 
     @property
     def is_idle(self) -> bool:
@@ -171,4 +212,11 @@ class Caller:
 
     def close(self) -> None:
         """Hang up."""
+        self.end_answer()
         self.connection.close()
+
+    def end_answer(self) -> None:
+        """Nothing more of the answer is wanted."""
+        if self.answering is not None:
+            self.answering.close()
+            self.answering = None

@@ -18,9 +18,10 @@ from typing import Any
 from flask import Flask
 from gunicorn import http
 from gunicorn.app.base import BaseApplication
+from gunicorn.http import wsgi
 from gunicorn.workers.gthread import ThreadWorker
 
-from api_service.callers import Caller, Outbox
+from api_service.callers import Answering, Caller, Outbox
 from metering.clock import Clock, SystemClock
 from metering.ids import new_id
 
@@ -28,7 +29,7 @@ DRAIN_SECONDS = 8  # Cloud Run gives ten
 KEEP_ALIVE_SECONDS = 75
 CONNECTIONS_MAX = 1000
 REQUEST_SECONDS = 20.0  # from a request's first byte to its last
-ANSWER_SECONDS = 30.0  # until the caller has taken it
+ANSWER_SECONDS = 30.0  # until the caller has taken it, or the next piece of a long one
 LINGER_SECONDS = 2.0  # reading away what a caller still sends, so that it gets to see its answer
 COLLECTED_BYTES_MAX = 128 * 1024 * 1024  # of requests that are not whole yet, of all callers together
 NEVER = float("inf")
@@ -91,6 +92,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
     def finish_request(self, caller: Caller, answering: "Future[bool]") -> None:
         """A thread is done: send what it has written."""
         is_failed = answering.cancelled() or answering.exception() is not None
+        if is_failed:
+            caller.end_answer()
         is_kept = not is_failed and answering.result() and not caller.collector.is_last
         caller.deadline = self._clock.monotonic() + ANSWER_SECONDS
         self._send(caller, is_kept)
@@ -109,18 +112,40 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
     # In a thread
 
     def handle(self, caller: Caller) -> bool:
-        """Answer a request that is here, into memory; whether another may follow it."""
+        """Answer a request that is here, into memory, or write on; whether another may follow it."""
         request = None
         try:
+            if caller.answering is not None:
+                return self._write_on(caller, caller.answering)
             request = next(caller.parser)
             if caller.collector.is_last:
                 request.force_close()
-            return bool(self.handle_request(request, caller))
+            return self.handle_request(request, caller)
         except (http.errors.NoMoreData, StopIteration):
+            caller.end_answer()
             return False
         except Exception as error:  # noqa: BLE001 - the edge: it costs this request only
-            self.handle_error(request, caller.sock, caller.client, error)
+            is_begun = caller.answering is not None and caller.answering.is_begun
+            caller.end_answer()
+            if is_begun:  # the caller sees a cut answer, never a well-formed short one
+                self.log.warning("an answer was cut: %s", type(error).__name__)
+            else:
+                self.handle_error(request, caller.sock, caller.client, error)
             return False
+
+    def handle_request(self, req: Any, conn: Caller) -> bool:
+        """Begin to answer; whether another request may follow this one."""
+        response, environ = wsgi.create(req, conn.sock, conn.client, conn.server, self.cfg)
+        environ["wsgi.multithread"] = True
+        if not self.alive:
+            response.force_close()
+        conn.answering = Answering(response, self.wsgi(environ, response.start_response))
+        return self._write_on(conn, conn.answering)
+
+    def _write_on(self, caller: Caller, answering: Answering) -> bool:
+        if answering.write(caller.sock):
+            caller.end_answer()
+        return not answering.closes
 
     def handle_error(self, req: object, client: Outbox, addr: object, exc: Exception) -> None:
         """Answer what never became a request."""
@@ -189,6 +214,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
         self._send(caller, is_kept)
 
     def _sent(self, caller: Caller, is_kept: bool) -> None:
+        if caller.answering is not None:
+            self.enqueue_req(caller)
+            return
         if not is_kept:
             caller.linger()
             caller.deadline = self._clock.monotonic() + LINGER_SECONDS

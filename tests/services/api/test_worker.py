@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from api_service.bodies import BODY_BYTES_MAX
+from api_service.callers import AHEAD_BYTES
 from api_service.server import (
     ANSWER_SECONDS,
     KEEP_ALIVE_SECONDS,
@@ -26,6 +27,28 @@ HALF_A_HEAD = b"GET / HTTP/1.1\r\nHost: x"
 GET = HALF_A_HEAD + b"\r\n\r\n"
 LAST_GET = HALF_A_HEAD + b"\r\nConnection: close\r\n\r\n"
 LARGE = b"x" * (32 * 1024 * 1024)  # no socket takes this much at once
+
+
+PIECE = b"y" * AHEAD_BYTES
+
+
+class _Pieces:
+    """An answer without an end, or with a fault in it; counts what was asked of it."""
+
+    def __init__(self, fails_after: int | None = None) -> None:
+        self.made = 0
+        self.is_closed = False
+        self._fails_after = fails_after
+
+    def __iter__(self) -> Iterator[bytes]:
+        while True:
+            if self.made == self._fails_after:
+                raise OSError
+            self.made += 1
+            yield PIECE
+
+    def close(self) -> None:
+        self.is_closed = True
 
 
 def _answer(environ: dict[str, Any], start: Callable[..., object]) -> Iterable[bytes]:
@@ -197,3 +220,60 @@ def test_an_answer_to_a_body_that_is_too_large_says_that_it_is_the_last(
     reception.turn()
 
     assert (b"\r\nConnection: close\r\n" in caller.recv(65_536)) is is_last
+
+
+def in_pieces(reception: Reception, pieces: Iterable[bytes]) -> None:
+    def answer(_: dict[str, Any], start: Callable[..., object]) -> Iterable[bytes]:
+        start("200 OK", [])
+        return pieces
+
+    reception.worker.wsgi = answer
+
+
+def test_a_long_answer_is_made_no_faster_than_its_caller_takes_it(stack: ExitStack) -> None:
+    reception, pieces = Reception(stack), _Pieces()
+    in_pieces(reception, pieces)
+    caller = reception.caller(GET)
+    caller.settimeout(PATIENCE_SECONDS)
+    taken = 0
+    in_sockets = 16 * 1024 * 1024  # what the machine itself keeps for both ends
+    while taken < 3 * in_sockets:
+        reception.worker.wait_for_and_dispatch_events(0)
+        taken += len(caller.recv(AHEAD_BYTES))
+        assert pieces.made * AHEAD_BYTES <= taken + in_sockets + 2 * AHEAD_BYTES
+
+    assert not pieces.is_closed
+
+
+def test_who_does_not_take_the_next_piece_is_given_up_and_what_was_held_is_given_back(
+    stack: ExitStack,
+) -> None:
+    reception, pieces = Reception(stack), _Pieces()
+    in_pieces(reception, pieces)
+    caller = reception.caller(GET)
+    made = -1
+    while made != pieces.made:
+        made = pieces.made
+        reception.worker.wait_for_and_dispatch_events(0)
+
+    assert reception.is_given_up_after(ANSWER_SECONDS)
+    assert pieces.is_closed
+    assert caller.fileno() > 0
+
+
+def test_an_answer_that_fails_in_the_middle_is_cut_and_never_ends_well(stack: ExitStack) -> None:
+    reception, pieces = Reception(stack), _Pieces(fails_after=2)
+    in_pieces(reception, pieces)
+    caller = reception.caller(GET)
+    caller.settimeout(PATIENCE_SECONDS)
+    received = b""
+    while not received or not pieces.is_closed or reception.worker.poller.get_map():
+        reception.worker.wait_for_and_dispatch_events(0)
+        more = caller.recv(AHEAD_BYTES)
+        if not more:
+            break
+        received += more
+
+    assert received.count(b"y") == 2 * AHEAD_BYTES
+    assert not received.endswith(b"0\r\n\r\n")
+    assert b"internal_error" not in received
