@@ -188,8 +188,10 @@ def answer_breakdown(query: BreakdownFields, group_by: tuple[str, ...], within: 
         start=start, end=end, timezone=query.timezone, group_by=group_by, filters=query.filters
     )
     found = services().statistics.breakdown(visitor().account_id, asked, within)
-    named = [row for row in found.rows if any(row.values.values()) or set(group_by) & _NEVER_EMPTY]
-    unallocated = next((row for row in found.rows if row not in named), None)
+    is_always_named = bool(set(group_by) & _NEVER_EMPTY)
+    named = [row for row in found.rows if is_always_named or any(row.values.values())]
+    nameless = [row for row in found.rows if not is_always_named and not any(row.values.values())]
+    unallocated = nameless[0] if nameless else None
     page, next_page = page_of_rows(named, lambda row: _key(row, query.sort_by), query.page, query.limit)
     if query.format == "csv":
         rows = [_shown(row, found) for row in page]

@@ -43,6 +43,7 @@ from metering.buckets import Earlier, Range
 from metering.errors import InvalidInput
 from metering.events import Provider
 from metering.latencies import Latency
+from metering.periods import is_timezone, period_of
 from metering.rollups import Amounts
 from metering.stats import FILTER_VALUES_MAX, GROUPABLE, ComparedGroup, UsageQuery
 from metering.usage_groups import UsageGroup
@@ -424,7 +425,11 @@ def show_savings(query: SavingsFields) -> Response:
 
 
 class ComparisonFields(SavingsFields):
-    """Which calls, and with when to compare them."""
+    """Which calls, and with when to compare them.
+
+    The end left out is now. The start left out is 30 days before it; with `compare_to=month` the beginning of
+    its month, so that the month so far is compared with as much of the month before; with `week` seven days.
+    """
 
     compare_to: Earlier = Field(
         default="period",
@@ -504,7 +509,8 @@ ComparisonView: type[View] = create_model(
 def show_comparison(query: ComparisonFields) -> Response:
     """Compare a range with an earlier one, true to the calendar of the zone."""
     known = services()
-    found = known.statistics.comparison(visitor().account_id, _asked(query, query.group_by), query.compare_to)
+    asked = _asked(query, query.group_by, _compared_length(query, known.clock.now()))
+    found = known.statistics.comparison(visitor().account_id, asked, query.compare_to)
     rows, next_page = page_of_rows(
         found.groups if query.group_by else (), _key_of_compared, query.page, query.limit
     )
@@ -522,8 +528,19 @@ def show_comparison(query: ComparisonFields) -> Response:
     )
 
 
-def _asked(query: FilterFields, group_by: list[Dimension]) -> UsageQuery:
-    start, end = query.moments(services().clock.now(), DEFAULT_RANGE)
+def _compared_length(query: ComparisonFields, now: datetime) -> timedelta:
+    """How long the range is, where its start is left out."""
+    if query.compare_to == "week":
+        return timedelta(days=7)
+    if query.compare_to != "month":
+        return DEFAULT_RANGE
+    _, end = query.moments(now, DEFAULT_RANGE)
+    timezone = query.timezone if is_timezone(query.timezone) else "UTC"
+    return end - period_of("month", timezone, end - timedelta(microseconds=1)).starts_at
+
+
+def _asked(query: FilterFields, group_by: list[Dimension], length: timedelta = DEFAULT_RANGE) -> UsageQuery:
+    start, end = query.moments(services().clock.now(), length)
     return UsageQuery(
         start=start, end=end, timezone=query.timezone, group_by=tuple(group_by), filters=query.filters
     )

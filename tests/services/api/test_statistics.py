@@ -336,6 +336,33 @@ def test_a_month_is_compared_with_the_month_before_whatever_their_lengths(
     ComparisonView.model_validate(body)
 
 
+@pytest.mark.parametrize(
+    ("query", "start", "before"),
+    [
+        ("compare_to=month", "2026-11-01T00:00:00Z", ("2026-10-01T00:00:00Z", "2026-10-21T09:30:00Z")),
+        (
+            "compare_to=month&timezone=Asia/Kolkata",
+            "2026-10-31T18:30:00Z",
+            ("2026-09-30T18:30:00Z", "2026-10-21T09:30:00Z"),
+        ),
+        (
+            "compare_to=month&end_time=2026-03-01",
+            "2026-02-01T00:00:00Z",
+            ("2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"),
+        ),
+        ("compare_to=week", "2026-11-14T09:30:00Z", ("2026-11-07T09:30:00Z", "2026-11-14T09:30:00Z")),
+        ("compare_to=year", "2026-10-22T09:30:00Z", ("2025-10-22T09:30:00Z", "2025-11-21T09:30:00Z")),
+    ],
+)
+def test_a_comparison_that_names_no_start_has_one_of_its_own(
+    ada: Person, query: str, start: str, before: tuple[str, str]
+) -> None:
+    body = told(ada, f"/v1/stats/comparison?{query}")
+
+    assert body["start_time"] == start
+    assert (body["before"]["start_time"], body["before"]["end_time"]) == before
+
+
 def test_nothing_before_gives_no_rate(ada: Person, sqlite_store: DocumentStore, clock: ManualClock) -> None:
     record(sqlite_store, clock, of(ada))
 
