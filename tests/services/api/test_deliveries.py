@@ -426,6 +426,34 @@ def test_a_channel_that_fails_is_asked_once_a_run_and_others_are_not_kept_waitin
         assert (report.delivered, report.failed, len(broken.got)) == (5, 1, 1)
 
 
+def test_what_cannot_be_opened_any_more_holds_up_nobody_else_and_is_told_to_the_operator(
+    machine: Machine,
+    receiver: Receiver,
+    tell: Callable[..., None],
+    sqlite_store: DocumentStore,
+    tmp_path: Path,
+) -> None:
+    machine.made("/v1/webhooks", url=receiver.url)
+    machine.made("/v1/channels", kind="email", email="ada@example.com")
+    tell()
+    logbook = Logbook()
+    machine.place = workplace(
+        sqlite_store,
+        machine.clock,
+        machine.mailbox,
+        tmp_path,
+        modeltrack_secret="another secret of thirty-two signs",
+        log=ApiLog(machine.clock, "info", logbook),
+    )
+
+    report = machine.deliver()
+
+    assert (report.broken, report.delivered, len(receiver.got)) == (1, 1, 0)
+    assert [line["kind"] for line in logbook.lines()] == ["Unsealable"]
+    waiting = [each for each in machine.listed("/v1/deliveries") if each["channel_kind"] == "webhook"]
+    assert (waiting[0]["state"], waiting[0]["outcome"]) == ("pending", "internal")
+
+
 def test_a_channel_that_is_deleted_gets_nothing_more(
     machine: Machine, receiver: Receiver, tell: Callable[..., None]
 ) -> None:
