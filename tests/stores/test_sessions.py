@@ -13,10 +13,12 @@ from metering.day_documents import PART_BYTES_MAX
 from metering.errors import InvalidInput
 from metering.events import CostEvent
 from metering.ledger import Ledger
+from metering.quarters import open_quarters
 from metering.rollups import QUARTER, quarter_of
 from metering.segments import Segment
 from metering.session_packs import PackUnreadable, day_pack_path, holds_its_hours, pack_day, pack_path
 from metering.sessions import RANGE_MAX, READS_MAX, SESSIONS_MAX, session_of, sessions_between
+from metering.shards import SHARDS_MAX, ShardKey
 from metering.stores import DocumentStore, Put
 from tests.builders import ACCOUNT_ID, make_event
 from tests.doubles.clock import ManualClock
@@ -185,6 +187,18 @@ def test_a_month_of_sessions_is_read_from_a_pack_a_day(sqlite_store: DocumentSto
     packed = sum(each.sums["requests"] for each in report.sessions) - len(young)
     assert packed == 30 * 24 - 1
     assert report.complete_to == quarter_of(now) < report.end
+
+
+def test_open_quarter_hours_are_found_by_a_document_each_whatever_their_shards(store: DocumentStore) -> None:
+    quarters = [NOON + number * QUARTER for number in (0, 1, 3)]
+    for quarter in quarters:
+        for shard in range(SHARDS_MAX):
+            fields = {"starts_at": quarter, "shard": shard, "cells": {}}
+            store.commit([Put(ShardKey(ACCOUNT_ID, quarter, shard).path, fields)])
+    counting = CountingStore(store)
+
+    assert open_quarters(counting, ACCOUNT_ID, NOON, NOON + timedelta(hours=2)) == set(quarters)
+    assert counting.documents_read == 4
 
 
 def test_the_latest_sessions_are_told_whole_however_far_they_reach_back(sqlite_store: DocumentStore) -> None:
