@@ -13,7 +13,7 @@ Measured: docs/decisions/0013.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, TypeVar
 
@@ -61,11 +61,14 @@ class Sheet(msgspec.Struct, frozen=True, array_like=True):
     columns: dict[str, list[int]]
 
     def summed(
-        self, slot_of: Sequence[Slot | None], group_of: Callable[[Cell], Group | None]
+        self,
+        slot_of: Sequence[Slot | None],
+        group_of: Callable[[Cell], Group | None],
+        names: Collection[str] | None = None,
     ) -> dict[tuple[Slot, Group], Amounts]:
         """The rows added up by the slot of their quarter hour and the group of their cell; None leaves out.
 
-        Sums that are 0 are not named.
+        Sums that are 0 are not named, nor are others than `names`, where these are given.
         """
         slots, slot_numbers = _numbered(slot_of)
         groups, group_numbers = _numbered([group_of(cell) for cell in self.cells])
@@ -82,6 +85,8 @@ class Sheet(msgspec.Struct, frozen=True, array_like=True):
         ]
         found: defaultdict[int, Amounts] = defaultdict(dict)
         for name, column in self.columns.items():
+            if names is not None and name not in names:
+                continue
             totals = [0] * (nowhere + 1)
             for place, amount in zip(places, column, strict=True):
                 totals[place] += amount
@@ -157,6 +162,14 @@ def stored_part(fields: Mapping[str, Any]) -> DayPart:
         content = zstandard.ZstdDecompressor().decompress(fields["packed"], CONTENT_BYTES_MAX)
         return DayPart(shards=tuple(fields["shards"]), sheets=_DECODER.decode(content))
     except (KeyError, TypeError, zstandard.ZstdError, msgspec.MsgspecError) as error:
+        raise DayUnreadable("a day's document is not as it was written") from error
+
+
+def stored_shards(fields: Mapping[str, Any]) -> tuple[int, ...]:
+    """What a day's document holds of each quarter hour, without its sums. Raises: DayUnreadable."""
+    try:
+        return tuple(fields["shards"])
+    except (KeyError, TypeError) as error:
         raise DayUnreadable("a day's document is not as it was written") from error
 
 

@@ -98,8 +98,12 @@ class Outlooks:
         start = quarter_of(datetime.combine(first, time(), zone).astimezone(UTC))
         costs: dict[date, int] = {}
         grouping = Grouping(kind, (), filters)
+
+        def day_of(quarter: datetime) -> date:
+            return quarter.astimezone(zone).date()
+
         for found in rollups_between(self._store, account_id, start, quarter_of(now) + QUARTER, kind):
-            for (day, _), sums in found.summed(lambda each: each.astimezone(zone).date(), grouping).items():
+            for (day, _), sums in found.summed(day_of, grouping, {_COST}).items():
                 costs[day] = costs.get(day, 0) + sums.get(_COST, 0)
         return DailySpend(
             today=today,
@@ -153,9 +157,11 @@ class Outlooks:
         by_team = Grouping("main", ("team",), {})
         by_model = Grouping("main", ("team", "provider", "model"), {})
         for day in rollups_between(self._store, account_id, table.begins, table.ends, "main"):
-            for (place, (team,)), sums in day.summed(table.place, by_team).items():
+            for (place, (team,)), sums in day.summed(table.place, by_team, {_COST}).items():
                 table.add(team, place, sums.get(_COST, 0))
-            for (place, values), sums in day.summed(table.judged_place, by_model).items():
+            for (place, values), sums in day.summed(
+                table.judged_place, by_model, {_COST, "requests"}
+            ).items():
                 table.add_model(place, values, sums)
         return table
 

@@ -13,7 +13,7 @@ days after their compaction they are gone.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
@@ -35,6 +35,7 @@ from metering.day_documents import (
     number_of,
     sheet_of,
     stored_part,
+    stored_shards,
 )
 from metering.errors import InvalidInput
 from metering.rollups import CELLS, QUARTER, VALUES, Amounts, Cell, Kind, beginning_of_day
@@ -61,11 +62,14 @@ class DayRollups(msgspec.Struct, frozen=True, kw_only=True):
     sheets: tuple[tuple[Sheet, frozenset[int]], ...]  # with the quarter hours that count
 
     def summed(
-        self, slot_of: Callable[[datetime], Slot | None], group_of: Callable[[Cell], Group | None]
+        self,
+        slot_of: Callable[[datetime], Slot | None],
+        group_of: Callable[[Cell], Group | None],
+        names: Collection[str] | None = None,
     ) -> dict[tuple[Slot, Group], Amounts]:
         """The cells added up by the slot of their quarter hour and the group of their cell; None leaves out.
 
-        Sums that are 0 are not named.
+        Sums that are 0 are not named, nor are others than `names`, where these are given.
         """
         found: dict[tuple[Slot, Group], Amounts] = {}
         for sheet, counted in self.sheets:
@@ -73,7 +77,7 @@ class DayRollups(msgspec.Struct, frozen=True, kw_only=True):
                 slot_of(self.day + number * QUARTER) if number in counted else None
                 for number in range(QUARTERS_A_DAY)
             ]
-            for key, sums in sheet.summed(slots, group_of).items():
+            for key, sums in sheet.summed(slots, group_of, names).items():
                 totals = found.setdefault(key, {})
                 for name, amount in sums.items():
                     totals[name] = totals.get(name, 0) + amount
@@ -195,20 +199,23 @@ class _Reader:
     def days(self, days: Sequence[datetime], opened: _Open) -> Iterator[DayRollups]:
         paths = {day: day_path(self._account_id, day, self._part) for day in days}
         documents = self._store.get_many(list(paths.values()))
-        parts = {
-            day: stored_part(documents[path].fields) if path in documents else NO_PART
+        held = {
+            day: stored_shards(documents[path].fields) if path in documents else NO_PART.shards
             for day, path in paths.items()
         }
-        opened = self._complete(opened, parts)
-        for day, part in parts.items():
+        opened = self._complete(opened, held)
+        for day, path in paths.items():
+            # One at a time: compressed, a day is small; the days of a quarter of a year, read, are not.
+            document = documents.pop(path, None)
+            part = NO_PART if document is None else stored_part(document.fields)
             yield self._day(day, part, opened)
 
-    def _complete(self, opened: _Open, parts: dict[datetime, DayPart]) -> _Open:
+    def _complete(self, opened: _Open, held_of: dict[datetime, tuple[int, ...]]) -> _Open:
         """The open quarter hours with all their shards, so that none of them is wanted from its day."""
         complete: _Open = {}
         paths: dict[str, datetime] = {}
         for quarter, shards in opened.items():
-            held = parts[beginning_of_day(quarter)].shards[number_of(quarter)]
+            held = held_of[beginning_of_day(quarter)][number_of(quarter)]
             if held == NOT_HELD:
                 complete[quarter] = shards
             else:

@@ -23,6 +23,7 @@ from metering.day_documents import (
     part_fields,
     sheet_of,
     stored_part,
+    stored_shards,
 )
 from metering.documents import document_bytes
 from metering.rollups import OTHER, Cell
@@ -77,6 +78,17 @@ def test_columns_add_up_to_what_rows_add_up_to(rows: Rows, quarters_a_slot: int)
     found = sheet_of(rows).summed(slots, lambda cell: None if cell[1] == "b" else cell[2])
 
     assert found == expected
+
+
+@given(rows_of_a_day)
+def test_sums_that_nobody_asks_for_are_left_out_and_the_others_stay(rows: Rows) -> None:
+    sheet, slots = sheet_of(rows), [0] * QUARTERS_A_DAY
+
+    whole = sheet.summed(slots, lambda _: "")
+    asked = sheet.summed(slots, lambda _: "", {"cost_nanodollars"})
+
+    costs = {key: sums["cost_nanodollars"] for key, sums in whole.items() if "cost_nanodollars" in sums}
+    assert asked == {key: {"cost_nanodollars": cost} for key, cost in costs.items()}
 
 
 def test_what_costs_least_collapses_first_and_only_as_far_as_it_must() -> None:
@@ -162,6 +174,12 @@ def test_what_compresses_very_well_is_bounded_by_what_its_reader_holds(
 def test_a_document_that_is_not_as_it_was_written_is_told(broken: Mapping[str, object]) -> None:
     with pytest.raises(DayUnreadable):
         stored_part(broken)
+
+
+@pytest.mark.parametrize("broken", [{}, {"shards": 7}])
+def test_a_document_that_does_not_say_what_it_holds_is_told(broken: Mapping[str, object]) -> None:
+    with pytest.raises(DayUnreadable):
+        stored_shards(broken)
 
 
 def test_a_range_touches_the_utc_days_it_begins_and_ends_in() -> None:
