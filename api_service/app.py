@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from api_service.access import guard, needs
 from api_service.alerts import Alerts
 from api_service.answers import accompany, answer_fields
+from api_service.arrivals import lead_on
 from api_service.attempts import Attempts
 from api_service.audit_log import AuditLog
 from api_service.auditing import audit_changes
@@ -26,6 +27,7 @@ from api_service.channels import Channels
 from api_service.described import describe_guards
 from api_service.errors import ErrorView, answer_errors, invalid_fields
 from api_service.idempotency import Claims, CommitsNoted, answer_repeats
+from api_service.identities import Identities
 from api_service.invites import Invites
 from api_service.job_figures import JobFigures
 from api_service.logs import ApiLog
@@ -37,6 +39,7 @@ from api_service.patience import PatienceLimited
 from api_service.people import People
 from api_service.rates import Rates
 from api_service.request_limits import limit_requests
+from api_service.resources.account_export import account_export
 from api_service.resources.accounts import accounts
 from api_service.resources.alerts import alerts
 from api_service.resources.anomalies import anomalies
@@ -63,15 +66,20 @@ from api_service.resources.plan import plan
 from api_service.resources.prompts import prompts
 from api_service.resources.retention import retention
 from api_service.resources.routing_rules import routing_rules
+from api_service.resources.second_factor import second_factor
 from api_service.resources.sessions import sessions
+from api_service.resources.sign_in import sign_in
 from api_service.resources.statistics import statistics
 from api_service.resources.suggestions import suggestion_routes
 from api_service.resources.usage import usage
 from api_service.resources.webhooks import webhooks
+from api_service.second_factors import SecondFactors
 from api_service.sending import sender_of
 from api_service.services import EXTENSION, Services
 from api_service.sessions import Sessions
 from api_service.settings import ApiSettings
+from api_service.sign_in_providers import providers_of
+from api_service.sign_ins import SignIns
 from metering.clock import Clock
 from metering.directory import Directory
 from metering.file_configuration import NO_FILES, FileConfiguration, WatchedFiles
@@ -157,6 +165,7 @@ def create_app(  # noqa: PLR0913 - what tests and `main` hand in; all but the fi
     )
     app.extensions[EXTENSION] = services
     accompany(app, clock, services.log, is_https=settings.is_https)
+    lead_on(app)
     guard(app)
     limit_requests(app)
     answer_repeats(app, Claims(patient, clock, secret), log)
@@ -165,6 +174,8 @@ def create_app(  # noqa: PLR0913 - what tests and `main` hand in; all but the fi
     for routes in (
         people_routes,
         person_routes,
+        sign_in,
+        second_factor,
         members_routes,
         invites_routes,
         keys,
@@ -189,6 +200,7 @@ def create_app(  # noqa: PLR0913 - what tests and `main` hand in; all but the fi
         suggestion_routes,
         conservation,
         audit_events,
+        account_export,
         erasure,
         plan,
         retention,
@@ -227,6 +239,10 @@ def _services(  # noqa: PLR0913 - as create_app
         members=members,
         invites=Invites(store, directory, people, members, clock, secret),
         sessions=Sessions(store, clock, secret),
+        identities=Identities(store, people, clock, secret),
+        providers=providers_of(settings, clock),
+        sign_ins=SignIns(store, clock, secret),
+        second_factors=SecondFactors(store, clock, secret),
         passwords=passwords or Passwords(),
         rates=rates,
         attempts=Attempts(rates),

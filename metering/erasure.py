@@ -26,15 +26,9 @@ from metering.active_days import day_mark_path
 from metering.clock import Clock
 from metering.collections import (
     ACCOUNTS,
-    EMAILS,
     ERASURES,
-    IDENTITIES,
     INDEXED_FIELDS,
     MEMBERSHIPS,
-    SECOND_FACTORS,
-    SESSIONS,
-    SIGN_INS,
-    TOKENS,
     account_path,
     erasure_path,
     key_path,
@@ -64,6 +58,11 @@ _CARRYING: Final = tuple(
     name
     for name, fields in INDEXED_FIELDS.items()
     if "account_id" in fields and name not in {"keys", MEMBERSHIPS}
+)
+
+# Collections of what people have by themselves, beside their places.
+_OF_PEOPLE: Final = tuple(
+    name for name, fields in INDEXED_FIELDS.items() if "person_id" in fields and name != MEMBERSHIPS
 )
 
 
@@ -204,7 +203,7 @@ class _Run:
     def _delete_person_or_place(self, person_id: str) -> None:
         places = Query(collection=MEMBERSHIPS, equal={"person_id": person_id}, limit=2)
         is_elsewhere = len(self._store.query(places)) > 1
-        for collection in (SESSIONS, SIGN_INS, TOKENS, SECOND_FACTORS, IDENTITIES, EMAILS):
+        for collection in _OF_PEOPLE:
             query = Query(collection=collection, equal={"person_id": person_id})
             found = self._store.query(query)
             self._delete(

@@ -57,6 +57,7 @@ class RetentionReport(msgspec.Struct, frozen=True, kw_only=True):
     leases: int = 0
     sessions: int = 0
     tokens: int = 0
+    sign_ins: int = 0
     invites: int = 0
     repeats: int = 0
     rates: int = 0

@@ -1,0 +1,212 @@
+"""An export: everything an account holds, one JSON object a line, made as fast as it is taken.
+
+Each line is `{"kind": …, "data": …}`. The first is of the kind `export`, the last of the kind `end` and says
+how many there are, so that a cut export is known as one. What is read from the store is read in pages and not
+kept. Secrets are not in it: no key, no hash, nothing sealed, no password.
+
+An export that is under way ends where its account is suspended or closed, or whoever asked may no longer.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+
+from metering.accounts import Account
+from metering.clock import Clock
+from metering.collections import (
+    ACCOUNTS,
+    IDENTITIES,
+    INVITES,
+    MEMBERSHIPS,
+    SESSIONS,
+    person_path,
+)
+from metering.directory import Directory
+from metering.errors import MeteringError, NotFound
+from metering.events import wire_fields
+from metering.ledger import Ledger
+from metering.rollups import DIMENSIONS
+from metering.stats import Statistics, UsageQuery
+from metering.stores import DocumentStore, Query
+
+FORMAT: Final = 1
+DOCUMENTS_A_READ: Final = 100
+EVENTS_A_READ: Final = 1_000
+MEMBERS_MAX: Final = 1_000
+LINES_A_PIECE: Final = 200
+USAGE_DAYS_A_READ: Final = 31
+
+# Collections below an account that are exported document by document → the kind of their lines.
+EXPORTED: Final[Mapping[str, str]] = {
+    "audit_events": "audit_event",
+    "alerts": "alert",
+    "notices": "notice",
+    "channels": "channels",
+    "budget_periods": "budget_period",
+    "checks": "check",
+}
+# All others → where their content is in the export, or why it is not.
+OTHERWISE: Final[Mapping[str, str]] = {
+    "accounts": "a line `account`",
+    "policies": "lines `budget` and `routing_rule`",
+    "keys": "lines `key`, without what opens anything",
+    "people": "in lines `member`",
+    "emails": "the address is in lines `member`; this is its hash",
+    "identities": "lines `identity`",
+    "second_factors": "sealed",
+    "sign_ins": "open something; gone within a day",
+    "sessions": "lines `session`, without what opens one",
+    "memberships": "lines `member`",
+    "tokens": "opens something; gone within a day",
+    "invites": "lines `invite`",
+    "changes": "of the service",
+    "segments": "lines `event`",
+    "quarters": "lines `usage`",
+    "days": "lines `usage`",
+    "active_days": "of the service: which days there are",
+    "session_hours": "packs of what lines `event` say",
+    "seedings": "of the service: how far a budget's counting is",
+    "leases": "of the service: what its instances hold for a minute",
+    "counts": "of the service: that no call is missing",
+    "recovery": "of the service",
+    "deliveries": "lines `delivery`",
+    "alert_looks": "of the service: when it looked last",
+    "rates": "counts by keyed hashes; gone within hours",
+    "idempotency": "sealed; opened by nobody but whoever repeats a request; gone within a day",
+    "erasures": "of accounts that are no more",
+}
+
+_SECRET_WORDS: Final = ("hash", "secret", "sealed", "password")  # `input_tokens` are none
+_DAY: Final = timedelta(days=1)
+
+Line = tuple[str, object]
+
+
+class ExportEnded(MeteringError):
+    """Whoever asked for the export may have it no longer."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What an export is read from."""
+
+    store: DocumentStore
+    directory: Directory
+    ledger: Ledger
+    statistics: Statistics
+    clock: Clock
+
+
+def pieces_of_export(source: Source, account_id: str, may_go_on: Callable[[], bool]) -> Iterator[bytes]:
+    """The export, in pieces. A store failure, or `ExportEnded`, passes to the caller and cuts it."""
+    count, piece = 0, bytearray()
+    for kind, data in _lines(source, account_id):
+        if not piece and not may_go_on():
+            raise ExportEnded("the account or the right to it has ended")
+        piece += msgspec.json.encode({"kind": kind, "data": data}) + b"\n"
+        count += 1
+        if count % LINES_A_PIECE == 0:
+            yield bytes(piece)
+            piece.clear()
+    piece += msgspec.json.encode({"kind": "end", "data": {"lines": count + 1}}) + b"\n"
+    yield bytes(piece)
+
+
+def _lines(source: Source, account_id: str) -> Iterator[Line]:
+    account = source.directory.account(account_id)
+    if account is None:
+        raise NotFound("there is no such account")
+    begun_at = source.clock.now()
+    yield "export", {"format": FORMAT, "account_id": account_id, "begun_at": begun_at}
+    yield "account", account
+    yield from _rules(source, account_id)
+    yield from _people(source, account_id)
+    for collection, kind in EXPORTED.items():
+        query = Query(collection=f"{ACCOUNTS}/{account_id}/{collection}", limit=DOCUMENTS_A_READ)
+        yield from _documents(source.store, query, kind)
+    deliveries = Query(collection="deliveries", equal={"account_id": account_id}, limit=DOCUMENTS_A_READ)
+    yield from _documents(source.store, deliveries, "delivery")
+    yield from _usage(source, account, begun_at)
+    yield from _events(source, account, begun_at)
+
+
+def _rules(source: Source, account_id: str) -> Iterator[Line]:
+    policy = source.directory.policy(account_id)
+    if policy is not None:
+        yield from (("budget", each) for each in policy.budgets)
+        yield from (("routing_rule", each) for each in policy.routing_rules)
+    for key in source.directory.keys_of(account_id):
+        yield "key", without_secrets(msgspec.to_builtins(key))
+
+
+def _people(source: Source, account_id: str) -> Iterator[Line]:
+    of_account = {"account_id": account_id}
+    places = source.store.query(Query(collection=MEMBERSHIPS, equal=of_account, limit=MEMBERS_MAX))
+    for place in places:
+        person_id = place.fields["person_id"]
+        person = source.store.get(person_path(person_id))
+        told = {} if person is None else without_secrets(person.fields)
+        yield "member", {**told, **without_secrets(place.fields)}
+        of_person = {"person_id": person_id}
+        identities = Query(collection=IDENTITIES, equal=of_person, limit=DOCUMENTS_A_READ)
+        yield from _documents(source.store, identities, "identity")
+        sessions = Query(collection=SESSIONS, equal=of_person, limit=DOCUMENTS_A_READ)
+        for each in source.store.query(sessions):
+            if each.fields["account_id"] == account_id:
+                yield "session", without_secrets(each.fields)
+    invites = Query(collection=INVITES, equal=of_account, limit=DOCUMENTS_A_READ)
+    yield from _documents(source.store, invites, "invite")
+
+
+def _documents(store: DocumentStore, query: Query, kind: str) -> Iterator[Line]:
+    after: tuple[str, str] | None = None
+    while True:
+        found = store.query(msgspec.structs.replace(query, after=after))
+        yield from ((kind, without_secrets(each.fields)) for each in found)
+        if len(found) < query.limit:
+            return
+        after = ("", found[-1].document_id)
+
+
+def _usage(source: Source, account: Account, now: datetime) -> Iterator[Line]:
+    """A line a day and combination, in UTC; days without any usage have none."""
+    start = account.created_at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    while start < now:
+        end = min(start + USAGE_DAYS_A_READ * _DAY, now)
+        query = UsageQuery(start=start, end=end, group_by=DIMENSIONS["main"])
+        for bucket in source.statistics.usage(account.account_id, query).buckets:
+            for group in bucket.groups:
+                yield "usage", {"start_time": bucket.start, **group.values, **group.sums}
+        start += USAGE_DAYS_A_READ * _DAY
+
+
+def _events(source: Source, account: Account, now: datetime) -> Iterator[Line]:
+    cursor: str | None = None
+    while True:
+        page = source.ledger.events(
+            account.account_id,
+            cursor=cursor,
+            limit=EVENTS_A_READ,
+            end=now,
+            kept_since=account.settings.events_kept_since(source.clock.now()),
+        )
+        yield from (("event", wire_fields(event)) for event in page.events)
+        cursor = page.next_cursor
+        if cursor is None:
+            return
+
+
+def without_secrets(value: Any) -> Any:
+    """The value without what is sealed, packed or a hash: no bytes, and no field that is named so."""
+    if isinstance(value, Mapping):
+        return {
+            name: without_secrets(held)
+            for name, held in value.items()
+            if not isinstance(held, bytes) and not any(word in name for word in _SECRET_WORDS)
+        }
+    if isinstance(value, list | tuple):
+        return [without_secrets(held) for held in value if not isinstance(held, bytes)]
+    return value
