@@ -98,6 +98,18 @@ def session_of_page() -> tuple[Session, str]:
     return asking.session, asking.session_id
 
 
+def check_again(action: Action) -> None:
+    """See that the visitor may still do that in the same account; long answers ask now and then.
+
+    Raises: as at the beginning of a request.
+    """
+    asking = _identified(services())
+    if asking.account_id != visitor().account_id:
+        raise Unauthenticated("this session has moved to another account")
+    _check_right(asking, action, is_open_to_suspended=False)
+    g.visitor = asking
+
+
 def guard(app: Flask) -> None:
     """Let no request reach its route without what the route needs."""
     app.before_request(_check)
@@ -127,10 +139,14 @@ def _check_visitor(known: Services, need: Need, *, is_open_to_suspended: bool) -
     if g.visitor.session is not None and request.method not in READING_METHODS:
         _check_page(known, is_cookie_write=True)
         _check_csrf_token(known, g.visitor)
-    if g.visitor.account.status == "suspended" and not is_open_to_suspended:
+    _check_right(g.visitor, need, is_open_to_suspended=is_open_to_suspended)
+
+
+def _check_right(asking: Visitor, action: Action, *, is_open_to_suspended: bool) -> None:
+    if asking.account.status == "suspended" and not is_open_to_suspended:
         raise Refused(403, "account_suspended", "this account is suspended; write to support")
-    if not g.visitor.may(need):
-        raise _right_missing(g.visitor, need)
+    if not asking.may(action):
+        raise _right_missing(asking, action)
 
 
 def _right_missing(asking: Visitor, action: Action) -> Refused:

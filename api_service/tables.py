@@ -39,10 +39,13 @@ def answer_csv(
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
     """The rows as CSV, with a line of the columns' names first."""
+    return csv_lines([columns]) + csv_lines([row[column] for column in columns] for row in rows)
+
+
+def csv_lines(lines: Iterable[Iterable[object]]) -> str:
+    """Lines of a CSV."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(columns)
-    writer.writerows([_cell(row[column]) for column in columns] for row in rows)
+    csv.writer(text, lineterminator="\r\n").writerows(map(_cell, line) for line in lines)
     return text.getvalue()
 
 
@@ -55,4 +58,6 @@ def _cell(value: object) -> str:
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     if isinstance(value, str):
         return f"'{value}" if value.startswith(_FORMULA_BEGINNINGS) else value
+    if isinstance(value, bool | list | tuple):
+        return msgspec.json.encode(value).decode()
     return str(value)

@@ -6,12 +6,13 @@ period; amounts inside are whole picodollars times a scale that makes discounts 
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
+from decimal import Decimal
 from typing import Final, NamedTuple
 
 import msgspec
 
 from metering.accounts import PriceOverride, PriceSettings, UnitPrices
-from metering.money import PICODOLLARS_PER_NANODOLLAR, Nanodollars, rounded_half_even
+from metering.money import NANODOLLARS_PER_DOLLAR, PICODOLLARS_PER_NANODOLLAR, Nanodollars, rounded_half_even
 from metering.price_table import DatedRates, PricedModel, Rate, Rates, RegionFactor
 from metering.usage import Usage
 
@@ -82,6 +83,14 @@ class Band(NamedTuple):
         )
 
 
+class Line(NamedTuple):
+    """One part of a call's cost: so many of a unit, named by its usage field, at so many US dollars each."""
+
+    used: str
+    quantity: int
+    unit_usd: Decimal
+
+
 class PriceSheet(NamedTuple):
     """The rates of one `Question`, good from `since` until just before `until`.
 
@@ -98,10 +107,7 @@ class PriceSheet(NamedTuple):
 
     def cost(self, usage: Usage, prompt_tokens: int | None = None) -> Cost:
         """What that usage costs; `prompt_tokens` is the prompt's length where the usage is not one call's."""
-        band = self.base
-        if self.bands:
-            prompt_tokens = usage.prompt_tokens if prompt_tokens is None else prompt_tokens
-            band = next((each for each in self.bands if prompt_tokens > each.above), band)
+        band = self._band(usage.prompt_tokens if prompt_tokens is None else prompt_tokens)
         amount = (
             usage.input_tokens * band.input
             + usage.output_tokens * band.output
@@ -114,6 +120,19 @@ class PriceSheet(NamedTuple):
         if band.missing and any(getattr(usage, used) for used in band.missing):
             return Cost(nanodollars, unpriced=True, price_version=f"{band.price_version};no-rate")
         return Cost(nanodollars, self.is_unpriced, band.price_version)
+
+    def lines(self, usage: Usage) -> tuple[Line, ...]:
+        """What one call's cost is made of, exactly: their sum rounded is the cost."""
+        band = self._band(usage.prompt_tokens)
+        rates_a_dollar = self.denominator * NANODOLLARS_PER_DOLLAR
+        return tuple(
+            Line(used, getattr(usage, used), Decimal(getattr(band, unit)) / rates_a_dollar)
+            for unit, used in zip(_UNITS, _USED, strict=True)
+            if getattr(usage, used)
+        )
+
+    def _band(self, prompt_tokens: int) -> Band:
+        return next((each for each in self.bands if prompt_tokens > each.above), self.base)
 
 
 class DearestRates(NamedTuple):

@@ -41,11 +41,13 @@ from datetime import datetime
 import msgspec
 
 from metering.accounts import PriceSettings, UnitPrices
+from metering.events import CostEvent
 from metering.model_names import priced_name
 from metering.price_sheet import (
     LIST_PRICES,
     Cost,
     DearestRates,
+    Line,
     PriceSheet,
     Question,
     dearest_rates,
@@ -54,7 +56,7 @@ from metering.price_sheet import (
 from metering.price_table import NameIndex, PricedModel, PriceTable
 from metering.usage import Usage
 
-__all__ = ["LIST_PRICES", "Cost", "ModelPrice", "Pricer"]
+__all__ = ["LIST_PRICES", "Cost", "Line", "ModelPrice", "Pricer"]
 
 SHEETS_MAX = 4096  # price sheets kept in memory; the oldest leaves first
 PRICE_VERSION_CHARACTERS_MAX = 192
@@ -115,13 +117,27 @@ class Pricer:
         `model` is the serving one (`metering.model_names.served_model`), `service_tier` and `region` the
         provider's own words in the answer. An empty usage tells whether a call would be priced at all.
         """
+        asked = (provider, model, requested_model, service_tier, region)
+        sheet = self._sheet_of(asked, at, settings)
+        return sheet.cost(usage)
+
+    def lines(self, event: CostEvent, settings: PriceSettings = LIST_PRICES) -> tuple[Line, ...]:
+        """What the cost of a recorded call is made of, by the prices in force at its moment.
+
+        Their sum differs from the recorded cost where the list has changed since.
+        """
+        asked = (event.provider, event.model, event.requested_model, event.service_tier, event.region)
+        return self._sheet_of(asked, event.timestamp, settings).lines(event.usage)
+
+    def _sheet_of(
+        self, asked: tuple[str, str, str, str, str], at: datetime, settings: PriceSettings
+    ) -> PriceSheet:
         # a kept sheet holds its settings, so their id stands for them and for nothing else
-        owner = id(settings) if settings.overrides else 0
-        key = (provider, model, requested_model, service_tier, region, owner)
+        key = (*asked, id(settings) if settings.overrides else 0)
         sheet = self._sheets.get(key)
         if sheet is None or not sheet.since <= at < sheet.until:
             sheet = self._keep(key, self._sheet(key, at, settings))
-        return sheet.cost(usage)
+        return sheet
 
     def summed_cost(
         self,

@@ -144,6 +144,7 @@ _TYPES: dict[str, Any] = {
     "cost_usd": Usd,
     "saved_usd": Usd,
 }
+EVENT_FIELDS = tuple(_TYPES)
 _FIELDS: dict[str, Any] = {name: (kind, Field(description=_MEANINGS[name])) for name, kind in _TYPES.items()}
 
 
