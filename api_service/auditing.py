@@ -2,7 +2,7 @@
 
 A change is noted before it is made and again with what became of it, so no change is without its entry: one
 that stays `begun` was cut off, and may or may not have been done. While the store takes no entry, nothing is
-changed. Changes are requests that write, and taking an export away.
+changed. Changes are requests that write, taking an export away, and what says whom it `concerns`.
 """
 
 import re
@@ -61,7 +61,9 @@ def concerns(account_id: str, person_id: str) -> None:
 
 def _is_change() -> bool:
     need: Need | None = current_app.view_functions[request.endpoint or ""].__dict__.get("need")
-    return need == "export" or (request.method not in READING_METHODS and need != "read")
+    return (
+        need == "export" or "audit_subject" in g or (request.method not in READING_METHODS and need != "read")
+    )
 
 
 def _is_replayed(response: Response) -> bool:

@@ -73,6 +73,39 @@ def address_changed(to: str, at: datetime) -> Letter:
     )
 
 
+def identity_changed(to: str, at: datetime, provider: str, *, is_linked: bool) -> Letter:
+    """To somebody who may log in by a provider from now on, or no longer."""
+    now = "also lets in whoever signs in with" if is_linked else "no longer lets in who signs in with"
+    return _letter(
+        to,
+        f"Signing in with {provider}",
+        f"your ModelTrack log-in {now} your {provider} account since {_said(at)}.",
+        after="If it was not you, choose a new password at once, and tell whoever runs your ModelTrack.",
+    )
+
+
+def second_factor_changed(to: str, at: datetime, *, is_on: bool) -> Letter:
+    """To somebody who is asked for a code from now on, or no longer."""
+    now = "asks for a code of your app" if is_on else "no longer asks for a code"
+    return _letter(
+        to,
+        f"Your second factor is {'on' if is_on else 'off'}",
+        f"your ModelTrack log-in {now} since {_said(at)}.",
+        after="If it was not you, choose a new password at once, and tell whoever runs your ModelTrack.",
+    )
+
+
+def recovery_code_used(to: str, at: datetime, *, left: int) -> Letter:
+    """To somebody who logged in with a code from paper."""
+    return _letter(
+        to,
+        "A recovery code was used",
+        f"somebody, you we hope, used a recovery code of your ModelTrack log-in on {_said(at)}. "
+        f"You have {left} left.",
+        after="If it was not you, choose a new password at once, and make new recovery codes.",
+    )
+
+
 def invitation(to: str, base_url: str, token: str, *, account_name: str, role: str, by: str) -> Letter:
     """To somebody who may join an account."""
     return _letter(

@@ -25,6 +25,7 @@ from metering.collections import (
     MEMBERSHIPS,
     account_path,
     email_path,
+    identity_path,
     membership_path,
     person_path,
 )
@@ -44,8 +45,19 @@ _EMAIL = re.compile(
 )
 
 
+class LinkedIdentity(msgspec.Struct, frozen=True, kw_only=True):
+    """An identity at Google or GitHub that is somebody's. `email` is what the provider said then."""
+
+    identity_hash: str
+    email: str
+    linked_at: datetime
+
+
 class Person(msgspec.Struct, frozen=True, kw_only=True):
-    """Somebody who logs in. `confirmed_at`: when they last showed that mail to `email` reaches them."""
+    """Somebody who logs in. `confirmed_at`: when they last showed that mail to `email` reaches them.
+
+    `password_hash` empty: they have no password, and come in by one of their `identities`, by provider.
+    """
 
     person_id: str
     email: str
@@ -54,6 +66,7 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
     name: str = ""
     confirmed_at: datetime | None = None
     epoch: int = 0
+    identities: dict[str, LinkedIdentity] = {}
 
 
 class Membership(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +85,7 @@ class NewPerson(msgspec.Struct, frozen=True, kw_only=True):
     password_hash: str
     name: str = ""
     is_confirmed: bool = False
+    identities: dict[str, LinkedIdentity] = {}
 
 
 @dataclass(frozen=True)
@@ -142,9 +156,13 @@ class People:
             name=normalised_tag(newcomer.name),
             created_at=now,
             confirmed_at=now if newcomer.is_confirmed else None,
+            identities=newcomer.identities,
         )
-        claim = Create(self._email_path(person.email), {"person_id": person.person_id})
-        return person, [claim, Create(person_path(person.person_id), _fields(person))]
+        claims = [
+            Create(path, {"person_id": person.person_id})
+            for path in (self._email_path(person.email), *identity_paths(person))
+        ]
+        return person, [*claims, Create(person_path(person.person_id), _fields(person))]
 
     def refuse_taken(self, email: str) -> None:
         """Raises: Conflict when somebody has that address already."""
@@ -256,9 +274,9 @@ class People:
 
         return self.change(person.person_id, edit)
 
-    def end_all_sessions(self, person_id: str) -> None:
-        """End the person's sessions everywhere, with all mailed tokens."""
-        self.change(person_id, lambda now: msgspec.structs.replace(now, epoch=now.epoch + 1))
+    def end_all_sessions(self, person_id: str) -> Person:
+        """End the person's sessions everywhere, with all mailed tokens; gives the person."""
+        return self.change(person_id, lambda now: msgspec.structs.replace(now, epoch=now.epoch + 1))
 
     def note_confirmed(self, person: Person) -> Person:
         """Note that mail to the person's address reaches them, if it is theirs still; gives the person."""
@@ -364,6 +382,11 @@ def default_account_name(email: str) -> str:
 def creation_of_place(place: Membership) -> Create:
     """The write that gives somebody that place; AlreadyExists where they have one."""
     return Create(membership_path(place.person_id, place.account_id), _fields(place))
+
+
+def identity_paths(person: Person) -> list[str]:
+    """Where it is kept that the person's identities are theirs."""
+    return [identity_path(each.identity_hash) for each in person.identities.values()]
 
 
 def person_from(document: Document) -> Person:

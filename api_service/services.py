@@ -1,6 +1,6 @@
 """What routes work with, put together once in `app.create_app` and found through the application."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from flask import current_app
@@ -9,6 +9,7 @@ from api_service.alerts import Alerts
 from api_service.attempts import Attempts
 from api_service.audit_log import AuditLog
 from api_service.channels import Channels
+from api_service.identities import Identities
 from api_service.invites import Invites
 from api_service.job_figures import JobFigures
 from api_service.logs import ApiLog
@@ -18,9 +19,12 @@ from api_service.notices import Notices
 from api_service.passwords import Passwords
 from api_service.people import People
 from api_service.rates import Rates
+from api_service.second_factors import SecondFactors
 from api_service.sending import Sender
 from api_service.sessions import Sessions
 from api_service.settings import ApiSettings
+from api_service.sign_in_providers import ProviderName, SignInProvider
+from api_service.sign_ins import SignIns
 from metering.clock import Clock
 from metering.directory import Directory
 from metering.file_configuration import FileConfiguration
@@ -46,6 +50,10 @@ class Services:
     members: Members
     invites: Invites
     sessions: Sessions
+    identities: Identities
+    providers: Mapping[ProviderName, SignInProvider]  # those that are set up
+    sign_ins: SignIns
+    second_factors: SecondFactors
     passwords: Passwords
     rates: Rates
     audit: AuditLog

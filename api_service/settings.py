@@ -64,6 +64,7 @@ class ApiSettings(SendingSettings):
 
     `public_url` is where browsers reach this service: it decides the cookie's form and which origins may
     write. `proxy_public_url` is where callers reach the proxy: ingress addresses are shown under it.
+    People sign in with Google and GitHub where the client that these know us by is given.
     """
 
     api_host: str = ""
@@ -72,6 +73,13 @@ class ApiSettings(SendingSettings):
     proxy_public_url: str = "http://127.0.0.1:8080"
     api_threads: int = Field(default=16, ge=2, le=256)
     api_jobs: bool | None = None  # self-hosted yes; hosted, functions run them
+    google_client_id: str = ""
+    google_client_secret: SecretStr = Field(default=SecretStr(""))
+    google_issuer: str = "https://accounts.google.com"
+    github_client_id: str = ""
+    github_client_secret: SecretStr = Field(default=SecretStr(""))
+    github_url: str = "https://github.com"
+    github_api_url: str = "https://api.github.com"
 
     @property
     def listen_host(self) -> str:
@@ -132,10 +140,25 @@ class ApiSettings(SendingSettings):
                 found.append(
                     f"{name.upper()}: give scheme and host only, for example https://api.example.com"
                 )
+        found += self._complaints_about_providers()
         if self.is_hosted and not self.smtp_host:
             found.append("SMTP_HOST: hosted, give the mail server; people confirm their address by mail")
         if self.is_hosted and not self.is_https:
             found.append("PUBLIC_URL: hosted, give the https:// address under which browsers reach the API")
+        return found
+
+    def _complaints_about_providers(self) -> list[str]:
+        found = []
+        for name in ("google", "github"):
+            given: SecretStr = getattr(self, f"{name}_client_secret")
+            if bool(getattr(self, f"{name}_client_id")) != bool(given.get_secret_value()):
+                found.append(f"{name.upper()}_CLIENT_ID, {name.upper()}_CLIENT_SECRET: give both or none")
+        schemes = ("https://",) if self.is_hosted else ("https://", "http://")
+        found += [
+            f"{name.upper()}: give an address such as https://idp.example.com, without a slash at its end"
+            for name in ("google_issuer", "github_url", "github_api_url")
+            if not getattr(self, name).startswith(schemes) or getattr(self, name).endswith("/")
+        ]
         return found
 
 

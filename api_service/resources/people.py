@@ -28,6 +28,7 @@ from api_service.fields import (
 from api_service.letters import confirmation
 from api_service.people import NewPerson, Person, Seat, default_account_name
 from api_service.resources.accounts import ACCOUNT_EXAMPLE, AccountView, account_view
+from api_service.resources.half_sessions import CodeAwaited, awaiting_code
 from api_service.roles import Role
 from api_service.routing import OF_BODIES, OF_VISITORS, may_refuse, routes_of
 from api_service.services import Services, services
@@ -46,7 +47,7 @@ PERSON_EXAMPLE = {
     "name": "Ada",
     "address_confirmed": True,
 }
-_LOGGED_IN_EXAMPLE = {
+LOGGED_IN_EXAMPLE = {
     "person": PERSON_EXAMPLE,
     "account": ACCOUNT_EXAMPLE,
     "role": "owner",
@@ -97,7 +98,7 @@ class PersonView(View):
 class LoggedIn(View):
     """A session, whose cookie comes along. Send `csrf_token` as X-CSRF-Token with every write."""
 
-    model_config = example_of(_LOGGED_IN_EXAMPLE)
+    model_config = example_of(LOGGED_IN_EXAMPLE)
 
     person: PersonView = Field(description="Who is logged in.")
     account: AccountView = Field(description="The account they are logged in to.")
@@ -127,12 +128,16 @@ def sign_up(body: SignUp) -> Response:
     return with_session(known, seat, status=201)
 
 
-@people.post("/v1/login", responses={200: LoggedIn, **may_refuse(401, 403, *OF_BODIES, 429, 503)})
+@people.post(
+    "/v1/login",
+    responses={200: LoggedIn, 202: CodeAwaited, **may_refuse(401, 403, *OF_BODIES, 429, 503)},
+)
 @needs("anyone")
 def log_in(body: LogIn) -> Response:
     """Log in, to the account that the person has been in for longest.
 
-    The answer for an unknown address is the same, and takes as long, as for a wrong password.
+    The answer for an unknown address is the same, and takes as long, as for a wrong password. Whoever has a
+    second factor is answered 202, and shows a code to `POST /v1/login/second-factor` next.
     """
     known = services()
     network = network_of_caller()
@@ -146,7 +151,10 @@ def log_in(body: LogIn) -> Response:
     known.attempts.forget(attempts)
     if known.passwords.is_outdated(person.password_hash):
         known.people.renew_password_hash(person, known.passwords.hashed(body.password))
-    return with_session(known, known.people.seat_to_begin_in(person), status=200)
+    seat = known.people.seat_to_begin_in(person)
+    if known.second_factors.of(person.person_id) is not None:
+        return awaiting_code(known, seat)
+    return with_session(known, seat, status=200)
 
 
 @people.get("/v1/session", responses={200: LoggedIn, **may_refuse(*OF_VISITORS)}, security=[{"session": []}])
@@ -285,11 +293,22 @@ def logged_in(known: Services, seat: Seat, session_id: str) -> LoggedIn:
 
 def with_session(known: Services, seat: Seat, *, status: int) -> Response:
     """The answer that begins a session; one that the browser had before ends."""
-    _end_earlier_session(known)
-    session_id = known.sessions.open(
+    session_id = begin_session(known, seat)
+    response = answer(logged_in(known, seat, session_id), status)
+    set_session_cookie(known, response, session_id)
+    return response
+
+
+def begin_session(known: Services, seat: Seat) -> str:
+    """A new session's id; the one that the browser had before ends."""
+    end_earlier_session(known)
+    return known.sessions.open(
         seat.person.person_id, seat.account.account_id, seat.person.epoch, network_of_caller()
     )
-    response = answer(logged_in(known, seat, session_id), status)
+
+
+def set_session_cookie(known: Services, response: Response, session_id: str) -> None:
+    """Give the browser its session."""
     response.set_cookie(
         known.cookie_name,
         known.sessions.cookie_value(session_id),
@@ -299,7 +318,6 @@ def with_session(known: Services, seat: Seat, *, status: int) -> Response:
         httponly=True,
         samesite="Strict",
     )
-    return response
 
 
 def without_session(known: Services) -> Response:
@@ -311,7 +329,8 @@ def without_session(known: Services) -> Response:
     return response
 
 
-def _end_earlier_session(known: Services) -> None:
+def end_earlier_session(known: Services) -> None:
+    """End the session that the browser has, if any."""
     cookie = request.cookies.get(known.cookie_name)
     if cookie is None:
         return

@@ -185,9 +185,9 @@ def change_password(body: NewPasswordOfOwn) -> Response:
     All of one's sessions end, on every instance; the answer begins a new one. A mail tells of it.
     """
     known, seat = services(), own_seat()
-    _check_password(known, seat.person, body.current_password, "current_password")
+    check_password(known, seat.person, body.current_password, "current_password")
     changed = known.people.change_password(seat.person, known.passwords.hashed(body.password))
-    _forget_sessions(known, changed)
+    forget_sessions(known, changed)
     known.postbox.send(password_changed(changed.email, known.clock.now()))
     return with_session(known, Seat(changed, seat.account, seat.place), status=200)
 
@@ -204,7 +204,7 @@ def ask_for_address(body: WantedAddress) -> Response:
     The answer is the same where somebody else has the address; then nothing is mailed.
     """
     known, own = services(), own_seat().person
-    _check_password(known, own, body.password, "password")
+    check_password(known, own, body.password, "password")
     known.attempts.take(("mail", body.email), MAILS_MAX)
 
     def write() -> Letter | None:
@@ -263,7 +263,7 @@ def end_all_sessions() -> Response:
     """Log out everywhere: all of one's sessions end, this one too, and no mailed link works any more."""
     known, own = services(), own_seat().person
     known.people.end_all_sessions(own.person_id)
-    _forget_sessions(known, own)
+    forget_sessions(known, own)
     return without_session(known)
 
 
@@ -300,7 +300,7 @@ def reset_password(body: PasswordByToken) -> Response:
     _take_token_attempt(known)
     known.people.check_token("reset_password", body.token)  # before the work of hashing
     changed = known.people.reset_password(body.token, known.passwords.hashed(body.password))
-    _forget_sessions(known, changed)
+    forget_sessions(known, changed)
     known.postbox.send(password_changed(changed.email, known.clock.now()))
     return nothing()
 
@@ -330,7 +330,7 @@ def _take_token_attempt(known: Services) -> None:
     known.attempts.take(("tokens", network_of_caller()), LOGINS_FROM_ADDRESS_MAX)
 
 
-def _check_password(known: Services, own: Person, password: str, param: str) -> None:
+def check_password(known: Services, own: Person, password: str, param: str) -> None:
     """Whoever has a session may still not know the password. Raises: Refused (422, 429)."""
     attempts = ("password", own.person_id)
     known.attempts.take(attempts, LOGINS_MAX)
@@ -339,7 +339,8 @@ def _check_password(known: Services, own: Person, password: str, param: str) -> 
     known.attempts.forget(attempts)
 
 
-def _forget_sessions(known: Services, ended: Person) -> None:
+def forget_sessions(known: Services, ended: Person) -> None:
+    """Remove what is kept of sessions that are void."""
     with suppress(StoreError):  # they are void already; retention deletes what is left
         known.sessions.forget_all(ended.person_id)
 
