@@ -241,17 +241,12 @@ def _last_week(past: Days, days: int) -> Path:
 
 
 def _trend(past: Days, days: int) -> Path:
-    if len(past) < _TREND_DAYS_MIN:
+    pattern = _weekday_pattern(past) if len(past) >= _TREND_DAYS_MIN else None
+    if pattern is None:
         return _weekday(past, days)
-    means = _weekday_means(past)
-    mean = fmean(means)
-    if not mean:
-        return _weekday(past, days)
-    pattern = [each / mean for each in means]
-    begin = max(0, len(past) - _TREND_DAYS)
     points = [
         (place, past[place] / pattern[place % _WEEK])
-        for place in range(begin, len(past))
+        for place in range(max(0, len(past) - _TREND_DAYS), len(past))
         if pattern[place % _WEEK]
     ]
     slope = median(
@@ -264,6 +259,22 @@ def _trend(past: Days, days: int) -> Path:
         level += step
         found.append(max(0.0, level) * pattern[(len(past) + ahead) % _WEEK])
     return found
+
+
+def _weekday_pattern(past: Days) -> Path | None:
+    """How many times the mean of the week around it each weekday costs, by its place; None of nothing.
+
+    The week around it moves with the trend, so a rising line is not taken for dearer ends of weeks.
+    """
+    shares: list[list[float]] = [[] for _ in range(_WEEK)]
+    half = _WEEK // 2
+    for place in range(max(half, len(past) - _LEVEL_DAYS - half), len(past) - half):
+        around = fmean(past[place - half : place + half + 1])
+        if around:
+            shares[place % _WEEK].append(past[place] / around)
+    pattern = [fmean(each) if each else 0.0 for each in shares]
+    mean = fmean(pattern)
+    return [each / mean for each in pattern] if mean else None
 
 
 def _weekday_means(past: Days) -> Path:
