@@ -24,6 +24,7 @@ SEEDINGS = "seedings"
 RATES = "rates"
 IDEMPOTENCY = "idempotency"
 ERASURES = "erasures"
+REPORT_SCHEDULES = "report_schedules"
 DELIVERIES = "deliveries"
 
 # Last part of the collection's path → the fields a Query may use there.
@@ -57,6 +58,7 @@ INDEXED_FIELDS: dict[str, tuple[str, ...]] = {
     "deliveries": ("account_id", "channel_id", "next_at", "created_at"),
     "alerts": ("fired_at", "state"),
     "alert_looks": (),
+    "report_schedules": ("account_id", "next_at"),
     "rates": ("ends_at",),
     "idempotency": ("account_id", "ends_at"),
     "audit_events": ("at",),
@@ -222,3 +224,8 @@ def erasure_path(account_id: str) -> str:
 def alert_look_path(account_id: str) -> str:
     """Where it is kept up to when an account's hours and forecasts were looked at for alerts."""
     return f"{ACCOUNTS}/{account_id}/alert_looks/current"
+
+
+def report_schedules_path(account_id: str) -> str:
+    """Where an account's schedules of reports are kept, in one document: they are few."""
+    return f"{REPORT_SCHEDULES}/{account_id}"
