@@ -457,6 +457,18 @@ def test_a_call_by_an_unseen_key_becomes_its_accounts_with_the_keys_pins(machine
     assert machine.names == []
 
 
+def test_what_the_key_pins_wins_over_what_an_unseen_keys_call_claimed(machine: Machine) -> None:
+    key = make_key_record(app="pinned")
+    keep_key(machine.store, key)
+    event = make_event(account_id="", key_id="", team="search", app="claimed")
+    line = admitted(event, key_hash=key.key_hash, account_id="")
+    machine.write([line, settled_line(event, SEGMENT, key_hash=key.key_hash)])
+
+    machine.recover()
+
+    assert [(stored.team, stored.app) for stored in machine.events] == [("search", "pinned")]
+
+
 def test_a_lost_call_by_an_unseen_key_becomes_its_accounts(machine: Machine) -> None:
     key = make_key_record()
     keep_key(machine.store, key)

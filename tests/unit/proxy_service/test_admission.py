@@ -191,6 +191,22 @@ def test_without_room_a_blocking_budget_refuses_whatever_rules_there_are() -> No
     assert (refused.value.status, refused.value.code) == (429, "budget_exceeded")
 
 
+@pytest.mark.parametrize(("limit", "is_let_through"), [(0, False), (1, True)])
+def test_a_call_that_costs_nothing_by_the_list_needs_a_rest_all_the_same(
+    limit: int, is_let_through: bool
+) -> None:
+    free = PriceOverride(provider="anthropic", model=HAIKU, discount_basis_points=10_000)
+    settings = priced(PriceSettings(overrides=(free,)))
+    budget = make_budget(mode="strict", limit_nanodollars=limit)
+
+    if is_let_through:
+        assert decide(HAIKU, settings=settings, budgets=(budget,)).held.most_nanodollars == 1
+    else:
+        with pytest.raises(RequestRefused) as refused:
+            decide(HAIKU, settings=settings, budgets=(budget,))
+        assert refused.value.code == "budget_exceeded"
+
+
 def test_what_is_held_is_free_again_once_the_call_is_settled() -> None:
     async def story() -> list[int]:
         desk = make_desk(ManualClock())
