@@ -46,6 +46,7 @@ from api_service.resources.anomalies import anomalies
 from api_service.resources.audit_events import audit_events
 from api_service.resources.budgets import budgets
 from api_service.resources.channels import channels
+from api_service.resources.comparison import comparison
 from api_service.resources.configuration_files import configuration_files
 from api_service.resources.conservation import conservation
 from api_service.resources.costs import costs
@@ -57,6 +58,7 @@ from api_service.resources.forecasts import forecasts
 from api_service.resources.health import health
 from api_service.resources.invites import invites as invites_routes
 from api_service.resources.keys import keys
+from api_service.resources.latency import latency
 from api_service.resources.members import members as members_routes
 from api_service.resources.metrics import metrics
 from api_service.resources.notices import notices as notice_routes
@@ -66,6 +68,7 @@ from api_service.resources.plan import plan
 from api_service.resources.prompts import prompts
 from api_service.resources.retention import retention
 from api_service.resources.routing_rules import routing_rules
+from api_service.resources.savings import savings
 from api_service.resources.second_factor import second_factor
 from api_service.resources.sessions import sessions
 from api_service.resources.sign_in import sign_in
@@ -192,6 +195,9 @@ def create_app(  # noqa: PLR0913 - what tests and `main` hand in; all but the fi
         usage,
         costs,
         statistics,
+        latency,
+        savings,
+        comparison,
         sessions,
         prompts,
         forecasts,

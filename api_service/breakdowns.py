@@ -14,7 +14,7 @@ from pydantic import Field, create_model
 from api_service.access import visitor
 from api_service.answers import answer_fields
 from api_service.fields import Usd, View
-from api_service.ranges import FilterFields
+from api_service.ranges import Dimension, FilterFields
 from api_service.services import services
 from api_service.sums import (
     GROUP_FIELDS,
@@ -32,7 +32,7 @@ from api_service.sums import (
 from api_service.tables import answer_csv, with_csv
 from api_service.usage_pages import ROW_CURSOR_CHARACTERS_MAX, Key, page_of_rows
 from metering.latencies import PERCENTS
-from metering.stats import TOP_MAX, Breakdown, BreakdownRow, Part, UsageQuery
+from metering.stats import GROUPABLE, TOP_MAX, Breakdown, BreakdownRow, Part, UsageQuery
 
 DEFAULT_RANGE = timedelta(days=30)
 ROWS_A_PAGE = 100
@@ -72,6 +72,26 @@ class BreakdownFields(FilterFields):
         default="json",
         description="csv: one line a row, the unallocated one last, and the next page's name in the header"
         " X-Next-Page.",
+    )
+
+
+class GroupedFields(FilterFields):
+    """Which calls. The end left out is now; the start left out is 30 days before it.
+
+    Both moments are widened to whole quarter hours.
+    """
+
+    group_by: list[Dimension] = Field(
+        default_factory=list,
+        max_length=len(GROUPABLE),
+        description="One row a combination of these; several times: group_by=model&group_by=team.",
+        json_schema_extra={"example": ["team"]},
+    )
+    limit: int = Field(default=ROWS_A_PAGE, ge=1, le=ROWS_A_PAGE_MAX, description="Rows a page at most.")
+    page: str | None = Field(
+        default=None,
+        max_length=ROW_CURSOR_CHARACTERS_MAX,
+        description="`next_page` of the answer before, with the same query.",
     )
 
 
@@ -183,11 +203,7 @@ class BreakdownView(View):
 
 def answer_breakdown(query: BreakdownFields, group_by: tuple[str, ...], within: Sequence[str]) -> Response:
     """The visitor's account by these dimensions, each row by each of `within`. Raises: InvalidInput."""
-    start, end = query.moments(services().clock.now(), DEFAULT_RANGE)
-    asked = UsageQuery(
-        start=start, end=end, timezone=query.timezone, group_by=group_by, filters=query.filters
-    )
-    found = services().statistics.breakdown(visitor().account_id, asked, within)
+    found = services().statistics.breakdown(visitor().account_id, asked_of(query, group_by), within)
     is_always_named = bool(set(group_by) & _NEVER_EMPTY)
     named = [row for row in found.rows if is_always_named or any(row.values.values())]
     nameless = [row for row in found.rows if not is_always_named and not any(row.values.values())]
@@ -208,6 +224,14 @@ def answer_breakdown(query: BreakdownFields, group_by: tuple[str, ...], within: 
             "has_more": next_page is not None,
             "next_page": next_page,
         }
+    )
+
+
+def asked_of(query: FilterFields, group_by: Sequence[str], length: timedelta = DEFAULT_RANGE) -> UsageQuery:
+    """The question by these dimensions; where the query names no start, its range is so long."""
+    start, end = query.moments(services().clock.now(), length)
+    return UsageQuery(
+        start=start, end=end, timezone=query.timezone, group_by=tuple(group_by), filters=query.filters
     )
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from api_service.fields import FilterTag, Input, MomentOrDay, any_of, start_of
-from metering.buckets import zone_named
+from metering.buckets import Range, zone_named
 from metering.events import Provider
 from metering.stats import FILTER_VALUES_MAX, GROUPABLE
 
@@ -87,3 +87,8 @@ class FilterFields(RangeFields):
     def filters(self) -> dict[str, list[str]]:
         """The filters that are given."""
         return {name: getattr(self, name) for name in GROUPABLE if getattr(self, name)}
+
+
+def shown_range(range_: Range) -> dict[str, object]:
+    """Where the range begins and ends."""
+    return {"start_time": range_.start, "end_time": range_.end}

@@ -12,8 +12,10 @@ import pytest
 from flask import Flask
 
 from api_service.breakdowns import BreakdownView
+from api_service.resources.comparison import ComparisonView
 from api_service.resources.costs import CostsView
-from api_service.resources.statistics import ComparisonView, LatenciesView, SavingsView
+from api_service.resources.latency import LatenciesView
+from api_service.resources.savings import SavingsView
 from metering.events import CostEvent
 from metering.stores import DocumentStore
 from tests.builders import AT, make_event
