@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 from flask import Flask, Request, Response
+from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.info import Info
 from flask_openapi3.models.security_scheme import SecurityScheme
 from flask_openapi3.openapi import OpenAPI
@@ -50,7 +51,6 @@ from api_service.resources.comparison import comparison
 from api_service.resources.configuration_files import configuration_files
 from api_service.resources.conservation import conservation
 from api_service.resources.costs import costs
-from api_service.resources.erasure import erasure
 from api_service.resources.estimates import estimates
 from api_service.resources.events import events
 from api_service.resources.exports import exports
@@ -66,6 +66,8 @@ from api_service.resources.people import people as people_routes
 from api_service.resources.person import person as person_routes
 from api_service.resources.plan import plan
 from api_service.resources.prompts import prompts
+from api_service.resources.report_schedules import report_schedules
+from api_service.resources.reports import reports
 from api_service.resources.retention import retention
 from api_service.resources.routing_rules import routing_rules
 from api_service.resources.savings import savings
@@ -121,6 +123,13 @@ class ApiApp(OpenAPI):
     """Flask with OpenAPI, reading requests strictly."""
 
     request_class: type[Request] = StrictRequest
+
+    def register_api(self, api: APIBlueprint, **options: Any) -> None:
+        """Serve and describe the routes; groups may share an address, each with methods of its own."""
+        before = {path: self.paths[path] for path in api.paths if path in self.paths}
+        super().register_api(api, **options)
+        for path, operations in before.items():
+            self.paths[path] = {**operations, **self.paths[path]}
 
 
 def create_app(  # noqa: PLR0913 - what tests and `main` hand in; all but the first four have defaults
@@ -192,6 +201,8 @@ def create_app(  # noqa: PLR0913 - what tests and `main` hand in; all but the fi
         configuration_files,
         events,
         exports,
+        reports,
+        report_schedules,
         usage,
         costs,
         statistics,
@@ -207,7 +218,6 @@ def create_app(  # noqa: PLR0913 - what tests and `main` hand in; all but the fi
         conservation,
         audit_events,
         account_export,
-        erasure,
         plan,
         retention,
         metrics,

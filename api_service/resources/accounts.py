@@ -1,4 +1,4 @@
-"""The account and its settings."""
+"""The account and its settings, and its end."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -10,6 +10,7 @@ from pydantic import Field, StrictBool, StrictInt, model_validator
 
 from api_service.access import needs, visitor
 from api_service.answers import answer
+from api_service.errors import Complaint, Refused
 from api_service.fields import (
     Form,
     Input,
@@ -34,9 +35,11 @@ from metering.accounts import (
     PriceSettings,
     UnitPrices,
 )
+from metering.erasure import close_account
 from metering.errors import InvalidInput
 from metering.events import Provider
 from metering.plans import plan_named
+from metering.retention_rules import ERASED_WITHIN, RULES
 from metering.tags import normalised_tag
 
 OVERRIDES_MAX = 200
@@ -264,6 +267,34 @@ class AccountView(View):
     )
 
 
+class Confirmation(Input):
+    """That it is meant."""
+
+    confirm: str = Field(
+        max_length=100,
+        description="The account's own id, so that nobody ends an account by a slip.",
+        json_schema_extra={"example": "acct_0190f3c2a1b47d6e8f90a1b2c3d4e5f6"},
+    )
+
+
+class ErasureView(View):
+    """An account that is being erased."""
+
+    model_config = example_of(
+        {
+            "id": "acct_0190f3c2a1b47d6e8f90a1b2c3d4e5f6",
+            "requested_at": "2026-11-21T09:30:00Z",
+            "erased_by": "2026-12-21T09:30:00Z",
+            "what_is_left": RULES["books"].what,
+        }
+    )
+
+    id: str = Field(description="The account that was.")
+    requested_at: datetime = Field(description="Since when nobody gets at it, and its keys are dead.")
+    erased_by: datetime = Field(description="By when everything of it is gone, what came late included.")
+    what_is_left: str = Field(description="What is kept, without anybody's name.")
+
+
 @accounts.get("/v1/account", responses={200: AccountView})
 @needs("read")
 def show_account() -> Response:
@@ -282,6 +313,32 @@ def change_account(body: AccountPatch) -> Response:
     known = services()
     changed = known.directory.change_account(visitor().account_id, lambda account: patched(account, body))
     return answer(account_view(changed))
+
+
+@accounts.delete("/v1/account", responses={202: ErasureView}, security=[{"session": []}])
+@needs("erase")
+def erase_account(query: Confirmation) -> Response:
+    """Erase the account, with everything it holds. There is no way back.
+
+    From this moment its keys are dead on every instance of the proxy and nobody gets in. Its events, usage,
+    settings, audit log and people (those who are in no other account) are deleted within minutes; take an
+    export first (`GET /v1/account/export`).
+    """
+    known, asking = services(), visitor()
+    if query.confirm != asking.account_id:
+        text = "give the account's id, as GET /v1/account shows it, to say that this very account is meant"
+        raise Refused(422, "invalid_input", text, "confirm", [Complaint("confirm", text)])
+    by = asking.session.person_id if asking.session else ""
+    closed = close_account(known.store, known.directory, known.clock, asking.account_id, by)
+    return answer(
+        ErasureView(
+            id=closed.account_id,
+            requested_at=closed.requested_at,
+            erased_by=closed.requested_at + ERASED_WITHIN,
+            what_is_left=RULES["books"].what,
+        ),
+        202,
+    )
 
 
 def patched(account: Account, patch: AccountPatch) -> Account:
