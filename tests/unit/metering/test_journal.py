@@ -139,7 +139,12 @@ def test_a_damaged_line_is_rejected_or_still_a_line(data: st.DataObject) -> None
 @pytest.mark.parametrize("figure", [FIGURE_MAX + 1, 2**63, 10**40, -1])
 def test_figures_that_no_call_has_are_no_lines(figure: int) -> None:
     hold = Hold("budget_1", "2026-11", f"{'a' * 32}.{'b' * 32}.1", figure)
-    admitted = {"request_id": make_id("req"), "timestamp": AT, "account_id": ACCOUNT_ID, "provider": "openai"}
+    admitted: dict[str, Any] = {
+        "request_id": make_id("req"),
+        "timestamp": AT,
+        "account_id": ACCOUNT_ID,
+        "provider": "openai",
+    }
     lines = [
         settled_line(make_event(cost_nanodollars=figure), SEGMENT),
         settled_line(make_event(input_tokens=figure), SEGMENT),
