@@ -79,6 +79,12 @@ def _alert(workplace: Workplace) -> msgspec.Struct:
     return alert.run(workplace)
 
 
+def _report(workplace: Workplace) -> msgspec.Struct:
+    from api_service.functions import report
+
+    return report.run(workplace)
+
+
 def _deliver(workplace: Workplace) -> msgspec.Struct:
     from api_service.functions import deliver
 
@@ -122,6 +128,13 @@ JOBS: Final[Sequence[Job]] = (
         every_seconds=MINUTE,  # budgets; what is read from rollups, once an hour
         alarming=("broken",),
         routine=("looks",),
+    ),
+    Job(
+        "report",
+        _report,
+        every_seconds=MINUTE,  # schedules name an hour; nothing due costs a look
+        alarming=("broken",),
+        routine=("elsewhere",),
     ),
     Job(
         "deliver",
