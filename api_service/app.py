@@ -128,8 +128,10 @@ class ApiApp(OpenAPI):
         """Serve and describe the routes; groups may share an address, each with methods of its own."""
         before = {path: self.paths[path] for path in api.paths if path in self.paths}
         super().register_api(api, **options)
-        for path, operations in before.items():
-            self.paths[path] = {**operations, **self.paths[path]}
+        for path, described in before.items():
+            added = self.paths[path]
+            methods = {name: getattr(added, name) for name in added.model_fields_set}
+            self.paths[path] = described.model_copy(update=methods)
 
 
 def create_app(  # noqa: PLR0913 - what tests and `main` hand in; all but the first four have defaults
