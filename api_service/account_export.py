@@ -47,6 +47,9 @@ EXPORTED: Final[Mapping[str, str]] = {
     "channels": "channels",
     "budget_periods": "budget_period",
     "checks": "check",
+    "reconciliations": "reconciliation",
+    "infrastructure_days": "infrastructure_day",
+    "namespace_maps": "namespace_map",
 }
 # All others → where their content is in the export, or why it is not.
 OTHERWISE: Final[Mapping[str, str]] = {

@@ -58,6 +58,9 @@ INDEXED_FIELDS: dict[str, tuple[str, ...]] = {
     "deliveries": ("account_id", "channel_id", "next_at", "created_at"),
     "alerts": ("fired_at", "state"),
     "alert_looks": (),
+    "reconciliations": ("starts_at",),
+    "infrastructure_days": ("starts_at",),
+    "namespace_maps": (),
     "report_schedules": ("account_id", "next_at"),
     "rates": ("ends_at",),
     "idempotency": ("account_id", "ends_at"),
@@ -229,3 +232,18 @@ def alert_look_path(account_id: str) -> str:
 def report_schedules_path(account_id: str) -> str:
     """Where an account's schedules of reports are kept, in one document: they are few."""
     return f"{REPORT_SCHEDULES}/{account_id}"
+
+
+def reconciliation_path(account_id: str, provider: str, day: str) -> str:
+    """Where it is kept what a provider says a UTC day cost."""
+    return f"{ACCOUNTS}/{account_id}/reconciliations/{provider}.{day}"
+
+
+def infrastructure_day_path(account_id: str, day: str) -> str:
+    """Where the infrastructure costs of an account's UTC day are kept."""
+    return f"{ACCOUNTS}/{account_id}/infrastructure_days/{day}"
+
+
+def namespace_map_path(account_id: str) -> str:
+    """Where it is kept which team each of an account's namespaces is of, in one document."""
+    return f"{ACCOUNTS}/{account_id}/namespace_maps/current"

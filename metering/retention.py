@@ -65,6 +65,8 @@ class RetentionReport(msgspec.Struct, frozen=True, kw_only=True):
     notices: int = 0
     deliveries: int = 0
     alerts: int = 0
+    reconciliations: int = 0
+    infrastructure: int = 0
     books: int = 0
 
 

@@ -148,12 +148,26 @@ RULES: Final[Mapping[str, Rule]] = {
         collections=("alerts",),
         moment="fired_at",
     ),
+    "reconciliations": Rule(
+        what="What providers say they charged, by day and model",
+        until="400 days after the day",
+        kept=timedelta(days=400),
+        collections=("reconciliations",),
+        moment="starts_at",
+    ),
+    "infrastructure": Rule(
+        what="Costs and use of infrastructure",
+        until="400 days after the day",
+        kept=timedelta(days=400),
+        collections=("infrastructure_days",),
+        moment="starts_at",
+    ),
     "account": Rule(
         what="The account itself: its people, keys, budgets, rules, settings and channels",
         until="until it is changed or deleted, or the account is erased",
         collections=(
             "accounts", "policies", "keys", "people", "emails", "identities", "second_factors", "memberships",
-            "seedings", "channels", "alert_looks",
+            "seedings", "channels", "alert_looks", "namespace_maps",
         ),
     ),
     "erased_accounts": Rule(
