@@ -10,7 +10,6 @@ from functools import cache
 from typing import Any
 
 from flask import Flask, Request, Response
-from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.info import Info
 from flask_openapi3.models.security_scheme import SecurityScheme
 from flask_openapi3.openapi import OpenAPI
@@ -123,15 +122,6 @@ class ApiApp(OpenAPI):
     """Flask with OpenAPI, reading requests strictly."""
 
     request_class: type[Request] = StrictRequest
-
-    def register_api(self, api: APIBlueprint, **options: Any) -> None:
-        """Serve and describe the routes; groups may share an address, each with methods of its own."""
-        before = {path: self.paths[path] for path in api.paths if path in self.paths}
-        super().register_api(api, **options)
-        for path, described in before.items():
-            added = self.paths[path]
-            methods = {name: getattr(added, name) for name in added.model_fields_set}
-            self.paths[path] = described.model_copy(update=methods)
 
 
 def create_app(  # noqa: PLR0913 - what tests and `main` hand in; all but the first four have defaults
