@@ -19,7 +19,6 @@ from metering.clock import Clock
 from metering.collections import (
     ACCOUNTS,
     IDENTITIES,
-    INVITES,
     MEMBERSHIPS,
     SESSIONS,
     person_path,
@@ -51,6 +50,12 @@ EXPORTED: Final[Mapping[str, str]] = {
     "infrastructure_days": "infrastructure_day",
     "namespace_maps": "namespace_map",
 }
+# Collections beside the accounts' own that are, too, by the account's id in their documents.
+EXPORTED_BESIDE: Final[Mapping[str, str]] = {
+    "deliveries": "delivery",
+    "invites": "invite",
+    "report_schedules": "report_schedules",
+}
 # All others → where their content is in the export, or why it is not.
 OTHERWISE: Final[Mapping[str, str]] = {
     "accounts": "a line `account`",
@@ -64,7 +69,6 @@ OTHERWISE: Final[Mapping[str, str]] = {
     "sessions": "lines `session`, without what opens one",
     "memberships": "lines `member`",
     "tokens": "opens something; gone within a day",
-    "invites": "lines `invite`",
     "changes": "of the service",
     "segments": "lines `event`",
     "quarters": "lines `usage`",
@@ -75,7 +79,6 @@ OTHERWISE: Final[Mapping[str, str]] = {
     "leases": "of the service: what its instances hold for a minute",
     "counts": "of the service: that no call is missing",
     "recovery": "of the service",
-    "deliveries": "lines `delivery`",
     "alert_looks": "of the service: when it looked last",
     "rates": "counts by keyed hashes; gone within hours",
     "idempotency": "sealed; opened by nobody but whoever repeats a request; gone within a day",
@@ -130,8 +133,9 @@ def _lines(source: Source, account_id: str) -> Iterator[Line]:
     for collection, kind in EXPORTED.items():
         query = Query(collection=f"{ACCOUNTS}/{account_id}/{collection}", limit=DOCUMENTS_A_READ)
         yield from _documents(source.store, query, kind)
-    deliveries = Query(collection="deliveries", equal={"account_id": account_id}, limit=DOCUMENTS_A_READ)
-    yield from _documents(source.store, deliveries, "delivery")
+    for collection, kind in EXPORTED_BESIDE.items():
+        query = Query(collection=collection, equal={"account_id": account_id}, limit=DOCUMENTS_A_READ)
+        yield from _documents(source.store, query, kind)
     yield from _usage(source, account, begun_at)
     yield from _events(source, account, begun_at)
 
@@ -160,8 +164,6 @@ def _people(source: Source, account_id: str) -> Iterator[Line]:
         for each in source.store.query(sessions):
             if each.fields["account_id"] == account_id:
                 yield "session", without_secrets(each.fields)
-    invites = Query(collection=INVITES, equal=of_account, limit=DOCUMENTS_A_READ)
-    yield from _documents(source.store, invites, "invite")
 
 
 def _documents(store: DocumentStore, query: Query, kind: str) -> Iterator[Line]:

@@ -167,7 +167,7 @@ RULES: Final[Mapping[str, Rule]] = {
         until="until it is changed or deleted, or the account is erased",
         collections=(
             "accounts", "policies", "keys", "people", "emails", "identities", "second_factors", "memberships",
-            "seedings", "channels", "alert_looks", "namespace_maps",
+            "seedings", "channels", "alert_looks", "report_schedules", "namespace_maps",
         ),
     ),
     "erased_accounts": Rule(
