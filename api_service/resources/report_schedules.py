@@ -11,7 +11,7 @@ from pydantic import Field, StrictBool
 from api_service.access import needs, require_unpinned, visitor
 from api_service.answers import answer_fields, nothing
 from api_service.fields import Input, Name, View, example_of, left_out, without_default
-from api_service.ranges import Timezone
+from api_service.ranges import TIMEZONE_CHARACTERS_MAX, Timezone
 from api_service.routing import OF_BODIES, may_refuse, routes_of
 from api_service.services import services
 from metering.buckets import zone_named
@@ -89,7 +89,9 @@ class SchedulePatch(Input):
     day_of_week: int = Field(default=1, strict=True, ge=1, le=7, json_schema_extra=without_default)
     day_of_month: int = Field(default=1, strict=True, ge=1, le=31, json_schema_extra=without_default)
     hour: int = Field(default=9, strict=True, ge=0, le=23, json_schema_extra=without_default)
-    timezone: Timezone = left_out("UTC")
+    timezone: str = Field(
+        default="UTC", max_length=TIMEZONE_CHARACTERS_MAX, json_schema_extra=without_default
+    )
     enabled: StrictBool = left_out(True)
 
 
