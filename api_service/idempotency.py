@@ -31,6 +31,7 @@ from flask import Flask, Response, g, has_app_context, request
 from api_service.access import Visitor
 from api_service.errors import Complaint, Refused
 from api_service.logs import ApiLog
+from api_service.services import services
 from metering.clock import Clock
 from metering.collections import idempotency_path
 from metering.errors import AlreadyExists, RevisionChanged, StoreError, StoreUnavailable
@@ -238,7 +239,9 @@ def _whose() -> tuple[str, str]:
 def _asked() -> tuple[bytes, ...]:
     """What makes two requests the same."""
     body = request.get_data(cache=True)
-    return request.path.encode(), request.query_string, request.mimetype.encode(), body
+    # Whoever owes a code is known by that cookie alone; nobody else is answered as they were.
+    half = request.cookies.get(services().ticket_name("second_factor"), "")
+    return request.path.encode(), request.query_string, request.mimetype.encode(), body, half.encode()
 
 
 def _answer_in(response: Response) -> Answer:

@@ -1,14 +1,16 @@
-"""What the operator of a deployment does to accounts: `python -m api_service.operator <command> <account>`.
+"""What an operator does to accounts and people: `python -m api_service.operator <command> <id>`.
 
-    show acct_…              what is known of the account
-    suspend acct_…           nobody gets in and its keys are refused, on every instance within a second
-    resume acct_…            the other way round
-    plan acct_… pro          another plan, and settings within it
+    show acct_…                  what is known of the account
+    suspend acct_…               nobody gets in and its keys are refused, on every instance within a second
+    resume acct_…                the other way round
+    plan acct_… pro              another plan, and settings within it
+    second-factor-off person_…   ask somebody for no codes who has lost the app and the recovery codes
 
 It works on the store that the environment names, as a job does (docs/settings.md), so whoever may run it is
 whoever has access to that. Each change is noted in the account's audit log, in the same commit.
 """
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -20,18 +22,23 @@ from api_service.audit_log import AuditEvent, write_of
 from api_service.functions.settings import FunctionSettings
 from metering.accounts import Account
 from metering.clock import Clock, SystemClock
+from metering.collections import MEMBERSHIPS, second_factor_path
 from metering.directory import Change, Directory, with_plan
 from metering.errors import Conflict, InvalidInput, MeteringError, NotFound
 from metering.ids import new_id
 from metering.opening import open_store
 from metering.plans import all_plans
 from metering.settings import SettingsRefused
-from metering.stores import DocumentStore
+from metering.stores import Delete, DocumentStore, Query
 
 EXIT_REFUSED: Final = 2
 EXIT_FAILED: Final = 1
 
-_USAGE = "usage: python -m api_service.operator show|suspend|resume <account>, or plan <account> <plan>"
+_PERSON_ID: Final = re.compile(r"person_[0-9a-f]{32}")
+_USAGE = (
+    "usage: python -m api_service.operator show|suspend|resume <account>, plan <account> <plan>,"
+    " or second-factor-off <person>"
+)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -67,6 +74,10 @@ def operate(store: DocumentStore, clock: Clock, arguments: Sequence[str], out: T
             account = _changed(
                 directory, clock, account_id, "change_plan", lambda before: with_plan(before, name)
             )
+        case ["second-factor-off", person_id]:
+            switch_second_factor_off(store, clock, person_id)
+            out.write(f"{person_id}: logs in without a code\n")
+            return 0
         case ["plan", _, _]:
             raise InvalidInput(f"give one of {', '.join(all_plans())}", "plan")
         case _:
@@ -76,6 +87,20 @@ def operate(store: DocumentStore, clock: Clock, arguments: Sequence[str], out: T
         f" events kept {account.settings.events_kept_days} days\n"
     )
     return 0
+
+
+def switch_second_factor_off(store: DocumentStore, clock: Clock, person_id: str) -> None:
+    """Ask the person for no codes any more, and note that in the audit logs of their accounts.
+
+    Raises: NotFound, StoreUnavailable.
+    """
+    if not _PERSON_ID.fullmatch(person_id) or store.get(second_factor_path(person_id)) is None:
+        raise NotFound("there is no such person, or they have no second factor")
+    places = store.query(Query(collection=MEMBERSHIPS, equal={"person_id": person_id}))
+    entries = [
+        _entry(each.fields["account_id"], clock, "switch_second_factor_off", person_id) for each in places
+    ]
+    store.commit([Delete(second_factor_path(person_id)), *map(write_of, entries)])
 
 
 def _suspended(account: Account) -> Account:
@@ -93,18 +118,22 @@ def _changed(
 ) -> Account:
     def prepare() -> Change[Account]:
         change = directory.edition_of_account(account_id, edit)
-        entry = AuditEvent(
-            event_id=new_id("audit"),
-            account_id=account_id,
-            at=clock.now(),
-            actor="operator",
-            operation=operation,
-            target_id=account_id,
-            outcome="done",
-        )
+        entry = _entry(account_id, clock, operation, account_id)
         return replace(change, writes=[*change.writes, write_of(entry)])
 
     return directory.change(prepare)
+
+
+def _entry(account_id: str, clock: Clock, operation: str, target_id: str) -> AuditEvent:
+    return AuditEvent(
+        event_id=new_id("audit"),
+        account_id=account_id,
+        at=clock.now(),
+        actor="operator",
+        operation=operation,
+        target_id=target_id,
+        outcome="done",
+    )
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from flask import current_app
 
@@ -35,6 +36,8 @@ from metering.stats import Statistics
 from metering.stores import DocumentStore
 
 EXTENSION = "modeltrack"
+
+TicketOf = Literal["sign_in", "second_factor"]
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,10 @@ class Services:
     def cookie_name(self) -> str:
         """The session cookie's name. `__Host-` makes browsers insist on https and on this host alone."""
         return "__Host-modeltrack_session" if self.settings.is_https else "modeltrack_session"
+
+    def ticket_name(self, of: TicketOf) -> str:
+        """The name of the cookie that holds the ticket of a sign-in under way."""
+        return f"__Host-modeltrack_{of}" if self.settings.is_https else f"modeltrack_{of}"
 
 
 def services() -> Services:

@@ -13,7 +13,7 @@ from api_service.answers import answer
 from api_service.auditing import concerns
 from api_service.fields import View, example_of
 from api_service.people import Person, Seat
-from api_service.services import Services
+from api_service.services import Services, TicketOf
 from api_service.sign_ins import LIFETIME_SECONDS, FoundSignIn, SignIn, sign_in_over
 
 
@@ -46,7 +46,7 @@ def begin_half_session(known: Services, seat: Seat, response: Response, return_t
 
 def half_session(known: Services) -> tuple[FoundSignIn, Person]:
     """The half session of this browser, and whose it is. Raises: Refused (400)."""
-    found = known.sign_ins.find(request.cookies.get(cookie_name(known, "second_factor"), ""))
+    found = known.sign_ins.find(request.cookies.get(known.ticket_name("second_factor"), ""))
     if found is None or found.sign_in.purpose != "second_factor":
         raise sign_in_over()
     person = known.people.person(found.sign_in.person_id)
@@ -55,18 +55,10 @@ def half_session(known: Services) -> tuple[FoundSignIn, Person]:
     return found, person
 
 
-CookieOf = Literal["second_factor", "sign_in"]
-
-
-def cookie_name(known: Services, of: CookieOf) -> str:
-    """What the ticket's cookie is called; `__Host-` makes browsers insist on https and this host alone."""
-    return f"__Host-modeltrack_{of}" if known.settings.is_https else f"modeltrack_{of}"
-
-
-def set_cookie(known: Services, response: Response, of: CookieOf, ticket: str) -> None:
+def set_cookie(known: Services, response: Response, of: TicketOf, ticket: str) -> None:
     """Give the browser a ticket. One for a visit elsewhere comes back from there, so it is not Strict."""
     response.set_cookie(
-        cookie_name(known, of),
+        known.ticket_name(of),
         ticket,
         max_age=LIFETIME_SECONDS["second_factor" if of == "second_factor" else "log_in"],
         path="/",
@@ -76,10 +68,10 @@ def set_cookie(known: Services, response: Response, of: CookieOf, ticket: str) -
     )
 
 
-def forget_cookie(known: Services, response: Response, of: CookieOf) -> None:
+def forget_cookie(known: Services, response: Response, of: TicketOf) -> None:
     """Let the browser forget its ticket."""
     response.delete_cookie(
-        cookie_name(known, of),
+        known.ticket_name(of),
         path="/",
         secure=known.settings.is_https,
         httponly=True,

@@ -26,7 +26,6 @@ from api_service.letters import identity_changed
 from api_service.people import Person, Seat
 from api_service.resources.half_sessions import (
     begin_half_session,
-    cookie_name,
     forget_cookie,
     set_cookie,
 )
@@ -246,7 +245,7 @@ def unlink(path: ProviderPath) -> Response:
 
 def _completed(known: Services, name: ProviderName, query: ReturnQuery) -> Response:
     provider = _provider(known, name)
-    ticket = request.cookies.get(cookie_name(known, "sign_in"), "")
+    ticket = request.cookies.get(known.ticket_name("sign_in"), "")
     found = known.sign_ins.find(ticket)
     begun = None if found is None else found.sign_in
     is_ours = known.sign_ins.is_bond("state", ticket, query.state)

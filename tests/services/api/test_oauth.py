@@ -1,5 +1,7 @@
 """Signing in with Google and GitHub, against real little providers; browsers keep to SameSite."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -13,6 +15,7 @@ from werkzeug.test import TestResponse
 
 from api_service.sign_in_providers import KEYS_AGAIN_AFTER_SECONDS
 from api_service.sign_ins import LIFETIME_SECONDS
+from metering import erasure
 from metering.stores import DocumentStore, Query
 from tests.doubles.clock import ManualClock
 from tests.doubles.identity_providers import (
@@ -609,6 +612,31 @@ def test_no_code_token_or_secret_stands_in_the_log_or_the_store(
     for secret in (*CANARIES, ticket.value, told["state"]):
         assert secret not in logbook.getvalue()
         assert secret not in begun + kept(sqlite_store)
+
+
+def test_nothing_of_a_person_stays_when_their_only_account_is_erased(
+    client: FlaskClient, provider: IdentityProvider, sqlite_store: DocumentStore, clock: ManualClock
+) -> None:
+    signs_in(client, provider)
+    begins(client := client.application.test_client())
+    signs_in(client, provider)
+    told = client.get("/v1/session").get_json()
+    ada = Person(client, told["csrf_token"], told["account"]["id"], "ada@example.com")
+    assert ada.write("DELETE", f"/v1/account?confirm={ada.account_id}").status_code == 202
+
+    erasure.run(sqlite_store, clock)
+
+    for name in ("people", "identities", "emails", "sessions"):
+        assert sqlite_store.query(Query(collection=name)) == []
+
+
+def test_what_is_slow_to_load_is_loaded_when_somebody_signs_in() -> None:
+    loading = (
+        "import api_service.app, sys; print([m for m in ('authlib', 'joserfc', 'pyotp') if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", loading], capture_output=True, text=True, check=True)
+
+    assert found.stdout == "[]\n"
 
 
 ARRIVAL = {"Accept": "text/html", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Site": "cross-site"}

@@ -1,5 +1,6 @@
 """The second factor: codes of an app and of paper, each good once, and log-ins that owe one."""
 
+import io
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import parse_qs, urlsplit
@@ -11,9 +12,11 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from api_service.attempts import WINDOW_SECONDS
+from api_service.operator import operate
 from api_service.resources.second_factor import CODES_MAX
 from api_service.second_factors import ENROLMENT_SECONDS, RECOVERY_CODES, STEP_SECONDS
 from api_service.sign_ins import LIFETIME_SECONDS
+from metering.errors import NotFound
 from metering.stores import DocumentStore, Query
 from tests.doubles.clock import ManualClock
 from tests.doubles.identity_providers import IdentityProvider, running_identity_provider
@@ -370,6 +373,41 @@ def test_the_audit_log_tells_both_steps_and_wrong_codes(
     told = client.get("/v1/audit-events").get_json()["data"]
     found = [(each["operation"], each["outcome"]) for each in told[:3]]
     assert found == [("complete_log_in", "done"), ("complete_log_in", "refused"), ("log_in", "done")]
+
+
+def test_a_repeat_of_the_second_step_is_answered_in_its_own_browser_alone(
+    app: Flask, client: FlaskClient, phone: Phone
+) -> None:
+    gives_password(client)
+    ticket = client.get_cookie("modeltrack_second_factor")
+    assert ticket is not None
+    sent = {"json": {"code": phone.next_code()}, "headers": {"Idempotency-Key": "1"}}
+    first = client.post("/v1/login/second-factor", **sent)
+    client.set_cookie("modeltrack_second_factor", ticket.value)  # as if the answer had been lost
+
+    assert client.post("/v1/login/second-factor", **sent).get_json() == first.get_json()
+    elsewhere = app.test_client().post("/v1/login/second-factor", **sent)
+    assert (elsewhere.status_code, code_of(elsewhere)) == (409, "idempotency_key_reused")
+
+
+def test_the_operator_lets_in_who_has_lost_everything(
+    ada: Person, client: FlaskClient, phone: Phone, sqlite_store: DocumentStore, clock: ManualClock
+) -> None:
+    person_id, out = ada.get("/v1/person").get_json()["id"], io.StringIO()
+    clock.advance(1)
+
+    assert operate(sqlite_store, clock, ["second-factor-off", person_id], out) == 0
+    assert gives_password(client).status_code == 200
+    (newest, *_) = [
+        each
+        for each in ada.get("/v1/audit-events").get_json()["data"]
+        if each["operation"] == "switch_second_factor_off"
+    ]
+    assert (newest["actor"], newest["target_id"]) == ("operator", person_id)
+    with pytest.raises(NotFound):
+        operate(sqlite_store, clock, ["second-factor-off", person_id], out)
+    with pytest.raises(NotFound):
+        operate(sqlite_store, clock, ["second-factor-off", "../accounts/x"], out)
 
 
 @pytest.fixture

@@ -126,3 +126,24 @@ def test_jobs_run_here_unless_the_deployment_is_hosted_or_says_otherwise(
     given: dict[str, Any] = {"api_jobs": api_jobs} | (HOSTED if is_hosted else {})
 
     assert ApiSettings(**given).runs_jobs is runs
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ({"google_client_id": "a"}, "GOOGLE_CLIENT_ID, GOOGLE_CLIENT_SECRET"),
+        ({"github_client_secret": "b"}, "GITHUB_CLIENT_ID, GITHUB_CLIENT_SECRET"),
+        ({"google_issuer": "accounts.google.com"}, "GOOGLE_ISSUER"),
+        ({"github_url": "https://github.com/"}, "GITHUB_URL"),
+        ({"github_api_url": "ftp://api.github.com"}, "GITHUB_API_URL"),
+        (HOSTED | {"google_issuer": "http://accounts.google.com"}, "GOOGLE_ISSUER"),
+    ],
+)
+def test_a_client_that_providers_cannot_know_is_complained_of(
+    tmp_path: Path, given: dict[str, Any], name: str
+) -> None:
+    with pytest.raises(SettingsRefused) as refused:
+        settings(tmp_path, **given)
+
+    (complaint,) = refused.value.complaints
+    assert complaint.startswith(name)
