@@ -65,6 +65,7 @@ from api_service.resources.people import people as people_routes
 from api_service.resources.person import person as person_routes
 from api_service.resources.plan import plan
 from api_service.resources.prompts import prompts
+from api_service.resources.reconciliations import reconciliations
 from api_service.resources.report_schedules import report_schedules
 from api_service.resources.reports import reports
 from api_service.resources.retention import retention
@@ -208,6 +209,7 @@ def create_app(  # noqa: PLR0913 - what tests and `main` hand in; all but the fi
         estimates,
         suggestion_routes,
         conservation,
+        reconciliations,
         audit_events,
         account_export,
         plan,
