@@ -29,7 +29,7 @@ from api_service.second_factors import RECOVERY_CODES
 from api_service.services import Services, services
 
 CODE_CHARACTERS_MAX = 40
-CODES_MAX = 5  # a quarter of an hour and person, right or wrong: some 0.15 % of guessing one in a day
+CODES_MAX = 5  # a quarter of an hour and person: some 0.15 % of guessing one in a day
 
 second_factor = routes_of("second factor", is_open=True)
 
@@ -176,6 +176,7 @@ def confirm_second_factor(body: CodeGiven) -> Response:
     known, seat = services(), own_seat()
     _take_attempt(known, seat.person)
     codes = known.second_factors.confirm(seat.person.person_id, body.code)
+    _forget_attempts(known, seat.person)
     changed = known.people.end_all_sessions(seat.person.person_id)
     forget_sessions(known, changed)
     known.postbox.send(second_factor_changed(changed.email, known.clock.now(), is_on=True))
@@ -199,6 +200,7 @@ def renew_recovery_codes(body: PasswordAndCode) -> Response:
     check_password(known, own, body.password, "password")
     _take_attempt(known, own)
     codes = known.second_factors.renew_recovery_codes(own.person_id, body.code)
+    _forget_attempts(known, own)
     return answer(RecoveryCodesView(recovery_codes=list(codes)))
 
 
@@ -214,18 +216,25 @@ def switch_second_factor_off(body: PasswordAndCode) -> Response:
     check_password(known, own, body.password, "password")
     _take_attempt(known, own)
     known.second_factors.switch_off(own.person_id, body.code)
+    _forget_attempts(known, own)
     known.postbox.send(second_factor_changed(own.email, known.clock.now(), is_on=False))
     return nothing()
 
 
 def _use_code(known: Services, person: Person, code: str) -> None:
     _take_attempt(known, person)
-    if known.second_factors.use(person.person_id, code) == "recovery_code":
+    means = known.second_factors.use(person.person_id, code)
+    _forget_attempts(known, person)
+    if means == "recovery_code":
         found = known.second_factors.of(person.person_id)
         left = 0 if found is None else len(found.recovery_hashes)
         known.postbox.send(recovery_code_used(person.email, known.clock.now(), left=left))
 
 
 def _take_attempt(known: Services, person: Person) -> None:
-    """Count a code that somebody shows, the right ones, too: nobody needs many."""
     known.attempts.take(("code", person.person_id), CODES_MAX)
+
+
+def _forget_attempts(known: Services, person: Person) -> None:
+    """It was the right code, so it was the right person."""
+    known.attempts.forget(("code", person.person_id))

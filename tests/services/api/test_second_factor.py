@@ -122,6 +122,21 @@ def test_setting_up_takes_the_password_and_a_quarter_of_an_hour_at_most(
     assert ada.write("POST", OWN, {"password": PASSWORD}).status_code in {401, 403}  # of the old session
 
 
+def test_a_repeated_code_is_answered_again_in_the_browser_that_owed_it_alone(
+    app: Flask, phone: Phone, clock: ManualClock
+) -> None:
+    repeated = {"Origin": ORIGIN, "Idempotency-Key": "log-in-1"}
+    gives_password(own := app.test_client())
+    sent = {"code": phone.next_code()}
+    assert own.post("/v1/login/second-factor", json=sent, headers=repeated).status_code == 200
+
+    foreign = (stranger := app.test_client()).post("/v1/login/second-factor", json=sent, headers=repeated)
+
+    assert foreign.status_code in {400, 409}
+    assert "Set-Cookie" not in foreign.headers or not is_in(stranger)
+    assert not is_in(stranger)
+
+
 def test_switching_on_ends_all_sessions_but_a_new_one_and_mails(
     ada: Person, app: Flask, clock: ManualClock, mailbox: Mailbox
 ) -> None:
@@ -280,7 +295,6 @@ def test_a_new_password_ends_half_sessions_and_leaves_the_second_factor(
 def test_codes_are_tried_a_few_times_on_all_instances_together(
     make_app: MakeApp, sqlite_store: DocumentStore, app: Flask, phone: Phone, clock: ManualClock
 ) -> None:
-    clock.advance(WINDOW_SECONDS + STEP_SECONDS)  # the one that switched it on counts, too
     clients = [app.test_client(), make_app(sqlite_store).test_client()]
     for client in clients:
         gives_password(client)
@@ -294,6 +308,12 @@ def test_codes_are_tried_a_few_times_on_all_instances_together(
     clock.advance(WINDOW_SECONDS + WINDOW_SECONDS / 60)
     gives_password(clients[0])
     assert gives_code(clients[0], phone.code()).status_code == 200
+
+
+def test_right_codes_use_up_no_tries(app: Flask, phone: Phone) -> None:
+    for _ in range(CODES_MAX + 1):
+        gives_password(client := app.test_client())
+        assert gives_code(client, phone.next_code()).status_code == 200
 
 
 @pytest.mark.parametrize("operation", ["switch-off", "recovery-codes"])
