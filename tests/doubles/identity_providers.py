@@ -41,7 +41,10 @@ class Begun:
 
 @dataclass
 class IdentityProvider:
-    """Says of whoever comes what `claims` (`user` and `emails`, where it is like GitHub) say."""
+    """Says of whoever comes what `claims` (`user` and `emails`, where it is like GitHub) say.
+
+    While there is a `gate` that is not set, whoever calls waits before it, and `waiting` counts them.
+    """
 
     clock: Clock
     url: str = ""
@@ -54,8 +57,9 @@ class IdentityProvider:
     published: RSAKey | None = None
     id_token: str | None = None
     is_down: bool = False
+    gate: threading.Event | None = None
+    waiting: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     codes: dict[str, Begun] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
 
     def signs_in(self, address: str) -> dict[str, str]:
         """What a browser is sent back with that came to `address`, and signed in."""
@@ -140,7 +144,9 @@ def running_identity_provider(clock: Clock) -> Iterator[IdentityProvider]:
             self._answer(provider.exchange(form))
 
         def _answer(self, told: Any) -> None:
-            provider.asked.append(self.path)
+            if provider.gate is not None:
+                provider.waiting.release()
+                provider.gate.wait(10)
             status = 503 if provider.is_down else 404 if told is None else 200
             body = json.dumps(told).encode()
             self.send_response(status)
