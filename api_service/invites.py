@@ -1,7 +1,8 @@
 """Invites: an e-mail address that may join an account, as soon as whoever reads its mail says so.
 
 The link that was mailed is the only thing that takes an invite up; the store holds its keyed hash. It works
-once, for seven days, and for the address that it was mailed to alone.
+once, for seven days, and for the address that it was mailed to alone; and only as long as whoever made it
+may still give what it gives, so that nobody who is removed or has lost a role leaves a door behind.
 """
 
 import hashlib
@@ -22,12 +23,13 @@ from api_service.people import (
     Person,
     Seat,
     creation_of_place,
+    place_from,
 )
 from api_service.roles import Role, may_give
 from api_service.tokens import TOKEN_BYTES, token_invalid
 from metering.accounts import Account
 from metering.clock import Clock
-from metering.collections import INVITES, invite_path
+from metering.collections import INVITES, invite_path, membership_path
 from metering.directory import Directory
 from metering.errors import Conflict, Forbidden, NotFound
 from metering.ids import new_id
@@ -103,7 +105,13 @@ class Invites:
         """The account's open invites, newest first."""
         now = self._clock.now()
         found = [_invite(each) for each in self._documents(account_id)]
-        live = [each for each in found if now < each.expires_at]
+        paths = {each.invite_id: membership_path(each.invited_by, account_id) for each in found}
+        places = self._store.get_many([*dict.fromkeys(paths.values())])
+        live = [
+            each
+            for each in found
+            if now < each.expires_at and _may_give_still(places.get(paths[each.invite_id]), each)
+        ]
         return sorted(live, key=lambda each: (each.created_at, each.invite_id), reverse=True)
 
     def withdraw(self, account_id: str, invite_id: str) -> None:
@@ -180,7 +188,11 @@ class Invites:
             raise token_invalid()
         invite = _invite(document)
         account = self._directory.account(invite.account_id)
-        if account is None or self._clock.now() >= invite.expires_at:
+        if account is None or account.closed_at is not None or self._clock.now() >= invite.expires_at:
+            raise token_invalid()
+        if not _may_give_still(
+            self._store.get(membership_path(invite.invited_by, account.account_id)), invite
+        ):
             raise token_invalid()
         return document, invite, account
 
@@ -190,6 +202,10 @@ class Invites:
 
     def _path(self, plain: str) -> str:
         return invite_path(hmac.new(self._key, plain.encode(), hashlib.sha256).hexdigest())
+
+
+def _may_give_still(place_of_maker: Document | None, invite: Invite) -> bool:
+    return place_of_maker is not None and may_give(place_from(place_of_maker).role, invite.role)
 
 
 def _invite(document: Document) -> Invite:

@@ -487,6 +487,35 @@ def test_two_log_ins_of_somebody_without_an_account_make_one(
     assert len({each["account"]["id"] for each in found}) == 1
 
 
+@pytest.mark.parametrize("fall", ["removed", "demoted"])
+def test_an_invite_is_worth_no_more_than_what_its_maker_may_give_still(
+    ada: Person, join: Join, mailbox: Mailbox, client: FlaskClient, fall: str
+) -> None:
+    bob = join(ada, "admin")
+    bob.write("POST", "/v1/invites", {"email": "bobs.other@example.com", "role": "admin"})
+    token = mailbox.token("bobs.other@example.com")
+    fallen = remove(ada, bob) if fall == "removed" else give(ada, bob, "member")
+    assert fallen.status_code in {200, 204}
+
+    for route in ("look-up", "sign-up"):
+        sent = {"token": token} | ({"password": PASSWORD} if route == "sign-up" else {})
+        refused = client.post(f"/v1/invites/{route}", json=sent)
+        assert code(refused) == (400, "token_invalid")
+
+
+def test_an_invite_to_an_account_that_is_being_erased_is_void(
+    ada: Person, mailbox: Mailbox, client: FlaskClient, sqlite_store: DocumentStore
+) -> None:
+    ada.write("POST", "/v1/invites", {"email": BOB, "role": "member"})
+    assert ada.write("DELETE", f"/v1/account?confirm={ada.account_id}").status_code == 202
+
+    sent = {"token": mailbox.token(BOB), "password": PASSWORD}
+    refused = client.post("/v1/invites/sign-up", json=sent)
+
+    assert code(refused) == (400, "token_invalid")
+    assert len(sqlite_store.query(Query(collection="memberships", equal={"account_id": ada.account_id}))) == 1
+
+
 def test_an_invite_to_an_account_that_is_gone_is_void(
     app: Flask, client: FlaskClient, clock: ManualClock
 ) -> None:
