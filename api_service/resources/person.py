@@ -11,6 +11,7 @@ from pydantic import Field
 from api_service.access import needs, network_of_caller, visitor
 from api_service.answers import answer, nothing
 from api_service.attempts import LOGINS_FROM_ADDRESS_MAX, LOGINS_MAX, MAILS_FROM_ADDRESS_MAX, MAILS_MAX
+from api_service.auditing import concerns
 from api_service.errors import Refused
 from api_service.fields import (
     ID_CHARACTERS_MAX,
@@ -115,7 +116,7 @@ class SessionPath(Input):
     )
 
 
-class SessionView(View):
+class OwnSessionView(View):
     """One log-in of oneself."""
 
     id: str = Field(description="Names the session, and opens nothing.")
@@ -127,12 +128,12 @@ class SessionView(View):
     is_current: bool = Field(description="Whether it is the one that asks.")
 
 
-class SessionsView(View):
+class OwnSessionsView(View):
     """All sessions of oneself that may be used, the newest first."""
 
     model_config = example_of({"data": [_SESSION_EXAMPLE], "has_more": False, "next_page": None})
 
-    data: list[SessionView] = Field(description="The sessions, the newest first.")
+    data: list[OwnSessionView] = Field(description="The sessions, the newest first.")
     has_more: bool = Field(description="Always false: all are on one page.")
     next_page: str | None = Field(description="Always null.")
 
@@ -231,14 +232,16 @@ def ask_for_confirmation() -> Response:
     return _accepted()
 
 
-@person.get("/v1/person/sessions", responses={200: SessionsView, **may_refuse(*OF_VISITORS)}, security=_OWN)
+@person.get(
+    "/v1/person/sessions", responses={200: OwnSessionsView, **may_refuse(*OF_VISITORS)}, security=_OWN
+)
 @needs("person", even_suspended=True)
 def list_sessions() -> Response:
     """List one's sessions, in all accounts."""
     known = services()
     current = known.sessions.public_id(visitor().session_id)
     data = [_session_view(each, current) for each in _sessions(known)]
-    return answer(SessionsView(data=data, has_more=False, next_page=None))
+    return answer(OwnSessionsView(data=data, has_more=False, next_page=None))
 
 
 @person.delete(
@@ -300,6 +303,7 @@ def reset_password(body: PasswordByToken) -> Response:
     _take_token_attempt(known)
     known.people.check_token("reset_password", body.token)  # before the work of hashing
     changed = known.people.reset_password(body.token, known.passwords.hashed(body.password))
+    _note(known, changed)
     forget_sessions(known, changed)
     known.postbox.send(password_changed(changed.email, known.clock.now()))
     return nothing()
@@ -311,7 +315,7 @@ def confirm_address(body: TokenGiven) -> Response:
     """Confirm one's e-mail address by what came by mail, once."""
     known = services()
     _take_token_attempt(known)
-    known.people.confirm_address(body.token)
+    _note(known, known.people.confirm_address(body.token))
     return nothing()
 
 
@@ -321,13 +325,21 @@ def change_address(body: TokenGiven) -> Response:
     """Change one's e-mail address by what came by mail to the new one, once. The old one is told."""
     known = services()
     _take_token_attempt(known)
-    before, _ = known.people.change_address(body.token)
+    before, changed = known.people.change_address(body.token)
+    _note(known, changed)
     known.postbox.send(address_changed(before, known.clock.now()))
     return nothing()
 
 
 def _take_token_attempt(known: Services) -> None:
     known.attempts.take(("tokens", network_of_caller()), LOGINS_FROM_ADDRESS_MAX)
+
+
+def _note(known: Services, changed: Person) -> None:
+    """Have the change noted in the account that the person has been in for longest."""
+    with suppress(StoreError):  # it is done already, and what is answered must say so
+        for place in known.people.places_of(changed.person_id)[:1]:
+            concerns(place.account_id, changed.person_id)
 
 
 def check_password(known: Services, own: Person, password: str, param: str) -> None:
@@ -350,9 +362,9 @@ def _sessions(known: Services) -> list[ListedSession]:
     return known.sessions.of(own.person_id, own.epoch)
 
 
-def _session_view(listed: ListedSession, current: str) -> SessionView:
+def _session_view(listed: ListedSession, current: str) -> OwnSessionView:
     session = listed.session
-    return SessionView(
+    return OwnSessionView(
         id=listed.public_id,
         account_id=session.account_id,
         network=session.network,

@@ -9,8 +9,9 @@ from flask.testing import FlaskClient
 from metering.collections import audit_events_collection
 from metering.stores import DocumentStore, Query
 from tests.doubles.clock import ManualClock
+from tests.doubles.mailbox import Mailbox
 from tests.doubles.unreliable_store import Fate, UnreliableStore
-from tests.services.api.conftest import MakeApp, Person
+from tests.services.api.conftest import PASSWORD, MakeApp, Person
 
 Bearer = Callable[..., dict[str, str]]
 NAME = "a name that somebody chose"
@@ -109,6 +110,25 @@ def test_signing_up_and_logging_in_are_entries_of_the_account(ada: Person, clien
 
     assert noted["sign_up"]["actor"] == noted["log_in"]["actor"] == "person"
     assert noted["log_in"]["actor_id"] == ada.get("/v1/session").get_json()["person"]["id"]
+
+
+def test_what_is_changed_by_a_mailed_link_is_an_entry_of_the_account(
+    ada: Person, client: FlaskClient, mailbox: Mailbox
+) -> None:
+    client.post("/v1/email/confirm", json={"token": mailbox.token(ada.email)})
+    ada.write("POST", "/v1/person/email", {"email": "new@example.com", "password": PASSWORD})
+    client.post("/v1/email/change", json={"token": mailbox.token("new@example.com")})
+    person_id = ada.get("/v1/session").get_json()["person"]["id"]
+    client.post("/v1/password-reset", json={"email": "new@example.com"})
+    token = mailbox.token("new@example.com")
+    client.post("/v1/password-reset/confirm", json={"token": token, "password": "staple hoof seven"})
+    again = client.post("/v1/login", json={"email": "new@example.com", "password": "staple hoof seven"})
+    ada.client = client
+
+    assert again.status_code == 200
+    for operation in ("confirm_address", "change_address", "reset_password"):
+        (entry,) = of(ada, operation)
+        assert (entry["actor_id"], entry["outcome"], entry["target_id"]) == (person_id, "done", person_id)
 
 
 def test_without_its_entry_nothing_is_changed(
