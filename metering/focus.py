@@ -1,6 +1,6 @@
 """Cost events as FOCUS 1.2, the FinOps Foundation's open form of billing data. Pure.
 
-https://focus.finops.org/focus-specification/v1-2/ (read 2026-11-21). docs/decisions/0016 says what is decided
+https://focus.finops.org/focus-specification/v1-2/ (read 2026-11-21). docs/decisions/0017 says what is decided
 here where the specification leaves it open. A row is a charge:
 
 | ChargeCategory | what it is | BilledCost |

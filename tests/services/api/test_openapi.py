@@ -67,8 +67,12 @@ def test_every_operation_lists_the_errors_it_can_give_and_no_other(document: dic
         ("DELETE", "/v1/members/{member_id}"),
         ("DELETE", "/v1/person/identities/{provider}"),
     }
-    for channel in ("/v1/channels/{channel_id}", "/v1/webhooks/{webhook_id}"):
-        may_be_refused |= {("PATCH", channel), ("DELETE", channel)}
+    for one in (
+        "/v1/channels/{channel_id}",
+        "/v1/webhooks/{webhook_id}",
+        "/v1/report-schedules/{schedule_id}",
+    ):
+        may_be_refused |= {("PATCH", one), ("DELETE", one)}
     may_be_of_a_file = {"/v1/budgets/{budget_id}", "/v1/routing-rules/{rule_id}"}
     for (method, path), operation in operations(document).items():
         is_guarded, is_health = bool(operation.get("security")), path in {"/healthz", "/health"}
