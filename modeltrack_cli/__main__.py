@@ -1,0 +1,62 @@
+"""The command itself: `modeltrack`, or `python -m modeltrack_cli`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from datetime import date
+
+from pydantic import ValidationError
+
+from metering.clock import Clock, SystemClock
+from modeltrack_cli.errors import CommandFailed
+from modeltrack_cli.reconcile import DAYS_DEFAULT, DAYS_MAX, PROVIDERS, reconcile
+from modeltrack_cli.settings import CommandSettings
+
+
+def main(arguments: Sequence[str] | None = None, clock: Clock | None = None) -> int:
+    """Run the command; the exit status. What went wrong is said on standard error, without any secret."""
+    given = _parser().parse_args(arguments)
+    today = (clock or SystemClock()).now().date()
+    try:
+        reconcile(CommandSettings(), given.provider or (), given.days, given.until or today, _say)
+    except CommandFailed as error:
+        sys.stderr.write(f"modeltrack: {error}\n")
+        return 1
+    except ValidationError as error:
+        names = sorted({str(each["loc"][0]).upper() for each in error.errors(include_input=False)})
+        sys.stderr.write(f"modeltrack: docs/settings.md says what to give for {', '.join(names)}\n")
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="modeltrack", description="Keys are read from the environment: docs/settings.md lists them."
+    )
+    commands = parser.add_subparsers(required=True, dest="command")
+    command = commands.add_parser("reconcile", help="post what the providers' cost reports say")
+    command.add_argument("--provider", action="append", choices=PROVIDERS, help="may be given twice")
+    command.add_argument("--days", type=_days, default=DAYS_DEFAULT, help=f"how many, 1 to {DAYS_MAX}")
+    command.add_argument("--until", type=_day, help="the first day not to fetch, in UTC; else today")
+    return parser
+
+
+def _days(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= DAYS_MAX:
+        raise argparse.ArgumentTypeError(f"give 1 to {DAYS_MAX}")
+    return int(text)
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("give a day such as 2026-11-21") from None
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

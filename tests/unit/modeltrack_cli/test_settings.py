@@ -1,0 +1,18 @@
+"""What docs/settings.md says of the command is what it reads."""
+
+import re
+from pathlib import Path
+
+from modeltrack_cli.settings import CommandSettings
+
+PAGE = Path(__file__).parents[3] / "docs" / "settings.md"
+
+
+def test_every_setting_is_documented_with_its_default_and_no_other() -> None:
+    section = PAGE.read_text().partition("## The command `modeltrack`")[2]
+    documented = dict(re.findall(r"^\| `([A-Z_]+)` \| ([^|]+) \|", section, re.MULTILINE))
+
+    assert documented == {
+        name.upper(): f"`{field.default}`" if isinstance(field.default, str) and field.default else "–"
+        for name, field in CommandSettings.model_fields.items()
+    }
