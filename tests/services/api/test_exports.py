@@ -19,6 +19,7 @@ from metering.events import CostEvent
 from metering.stores import DocumentStore
 from tests.builders import AT, make_event
 from tests.doubles.clock import ManualClock
+from tests.doubles.counting_store import CountingStore
 from tests.services.api.conftest import MakeApp, Person
 from tests.services.api.test_events_and_usage import record
 
@@ -204,3 +205,25 @@ def test_an_export_stops_where_its_key_is_revoked(
     with pytest.raises(Exception, match="revoked"):
         list(pieces)
     assert str(first).count("\\n") == 2
+
+
+def test_an_export_reads_no_more_than_its_caller_has_taken(
+    make_app: MakeApp,
+    sqlite_store: DocumentStore,
+    sign_up: Callable[..., Person],
+    clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(exports, "EVENTS_A_PAGE_MAX", 2)
+    counting = CountingStore(sqlite_store)
+    ada = sign_up(on=make_app(counting))
+    for number in range(40):
+        record(sqlite_store, clock, of(ada, timestamp=AT + timedelta(seconds=number)))
+    before = counting.documents_read
+    response = ada.get(f"/v1/exports/events?{DAY}&format=ndjson", buffered=False)
+    pieces = iter(response.response)
+    next(pieces)
+    next(pieces)
+
+    assert counting.documents_read - before < 40
+    assert sum(1 for _ in pieces) == 18
