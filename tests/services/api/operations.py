@@ -15,12 +15,15 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
+import pyotp
 from flask import Flask
 from flask.testing import FlaskClient
+from pydantic import SecretStr
 from werkzeug.test import TestResponse
 
 from api_service.access import Need
 from api_service.app import create_app
+from api_service.identities import Identity
 from api_service.logs import ApiLog
 from api_service.notices import Notice
 from api_service.passwords import Passwords
@@ -48,12 +51,16 @@ NEEDS: Final[dict[Need, str]] = {
     "anyone": """
         POST /v1/signup, POST /v1/login, POST /v1/password-reset, POST /v1/password-reset/confirm,
         POST /v1/email/confirm, POST /v1/email/change, POST /v1/invites/look-up, POST /v1/invites/sign-up,
-        GET /healthz, GET /health, GET /readyz""",
+        POST /v1/login/second-factor, GET /v1/sign-in-providers, POST /v1/sign-in/{provider},
+        GET /v1/sign-in/{provider}/return, GET /healthz, GET /health, GET /readyz""",
     "person": """
         GET /v1/session, POST /v1/logout, GET /v1/accounts, POST /v1/session/switch, POST /v1/account/leave,
         GET /v1/person, PATCH /v1/person, POST /v1/person/password, POST /v1/person/email,
         POST /v1/person/confirmation, GET /v1/person/sessions, DELETE /v1/person/sessions,
-        DELETE /v1/person/sessions/{session_id}, POST /v1/invites/accept""",
+        DELETE /v1/person/sessions/{session_id}, POST /v1/invites/accept, GET /v1/person/identities,
+        POST /v1/person/identities/{provider}, DELETE /v1/person/identities/{provider},
+        GET /v1/person/second-factor, POST /v1/person/second-factor, POST /v1/person/second-factor/confirm,
+        POST /v1/person/second-factor/recovery-codes, POST /v1/person/second-factor/switch-off""",
     "read": """
         GET /v1/account, GET /v1/members, GET /v1/keys, GET /v1/budgets, GET /v1/budgets/{budget_id},
         GET /v1/routing-rules, GET /v1/routing-rules/{rule_id}, GET /v1/configuration-files,
@@ -66,13 +73,16 @@ NEEDS: Final[dict[Need, str]] = {
         GET /v1/stats/savings, GET /v1/stats/comparison, GET /v1/sessions, GET /v1/sessions/timeline,
         GET /v1/exports/events, GET /v1/exports/focus, GET /v1/prompts, GET /v1/forecast,
         GET /v1/forecast/scenarios, GET /v1/estimator/models, POST /v1/estimates, GET /v1/suggestions,
-        GET /v1/conservation, GET /v1/plan, GET /v1/retention""",
+        GET /v1/reconciliations, GET /v1/reports, GET /v1/reports/{period}, GET /v1/report-schedules,
+        GET /v1/report-schedules/{schedule_id}, GET /v1/conservation, GET /v1/plan, GET /v1/retention""",
     "stats": "GET /metrics",
     "write": """
         POST /v1/budgets, PATCH /v1/budgets/{budget_id}, DELETE /v1/budgets/{budget_id},
         POST /v1/routing-rules, PATCH /v1/routing-rules/{rule_id}, DELETE /v1/routing-rules/{rule_id},
         POST /v1/alerts/{alert_id}/acknowledge, POST /v1/alerts/{alert_id}/snooze,
-        POST /v1/alerts/{alert_id}/resolve""",
+        POST /v1/alerts/{alert_id}/resolve, POST /v1/report-schedules,
+        PATCH /v1/report-schedules/{schedule_id}, DELETE /v1/report-schedules/{schedule_id}""",
+    "ingest": "POST /v1/reconciliations",
     "keys": "POST /v1/keys, POST /v1/keys/{key_id}/rotate, DELETE /v1/keys/{key_id}",
     "settings": """
         PATCH /v1/account, POST /v1/channels, PATCH /v1/channels/{channel_id},
@@ -90,6 +100,8 @@ NEEDS: Final[dict[Need, str]] = {
 NEED_OF: Final[dict[str, Need]] = {
     name.strip(): need for need, names in NEEDS.items() for name in names.split(",")
 }
+# What comes of a request that was let in, where the other side of it is not in this world.
+ANSWERED: Final[dict[str, tuple[int, str]]] = {"GET /v1/sign-in/{provider}/return": (400, "sign_in_over")}
 VISITORS: Final = (
     *ROLES,
     *(f"key {scope}" for scope in SCOPES),
@@ -134,9 +146,8 @@ class Operation:
 
     @property
     def done(self) -> int:
-        """The status of what is served."""
-        (status,) = (int(each) for each in self.described["responses"] if each < "300")
-        return status
+        """The status of what is served; of several, the first."""
+        return min(int(each) for each in self.described["responses"] if each < "300")
 
     @property
     def example(self) -> dict[str, Any] | None:
@@ -159,6 +170,7 @@ OPERATIONS: Final = [
     for path, methods in document()["paths"].items()
     for method, described in methods.items()
 ]
+OPERATION_OF: Final = {each.name: each for each in OPERATIONS}
 DESCRIPTION: Final = Operation("GET", "/openapi.json", {})  # describes everything but itself
 
 
@@ -204,7 +216,12 @@ class World:
         passwords = Passwords(memory_kib=64, passes=1)
         self.password_hash = passwords.hashed(PASSWORD)
         self.app: Flask = create_app(
-            ApiSettings(data_dir=data, outbound_networks="127.0.0.0/8"),
+            ApiSettings(
+                data_dir=data,
+                outbound_networks="127.0.0.0/8",
+                github_client_id="modeltrack",
+                github_client_secret=SecretStr("not asked for"),
+            ),
             store,
             self.clock,
             SECRET,
@@ -294,8 +311,8 @@ class Place:
         self.world.services.directory.set_status(self.account_id, "suspended")
 
     def made(self, path: str, **body: Any) -> str:
-        """The id of what the owner makes there."""
-        response = self.owner.ask(Sent("POST", path, {}, body))
+        """The id of what the owner makes there; without a body, of the description's example."""
+        response = self.owner.ask(Sent("POST", path, {}, body or OPERATION_OF[f"POST {path}"].example))
         assert response.status_code == 201, response.text
         found: str = response.get_json()["id"]
         return found
@@ -346,6 +363,34 @@ class Place:
         self.event()
         return f"{what} of {self.account_id}"
 
+    def identity(self, asking: Visitor) -> str:
+        """Whoever asks, or the owner, may come in by a provider of this name."""
+        person = asking.person or self.host
+        identity = Identity(
+            provider="github", issuer="https://github.com", subject=person.person_id, email=person.email
+        )
+        self.world.services.identities.link(person.person_id, person.epoch, identity)
+        return identity.provider
+
+    def app_code(self, asking: Visitor) -> str:
+        """What the app shows of whoever asks, or of the owner, who is setting up a second factor."""
+        person = asking.person or self.host
+        made = self.world.services.second_factors.enrol(person.person_id, person.email)
+        return pyotp.TOTP(made.secret).at(self.world.clock.now())
+
+    def recovery_code(self, person: Person) -> str:
+        """A code of the person, who now has a second factor."""
+        made = self.world.services.second_factors.enrol(person.person_id, person.email)
+        code = pyotp.TOTP(made.secret).at(self.world.clock.now())
+        return self.world.services.second_factors.confirm(person.person_id, code)[0]
+
+    def code_owed(self, asking: Visitor) -> str:
+        """The code that the owner still owes, who has begun to log in where the visitor sits."""
+        code = self.recovery_code(self.host)
+        sent = Sent("POST", "/v1/login", {}, {"email": self.host.email, "password": PASSWORD})
+        assert Visitor("", asking.client, asking.address, {}).ask(sent).status_code == 202
+        return code
+
     def invite_token(self, email: str = "") -> str:
         plain, _ = self.world.services.invites.make(email or self.world.email(), "viewer", self.host_place)
         return plain
@@ -371,6 +416,8 @@ TARGETS: Final[dict[tuple[str, str], Maker]] = {
     ("path", "invite_id"): lambda place, _: place.made("/v1/invites", email=place.world.email()),
     ("path", "key_id"): lambda place, asking: place.made("/v1/keys", scopes=_scopes(asking)),
     ("path", "member_id"): lambda place, _: place.person("viewer").person_id,
+    ("path", "period"): lambda *_: "2026-W46",
+    ("path", "provider"): lambda place, asking: place.identity(asking),
     ("path", "request_id"): lambda place, _: place.event(),
     ("path", "rule_id"): lambda place, _: place.made(
         "/v1/routing-rules",
@@ -379,6 +426,7 @@ TARGETS: Final[dict[tuple[str, str], Maker]] = {
         to_model="claude-haiku-4-5",
         threshold=70,
     ),
+    ("path", "schedule_id"): lambda place, _: place.made("/v1/report-schedules"),
     ("path", "session_id"): lambda place, asking: place.session(asking),
     ("path", "webhook_id"): lambda place, _: place.made("/v1/webhooks", url="http://127.0.0.1:1/hook"),
     ("query", "channel_id"): lambda place, _: place.made(
@@ -393,6 +441,16 @@ TARGETS: Final[dict[tuple[str, str], Maker]] = {
 BODIES: Final[dict[str, BodyMaker]] = {
     "POST /v1/signup": lambda place, _: {"email": place.world.email(), "password": PASSWORD},
     "POST /v1/login": lambda place, _: {"email": place.host.email, "password": PASSWORD},
+    "POST /v1/login/second-factor": lambda place, asking: {"code": place.code_owed(asking)},
+    "POST /v1/person/second-factor/confirm": lambda place, asking: {"code": place.app_code(asking)},
+    "POST /v1/person/second-factor/recovery-codes": lambda place, asking: {
+        "password": PASSWORD,
+        "code": place.recovery_code(asking.person or place.host),
+    },
+    "POST /v1/person/second-factor/switch-off": lambda place, asking: {
+        "password": PASSWORD,
+        "code": place.recovery_code(asking.person or place.host),
+    },
     "POST /v1/session/switch": lambda place, _: {"account_id": place.account_id},
     "POST /v1/person/email": lambda place, _: {"email": place.world.email(), "password": PASSWORD},
     "POST /v1/password-reset": lambda place, _: {"email": place.host.email},
@@ -422,9 +480,11 @@ def request_of(operation: Operation, place: Place, asking: Visitor) -> Sent:
     """
     path = re.sub("{([a-z_]+)}", lambda found: TARGETS["path", found[1]](place, asking), operation.path)
     query = {
-        each["name"]: TARGETS["query", each["name"]](place, asking)
+        each["name"]: made(place, asking)
+        if (made := TARGETS.get(("query", each["name"])))
+        else each["example"]
         for each in operation.parameters("query")
         if each["required"]
     }
-    made = BODIES.get(operation.name)
-    return Sent(operation.method, path, query, made(place, asking) if made else operation.example)
+    body = BODIES.get(operation.name)
+    return Sent(operation.method, path, query, body(place, asking) if body else operation.example)

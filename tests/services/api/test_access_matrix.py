@@ -10,6 +10,7 @@ from werkzeug.test import TestResponse
 
 from api_service.roles import ROLES, TABLE, role_may
 from tests.services.api.operations import (
+    ANSWERED,
     DATABASE,
     NEED_OF,
     OPERATIONS,
@@ -23,6 +24,7 @@ from tests.services.api.operations import (
     running_world,
 )
 
+KNOWN_TO_ALL = {"period", "provider"}
 OWN_HEADERS = {"X-Request-ID", "X-RateLimit-Remaining"}
 
 
@@ -39,19 +41,19 @@ def world(folder: Path) -> Iterator[World]:
 
 def expected(operation: Operation, kind: str) -> tuple[int, str]:
     """What the table of roles says of the cell: a status, and the code of a refusal."""
-    need = NEED_OF[operation.name]
+    need, done = NEED_OF[operation.name], ANSWERED.get(operation.name, (operation.done, ""))
     is_suspended, _, which = kind.rpartition(" ")
     if need == "anyone":
-        return operation.done, ""
+        return done
     if which == "nobody":
         return 401, "unauthenticated"
     if is_suspended == "suspended" and need != "person":
         return 403, "account_suspended"
     if which in ROLES:
-        return (operation.done, "") if role_may(which, need) else (403, "role_missing")
+        return done if role_may(which, need) else (403, "role_missing")
     if TABLE[need].scope is None:
         return 403, "session_required"
-    return (operation.done, "") if TABLE[need].scope == which else (403, "scope_missing")
+    return done if TABLE[need].scope == which else (403, "scope_missing")
 
 
 def outcome(response: TestResponse) -> tuple[int, str]:
@@ -84,7 +86,8 @@ NAMED = [
     for operation in OPERATIONS
     for where in ("path", "query")
     for each in operation.parameters(where)
-    if each["name"].endswith("_id") or each["required"]
+    if each["name"].endswith("_id") or (where, each["name"]) in TARGETS
+    if each["name"] not in KNOWN_TO_ALL
 ]
 
 
@@ -164,7 +167,7 @@ def neighbours(world: World) -> tuple[Place, Place, set[str]]:
     ours, theirs = world.place(), world.place()
     held: set[str] = set()
     for place in (ours, theirs):
-        held = {make(place, place.owner) for make in TARGETS.values()}
+        held = {make(place, place.owner) for (_, name), make in TARGETS.items() if name not in KNOWN_TO_ALL}
     return ours, theirs, held | {theirs.host.email, theirs.host.person_id}
 
 
