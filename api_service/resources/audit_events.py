@@ -59,7 +59,7 @@ class AuditEventView(View):
         description="A `person`, a `key`, the service's `operator`, or `nobody`: who did not get in."
     )
     actor_id: str | None = Field(description="The id of the person or key; null: neither.")
-    operation: str = Field(description="What was asked for, by the name that /openapi.json gives it.")
+    operation: str = Field(description="What was asked for: its `operationId` in /openapi.json.")
     target_id: str | None = Field(description="The id of what it was about; null: the account, or nothing.")
     outcome: Outcome = Field(
         description="`begun`: under way, or cut off, and then it may or may not have been done; `failed`: it"

@@ -236,7 +236,7 @@ def ask_for_confirmation() -> Response:
     "/v1/person/sessions", responses={200: OwnSessionsView, **may_refuse(*OF_VISITORS)}, security=_OWN
 )
 @needs("person", even_suspended=True)
-def list_sessions() -> Response:
+def list_own_sessions() -> Response:
     """List one's sessions, in all accounts."""
     known = services()
     current = known.sessions.public_id(visitor().session_id)
