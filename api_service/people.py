@@ -28,6 +28,7 @@ from metering.collections import (
     identity_path,
     membership_path,
     person_path,
+    second_factor_path,
 )
 from metering.directory import Change, Directory, account_from
 from metering.errors import Conflict, NotFound
@@ -303,14 +304,22 @@ class People:
     def reset_password(self, plain: str, password_hash: str) -> Person:
         """Give the person another password; all their sessions and mailed tokens are void from then on.
 
-        Whoever reads mail to the address has shown that it is theirs. Raises: Refused (400).
+        Whoever reads mail to the address has shown that it is theirs. If nobody had before, it may have been
+        another who signed up with it: the identities and the second factor that were set up until now go.
+        Raises: Refused (400).
         """
 
-        def edit(person: Person) -> Person:
-            changed = msgspec.structs.replace(person, password_hash=password_hash, epoch=person.epoch + 1)
-            return self._confirmed(changed)
+        def prepare() -> tuple[list[Write], Person]:
+            found, document, before = self._found("reset_password", plain)
+            after = msgspec.structs.replace(before, password_hash=password_hash, epoch=before.epoch + 1)
+            ended: list[str] = []
+            if before.confirmed_at is None:
+                after = msgspec.structs.replace(after, identities={})
+                ended = [*identity_paths(before), second_factor_path(before.person_id)]
+            after = self._confirmed(after)
+            return [_rewriting(document, after), found.using, *(Delete(path) for path in ended)], after
 
-        return self._by_token("reset_password", plain, edit)
+        return commit_guarded(self._store, prepare)
 
     def change_address(self, plain: str) -> tuple[str, Person]:
         """Give the person the address that the token was mailed to: the one before, and the person now.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pyotp
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -180,6 +181,32 @@ def test_an_address_that_both_sides_know_to_be_true_links(
     assert elsewhere.get("/v1/account").get_json()["id"] == ada.account_id
     assert mailbox.to(ada.email)[-1].subject == "Signing in with Google"
     assert who(ada.client) == ada.email  # in two browsers now
+
+
+def test_who_signed_up_with_anothers_address_keeps_no_way_in_once_that_other_resets_the_password(
+    sign_up: Callable[..., Person],
+    app: Flask,
+    provider: IdentityProvider,
+    mailbox: Mailbox,
+    clock: ManualClock,
+) -> None:
+    squatter = sign_up("victim@example.com")
+    begun = squatter.write("POST", "/v1/person/identities/google", {"password": PASSWORD})
+    comes_back(squatter.client, provider.signs_in(begun.get_json()["url"]))
+    enrolled = squatter.write("POST", "/v1/person/second-factor", {"password": PASSWORD}).get_json()
+    code = pyotp.TOTP(enrolled["secret"]).at(clock.now())
+    squatter.write("POST", "/v1/person/second-factor/confirm", {"code": code})
+    victim = app.test_client()
+    victim.post("/v1/password-reset", json={"email": "victim@example.com"})
+
+    sent = {"token": mailbox.token("victim@example.com"), "password": "staple hoof seven"}
+    assert victim.post("/v1/password-reset/confirm", json=sent).status_code == 204
+
+    again = app.test_client()
+    signs_in(again, provider)
+    assert who(again) != "victim@example.com"
+    own = {"email": "victim@example.com", "password": "staple hoof seven"}
+    assert victim.post("/v1/login", json=own).status_code == 200
 
 
 def test_an_address_that_nobody_confirmed_here_links_nothing(
