@@ -1,0 +1,203 @@
+"""What statistics cost to read as events grow: `python -m bench.statistics`.
+
+Events of sixty days are stored as the proxy stores them (segments, the ledger's commits, compaction every
+day), then every statistic of the API's own description is asked for thirty days through the real application.
+Printed side by side: documents read, counted as Firestore bills them, and p95. On SQLite in a temporary
+folder, or with --firestore on the emulator; nothing passes or fails.
+"""
+
+import argparse
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from flask.testing import FlaskClient
+
+from api_service.app import create_app
+from api_service.settings import ApiSettings
+from demo.emulator import running_emulator
+from metering import compaction
+from metering.directory import Directory, KeyTerms
+from metering.events import CostEvent
+from metering.ids import new_instance_name
+from metering.ledger import Ledger
+from metering.opening import open_store
+from metering.rollups import QUARTER, quarter_of
+from metering.segments import SegmentPacker
+from metering.stores import DocumentStore
+from tests.builders import make_event
+from tests.doubles.clock import ManualClock
+from tests.doubles.counting_store import CountingStore
+
+DAYS = 60
+ASKED = timedelta(days=30)
+ASKED_OF = {
+    "/v1/anomalies": timedelta(days=7)
+}  # no more than this at once; each hour is held against 30 days
+NOW = datetime(2026, 11, 21, 14, 20, tzinfo=UTC)  # the last quarter hours are still open
+START = datetime(2026, 9, 23, tzinfo=UTC)
+SIZES = (10_000, 100_000, 1_000_000)
+SIZES_OF_FIRESTORE = (10_000, 50_000, 200_000)
+REPEATS = 20
+TAGS = ("usage", "costs", "statistics", "sessions", "prompts", "forecasts", "anomalies", "suggestions")
+MODELS = (
+    ("anthropic", "claude-sonnet-4-5", 9_000_000),
+    ("anthropic", "claude-haiku-4-5", 2_100_000),
+    ("anthropic", "claude-opus-4-6", 31_000_000),
+    ("openai", "gpt-4o", 7_000_000),
+    ("openai", "gpt-4o-mini", 400_000),
+    ("bedrock", "anthropic.claude-sonnet-4-5-20250929-v1:0", 9_000_000),
+)
+
+_SECRET = b"the secret of a bench, of thirty-two bytes"
+_LAST_QUARTER = quarter_of(NOW) - QUARTER
+_MOMENT = "%Y-%m-%dT%H:%M:%SZ"
+
+
+class Figures(NamedTuple):
+    """What one question took."""
+
+    documents: int
+    p95_ms: float
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m bench.statistics", description=__doc__)
+    parser.add_argument("--firestore", action="store_true", help="on the emulator")
+    parser.add_argument("--events", type=int, nargs="+", help=f"how many; else {', '.join(map(str, SIZES))}")
+    options = parser.parse_args()
+    sizes = options.events or (SIZES_OF_FIRESTORE if options.firestore else SIZES)
+    with _address(on_firestore=options.firestore) as address:
+        measured = {size: _measured(size, f"{address}{size}") for size in sizes}
+    print(table(measured))
+
+
+@contextmanager
+def _address(*, on_firestore: bool) -> Iterator[str]:
+    """What a store's address begins with; each size has one of its own."""
+    if on_firestore:
+        with running_emulator() as emulator:
+            print(f"on the Firestore emulator at {emulator}")
+            yield "firestore://demo-bench-statistics-"
+        return
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        yield f"sqlite:///{folder}/"
+
+
+def _measured(size: int, address: str) -> dict[str, Figures]:
+    store, clock = open_store(address), ManualClock(START)
+    directory = Directory(store, clock, _SECRET)
+    account = directory.create_account("Bench")
+    plain, _ = directory.create_key(account.account_id, KeyTerms(scopes=("read",)))
+    began = time.perf_counter()
+    commits = write(store, clock, account.account_id, size)
+    seconds = time.perf_counter() - began
+    print(f"{size:,} events in {commits:,} segments: {seconds:.0f} s, {size / seconds:,.0f} events/s")
+    counting = CountingStore(store)
+    with tempfile.TemporaryDirectory() as folder:
+        app = create_app(ApiSettings(data_dir=Path(folder), log_level="error"), counting, clock, _SECRET)
+        client = app.test_client()
+        headers = {"Authorization": f"Bearer {plain}"}
+        found = {
+            path: _asked(client, path, query, headers, counting) for path, query in questions(client).items()
+        }
+    store.close()
+    return found
+
+
+def write(store: DocumentStore, clock: ManualClock, account_id: str, size: int) -> int:
+    """Store so many events, evenly over the quarter hours up to `NOW`; how many segments they came to."""
+    chance = random.Random(7)
+    packer, ledger, commits = SegmentPacker(new_instance_name()), Ledger(store, clock), 0
+    quarters = int((NOW - START) / QUARTER)
+    for number in range(quarters):
+        begins, due = START + number * QUARTER, size * (number + 1) // quarters - size * number // quarters
+        clock.advance((begins + QUARTER - clock.now()).total_seconds())
+        for each in range(due):
+            event = _event(account_id, begins, f"{begins:%d %H:%M} {each // 10}", chance)
+            packer.add(event, clock.monotonic())
+        for segment in packer.drain():
+            ledger.commit(segment)
+            commits += 1
+        if clock.now().hour == 0 and clock.now().minute == 0:
+            compaction.run(store, clock)
+    clock.advance((NOW - clock.now()).total_seconds())
+    compaction.run(store, clock)
+    return commits
+
+
+def _event(account_id: str, begins: datetime, session_id: str, chance: random.Random) -> CostEvent:
+    """A call of one of twenty teams; most of them leave something unnamed."""
+    provider, model, nanodollars = chance.choice(MODELS)
+    team = chance.randrange(20)
+    return make_event(
+        account_id=account_id,
+        timestamp=begins + timedelta(milliseconds=chance.randrange(900_000)),
+        key_id=f"key_{team % 5:032x}",
+        provider=provider,
+        model=model,
+        requested_model=model,
+        cost_nanodollars=nanodollars + chance.randrange(1_000_000),
+        latency_ms=chance.randrange(80, 9_000),
+        team=f"team {team}" if team else "",
+        app=f"app {team % 7}",
+        feature=f"feature {chance.randrange(6)}",
+        customer_tier=chance.choice(("", "free", "pro")),
+        session_id=session_id,
+        prompt_template_id=f"template {chance.randrange(12)}",
+        status_code=500 if chance.random() < 0.01 else 200,
+    )
+
+
+def questions(client: FlaskClient) -> dict[str, dict[str, str]]:
+    """The addresses of the statistics, as the API describes itself, each with what to ask there."""
+    described = client.get("/openapi.json").get_json()["paths"]
+    reading = {path: methods["get"] for path, methods in described.items() if "get" in methods}
+    return {path: _query(path, each) for path, each in reading.items() if {*each["tags"]} & {*TAGS}}
+
+
+def _query(path: str, operation: dict[str, Any]) -> dict[str, str]:
+    """Thirty days, where an address takes a range, and a session, where it wants one."""
+    names = {each["name"] for each in operation.get("parameters", ())}
+    if path == "/v1/sessions/timeline":
+        return {"session_id": f"{_LAST_QUARTER:%d %H:%M} 0"}
+    begins = NOW - ASKED_OF.get(path, ASKED)
+    is_ranged = "start_time" in names
+    return {"start_time": begins.strftime(_MOMENT), "end_time": NOW.strftime(_MOMENT)} if is_ranged else {}
+
+
+def _asked(
+    client: FlaskClient, path: str, query: dict[str, str], headers: dict[str, str], counting: CountingStore
+) -> Figures:
+    taken = []
+    for _ in range(REPEATS):
+        before, began = counting.documents_read, time.perf_counter()
+        response = client.get(path, query_string=query, headers=headers)
+        taken.append((time.perf_counter() - began) * 1000)
+        if response.status_code != 200:
+            raise RuntimeError(f"{path}: {response.text}")
+    return Figures(counting.documents_read - before, statistics.quantiles(taken, n=20)[-1])
+
+
+def table(measured: dict[int, dict[str, Figures]]) -> str:
+    """One line a question, one pair of columns a size."""
+    sizes = list(measured)
+    lines = [
+        f"{'':<28}" + "".join(f"{size:>12,} events " for size in sizes),
+        f"{'':<28}" + "   documents   p95 ms" * len(sizes),
+    ]
+    for path in measured[sizes[0]]:
+        figures = [measured[size][path] for size in sizes]
+        lines.append(f"{path:<28}" + "".join(f"{each.documents:>12}{each.p95_ms:>9.1f}" for each in figures))
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
