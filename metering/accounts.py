@@ -127,12 +127,15 @@ def settings_under(plan: Plan, settings: AccountSettings, before: Plan | None = 
 
     What was as the plan `before` has it follows the new one; what was chosen stays.
     """
-    most = plan.events_kept_days or EVENTS_KEPT_DAYS_MAX
-    usual = min(EVENTS_KEPT_DAYS_DEFAULT, most)
     kept = settings.events_kept_days
-    if before is None or kept == min(EVENTS_KEPT_DAYS_DEFAULT, before.events_kept_days or kept):
-        return msgspec.structs.replace(settings, events_kept_days=usual)
-    return msgspec.structs.replace(settings, events_kept_days=min(kept, most))
+    if before is None or kept == _kept_usually(before):
+        return msgspec.structs.replace(settings, events_kept_days=_kept_usually(plan))
+    kept = min(kept, plan.events_kept_days or EVENTS_KEPT_DAYS_MAX)
+    return msgspec.structs.replace(settings, events_kept_days=kept)
+
+
+def _kept_usually(plan: Plan) -> int:
+    return min(EVENTS_KEPT_DAYS_DEFAULT, plan.events_kept_days or EVENTS_KEPT_DAYS_MAX)
 
 
 def compiled_policy(account: Account) -> Policy:

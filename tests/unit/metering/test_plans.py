@@ -36,6 +36,8 @@ def test_no_one_may_ask_more_than_all_together() -> None:
         (5, "pro", "free", 5),
         (400, "enterprise", "pro", 90),
         (3660, "enterprise", "self_hosted", 3660),
+        (30, "self_hosted", "enterprise", 30),
+        (400, "self_hosted", "free", 7),
     ],
 )
 def test_a_change_of_plan_keeps_what_was_chosen_within_the_new_one(
