@@ -113,7 +113,7 @@ def invitation(to: str, base_url: str, token: str, *, account_name: str, role: s
         f"Join “{account_name}” on ModelTrack",
         f"{by} invites you to the account “{account_name}” on ModelTrack, as {role}. To join it:",
         link=f"{base_url}/accept-invite#token={token}",
-        after="The link works once, for seven days, with this address. If it is none of yours, do nothing.",
+        after="The link works once, for seven days, with this address. If you will not join, do nothing.",
     )
 
 

@@ -91,7 +91,7 @@ class Members:
             place = place_from(document)
             if place.role == "owner" and place.person_id != leaving.person_id:
                 return [Update(document.path, {"role": "owner"}, if_revision=document.revision)]
-        raise Conflict("an account has an owner; make somebody else owner first")
+        raise Conflict("an account needs an owner; make somebody else owner first")
 
     def _places(self, account_id: str) -> list[Document]:
         query = Query(collection=MEMBERSHIPS, equal={"account_id": account_id}, limit=2 * MEMBERS_MAX)
