@@ -11,14 +11,13 @@ DOCUMENTS = [
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
-    "docs/settings.md",
-    "docs/statistics.md",
-    "docs/tags.md",
+    *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
 ]
 FOLDERS = (
     "metering",
     "proxy_service",
     "api_service",
+    "modeltrack_cli",
     "demo",
     "tests",
     "bench",
