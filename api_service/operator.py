@@ -45,15 +45,19 @@ def main(arguments: Sequence[str]) -> int:
     """Do what the arguments say; gives the exit code."""
     clock = SystemClock()
     try:
-        store = open_store(FunctionSettings().store_url)
+        address = FunctionSettings().store_url
+        store = open_store(address)
     except SettingsRefused as refused:
         sys.stderr.write("\n".join(refused.complaints) + "\n")
         return EXIT_REFUSED
     try:
         return operate(store, clock, arguments, sys.stdout)
+    except NotFound as error:
+        sys.stderr.write(f"{error} in {address}\n")
+        return EXIT_REFUSED
     except MeteringError as error:
         sys.stderr.write(f"{error}\n")
-        return EXIT_REFUSED if isinstance(error, InvalidInput | NotFound | Conflict) else EXIT_FAILED
+        return EXIT_REFUSED if isinstance(error, InvalidInput | Conflict) else EXIT_FAILED
     finally:
         store.close()
 
@@ -95,7 +99,7 @@ def switch_second_factor_off(store: DocumentStore, clock: Clock, person_id: str)
     Raises: NotFound, StoreUnavailable.
     """
     if not _PERSON_ID.fullmatch(person_id) or store.get(second_factor_path(person_id)) is None:
-        raise NotFound("there is no such person, or they have no second factor")
+        raise NotFound("there is no such person with a second factor")
     places = store.query(Query(collection=MEMBERSHIPS, equal={"person_id": person_id}))
     entries = [
         _entry(each.fields["account_id"], clock, "switch_second_factor_off", person_id) for each in places

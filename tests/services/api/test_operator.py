@@ -139,4 +139,5 @@ def test_it_runs_as_a_program(tmp_path: Path, clock: ManualClock) -> None:
 
     assert (suspended.returncode, suspended.stderr) == (0, "")
     assert suspended.stdout.startswith(f"{account_id}: suspended")
-    assert (unknown.returncode, unknown.stderr) == (2, "there is no such account\n")
+    assert unknown.returncode == 2
+    assert unknown.stderr == f"there is no such account in sqlite:///{tmp_path}/modeltrack.db\n"
