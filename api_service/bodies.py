@@ -1,7 +1,8 @@
 """What callers send, read strictly: JSON that means one thing only, and a query string without surprises.
 
 Refused: duplicate keys, NaN and Infinity, text that is not UTF-8 or cannot be written as UTF-8, nesting
-deeper than `DEPTH_MAX`, numbers of absurd length, anything but an object at the top. Numbers with a fraction
+deeper than `DEPTH_MAX`, numbers of absurd length, more values or fields than anything here takes (each costs
+time, also for who is nobody), anything but an object at the top. Numbers with a fraction
 are read as decimals, so that an amount of money is exactly what was written.
 """
 
@@ -21,6 +22,8 @@ BODY_BYTES_MAX = 1024 * 1024
 DEPTH_MAX = 16
 NUMBER_CHARACTERS_MAX = 40
 EXPONENT_MAX = 30
+FIELDS_MAX = 10_000  # of one object; a map of namespaces has as many
+VALUES_MAX = 40_000  # by the commas between them, those in texts included
 QUERY_FIELDS_MAX = 200
 
 
@@ -30,6 +33,8 @@ def _refused_json(why: str) -> Refused:
 
 def decoded_object(raw: bytes) -> dict[str, Any]:
     """The JSON object in a body. Raises: Refused, saying what is wrong with it."""
+    if raw.count(b",") >= VALUES_MAX:
+        raise _refused_json(f"it holds more than {VALUES_MAX} values")
     try:
         value = json.loads(
             raw.decode(),
@@ -51,6 +56,8 @@ def decoded_object(raw: bytes) -> dict[str, Any]:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > FIELDS_MAX:
+        raise _refused_json(f"an object has more than {FIELDS_MAX} fields")
     made = dict(pairs)
     if len(made) != len(pairs):
         raise _refused_json("a field stands twice in one object")

@@ -159,7 +159,7 @@ def invalid_fields(error: ValidationError) -> Refused:
     return refusal_of_fields(
         [
             Complaint(_param(each["loc"]), _message(each))
-            for each in error.errors(include_url=False, include_input=False)
+            for each in error.errors(include_url=False, include_input=False)[:COMPLAINTS_MAX]
         ]
     )
 

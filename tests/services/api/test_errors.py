@@ -10,7 +10,7 @@ from flask import Flask, Response
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from api_service.bodies import BODY_BYTES_MAX, DEPTH_MAX
+from api_service.bodies import BODY_BYTES_MAX, DEPTH_MAX, FIELDS_MAX
 from api_service.errors import ErrorView
 from api_service.services import Services
 from metering.keys import new_key
@@ -227,11 +227,13 @@ def test_a_body_is_at_most_a_mebibyte(written: Callable[..., TestResponse], meth
 
 
 def test_many_unknown_fields_are_answered_shortly(written: Callable[..., TestResponse]) -> None:
-    body = json.dumps({f"field{number}": number for number in range(50_000)}).encode()
+    body = json.dumps({f"field{number}": number for number in range(FIELDS_MAX)}).encode()
 
     error = refused(written("POST", "/v1/keys", body), 422)
 
     assert len(error["details"]) == 50
+    more = body.removesuffix(b"}") + b', "more": 1}'
+    assert refused(written("POST", "/v1/keys", more), 400)["code"] == "malformed_json"
 
 
 def test_a_secret_given_as_the_name_of_a_field_is_not_repeated(

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api_service.bodies import DEPTH_MAX, EXPONENT_MAX, NUMBER_CHARACTERS_MAX, decoded_object
+from api_service.bodies import (
+    DEPTH_MAX,
+    EXPONENT_MAX,
+    FIELDS_MAX,
+    NUMBER_CHARACTERS_MAX,
+    VALUES_MAX,
+    decoded_object,
+)
 from api_service.errors import Refused
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -44,15 +51,21 @@ def test_a_number_with_a_fraction_is_exactly_what_was_written(number: Decimal) -
     assert isinstance(value, Decimal)
 
 
+def named(count: int) -> str:
+    return ",".join(f'"{number}": 0' for number in range(count))
+
+
 @pytest.mark.parametrize(
     ("fits", "too_much"),
     [
         ("[" * (DEPTH_MAX - 1) + "]" * (DEPTH_MAX - 1), "[" * DEPTH_MAX + "]" * DEPTH_MAX),
         ("9" * NUMBER_CHARACTERS_MAX, "9" * (NUMBER_CHARACTERS_MAX + 1)),
         (f"1e{EXPONENT_MAX}", f"1e{EXPONENT_MAX + 1}"),
+        (f"[{','.join('0' * VALUES_MAX)}]", f"[{','.join('0' * (VALUES_MAX + 1))}]"),
+        (f"{{{named(FIELDS_MAX)}}}", f"{{{named(FIELDS_MAX + 1)}}}"),
         (f"1e-{EXPONENT_MAX}", f"1e-{EXPONENT_MAX + 1}"),
     ],
-    ids=["depth", "length of a number", "exponent", "negative exponent"],
+    ids=["depth", "length of a number", "exponent", "values", "fields", "negative exponent"],
 )
 def test_each_limit_is_reached_and_not_crossed(fits: str, too_much: str) -> None:
     decoded_object(f'{{"a": {fits}}}'.encode())
