@@ -308,7 +308,7 @@ def welcome(plan: Plan, key: str, password: str | None) -> str:
     if password:
         hint = "keep the password: it is not shown again"
     else:
-        hint = "lost it? the key does all but log in; `make run DATA_DIR=./data/new` has a new one"
+        hint = "lost it? POST /v1/password-reset mails a link to set another; without SMTP_HOST to here"
     body = '{"model":"claude-sonnet-4-6","max_tokens":200,"messages":[{"role":"user","content":"Hello"}]}'
     provider = ""
     if plan.demo_port is not None:
