@@ -55,6 +55,7 @@ from api_service.resources.events import events
 from api_service.resources.exports import exports
 from api_service.resources.forecasts import forecasts
 from api_service.resources.health import health
+from api_service.resources.infrastructure import infrastructure
 from api_service.resources.invites import invites as invites_routes
 from api_service.resources.keys import keys
 from api_service.resources.latency import latency
@@ -101,7 +102,8 @@ API_VERSION = "1"
 _ABOUT = """\
 What calls to language models cost: accounts, keys, cost events, usage.
 
-Programs send a key: `Authorization: Bearer mt_…`. People log in; their writes carry `X-CSRF-Token`.
+Programs send a key: `Authorization: Bearer mt_…`. People log in; their writes carry `X-CSRF-Token`, the
+`csrf_token` of the log-in, and `Origin`, the service's own address, which browsers send by themselves.
 Errors are `{"error": {"code", "message", "param", "retryable", "request_id", "details"}}`.
 Lists answer `data`, `has_more` and `next_page`, which `page` takes. Moments are RFC 3339 in UTC, ids opaque.
 Amounts come twice: in integer nanodollars, and in US dollars as an exact decimal number.
@@ -210,6 +212,7 @@ def create_app(  # noqa: PLR0913 - what tests and `main` hand in; all but the fi
         suggestion_routes,
         conservation,
         reconciliations,
+        infrastructure,
         audit_events,
         account_export,
         plan,

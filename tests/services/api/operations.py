@@ -74,15 +74,17 @@ NEEDS: Final[dict[Need, str]] = {
         GET /v1/exports/events, GET /v1/exports/focus, GET /v1/prompts, GET /v1/forecast,
         GET /v1/forecast/scenarios, GET /v1/estimator/models, POST /v1/estimates, GET /v1/suggestions,
         GET /v1/reconciliations, GET /v1/reports, GET /v1/reports/{period}, GET /v1/report-schedules,
-        GET /v1/report-schedules/{schedule_id}, GET /v1/conservation, GET /v1/plan, GET /v1/retention""",
+        GET /v1/report-schedules/{schedule_id}, GET /v1/conservation, GET /v1/plan, GET /v1/retention,
+        GET /v1/infrastructure, GET /v1/infrastructure/namespace-map""",
     "stats": "GET /metrics",
     "write": """
         POST /v1/budgets, PATCH /v1/budgets/{budget_id}, DELETE /v1/budgets/{budget_id},
         POST /v1/routing-rules, PATCH /v1/routing-rules/{rule_id}, DELETE /v1/routing-rules/{rule_id},
         POST /v1/alerts/{alert_id}/acknowledge, POST /v1/alerts/{alert_id}/snooze,
         POST /v1/alerts/{alert_id}/resolve, POST /v1/report-schedules,
-        PATCH /v1/report-schedules/{schedule_id}, DELETE /v1/report-schedules/{schedule_id}""",
-    "ingest": "POST /v1/reconciliations",
+        PATCH /v1/report-schedules/{schedule_id}, DELETE /v1/report-schedules/{schedule_id},
+        PUT /v1/infrastructure/namespace-map""",
+    "ingest": "POST /v1/reconciliations, POST /v1/infrastructure/costs",
     "keys": "POST /v1/keys, POST /v1/keys/{key_id}/rotate, DELETE /v1/keys/{key_id}",
     "settings": """
         PATCH /v1/account, POST /v1/channels, PATCH /v1/channels/{channel_id},
@@ -203,6 +205,7 @@ class Visitor:
             json=sent.json,
             headers=dict(self.headers),
             environ_base={"REMOTE_ADDR": self.address},
+            buffered=True,  # what is streamed is read to its end
         )
 
 
