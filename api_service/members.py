@@ -4,6 +4,7 @@ Whoever ceases to be owner does so in a commit that demands of one other owner t
 leave at the same moment, the second finds that changed, looks again, and is refused.
 """
 
+import re
 from collections.abc import Sequence
 
 import msgspec
@@ -16,6 +17,8 @@ from metering.errors import Conflict, Forbidden, NotFound
 from metering.stores import Delete, Document, DocumentStore, Query, Update, Write
 
 MEMBERS_MAX = 200  # two who join at the same moment may make it one more
+
+_PERSON_ID = re.compile(r"person_[0-9a-f]{32}")
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -79,10 +82,13 @@ class Members:
         commit_guarded(self._store, prepare)
 
     def _member(self, account_id: str, person_id: str) -> tuple[Document, Member]:
+        unknown = NotFound("there is no such member")
+        if not _PERSON_ID.fullmatch(person_id):
+            raise unknown
         paths = membership_path(person_id, account_id), person_path(person_id)
         found = self._store.get_many(paths)
         if len(found) < len(paths):
-            raise NotFound("there is no such member")
+            raise unknown
         place, person = (found[path] for path in paths)
         return place, Member(person_from(person), place_from(place))
 

@@ -1,5 +1,6 @@
 """Signing up, logging in and out, and in which account."""
 
+import re
 from datetime import datetime
 from typing import Annotated
 
@@ -33,13 +34,14 @@ from api_service.roles import Role
 from api_service.routing import OF_BODIES, OF_VISITORS, may_refuse, routes_of
 from api_service.services import Services, services
 from api_service.sessions import LIFETIME_SECONDS
-from metering.accounts import AccountStatus
+from metering.accounts import LOCAL_ACCOUNT_ID, AccountStatus
 from metering.errors import NotFound, Unauthenticated
 from metering.tags import normalised_tag
 
 people = routes_of("people", is_open=True)
 
 
+_ACCOUNT_ID = re.compile(rf"acct_[0-9a-f]{{32}}|{LOCAL_ACCOUNT_ID}")
 _LOG_IN_EXAMPLE = {"email": "ada@example.com", "password": "correct horse battery"}
 PERSON_EXAMPLE = {
     "id": "person_0190f3c2a1b47d6e8f90a1b2c3d4e5f6",
@@ -235,10 +237,12 @@ def list_accounts() -> Response:
 @needs("person", even_suspended=True)
 def switch_account(body: SwitchTo) -> Response:
     """Go on in another of one's accounts. The session is a new one, with a new `csrf_token`."""
-    known = services()
+    known, unknown = services(), NotFound("there is no such account")
+    if not _ACCOUNT_ID.fullmatch(body.account_id):
+        raise unknown
     seat = known.people.seat(own_seat().person.person_id, body.account_id)
     if seat is None:
-        raise NotFound("there is no such account")
+        raise unknown
     return with_session(known, seat, status=200)
 
 

@@ -4,6 +4,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from werkzeug.test import TestResponse
@@ -113,6 +114,25 @@ def test_what_another_tenant_has_is_answered_like_what_nobody_has(
     assert rows_about(folder, theirs.account_id, foreign, but=ours.account_id) == kept
 
 
+FOREIGN_SIGNS = ["é", ".", "__all__", "a b", "%", "\x00", "person_" + "0" * 31 + "é", "x" * 2_000]
+
+
+@pytest.mark.parametrize(
+    ("operation", "where", "name"), NAMED, ids=[f"{each.name} {name}" for each, _, name in NAMED]
+)
+def test_no_sign_in_a_name_makes_a_path_of_it(
+    world: World, operation: Operation, where: str, name: str
+) -> None:
+    place = world.place()
+    sent = request_of(operation, place, place.owner)
+
+    for signs in FOREIGN_SIGNS:
+        value = quote(signs, safe="") if where == "path" else signs
+        response = place.owner.ask(naming(sent, operation, where, name, value))
+
+        assert response.status_code in {200, 404, 422}, (signs, response.text)
+
+
 def unknown_like(known: str) -> str:
     """Something of the same form that nobody has."""
     before, _, digits = known.rpartition("_")
@@ -155,7 +175,7 @@ def test_nobody_switches_to_or_ends_the_account_of_another(world: World) -> None
         return told(asking.ask(sent), account_id)
 
     assert switched(theirs.account_id) == switched(unknown_like(theirs.account_id))
-    assert switched(theirs.account_id)[0] == 404
+    assert {switched(each)[0] for each in (theirs.account_id, "é", ".", "__all__")} == {404}
 
 
 READING = [each for each in OPERATIONS if each.method == "GET" and "{" not in each.path]
