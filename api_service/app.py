@@ -24,7 +24,7 @@ from api_service.audit_log import AuditLog
 from api_service.auditing import audit_changes
 from api_service.bodies import StrictRequest
 from api_service.channels import Channels
-from api_service.described import describe_guards
+from api_service.described import describe_guards, describe_ranges
 from api_service.errors import ErrorView, answer_errors, invalid_fields
 from api_service.idempotency import Claims, CommitsNoted, answer_repeats
 from api_service.identities import Identities
@@ -303,6 +303,7 @@ def _describer(app: OpenAPI) -> Callable[[], Response]:
             for operation in methods.values():
                 text = operation.get("description", "").replace("<br/>", "\n").strip()
                 operation["description"] = text or operation["summary"]
+        describe_ranges(document, app.view_functions)
         describe_guards(document)
         return document
 

@@ -1,9 +1,12 @@
-"""What the API's description says of all routes alike: repeats and how often one may ask."""
+"""What the API's description says of routes alike: ranges of time, repeats and how often one may ask."""
 
 import copy
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from api_service.idempotency import HEADER, KEPT, REPLAYED_HEADER
+from api_service.ranges import RangeFields
 from api_service.request_limits import UNCOUNTED_ROUTES
 
 _KEY: Final[dict[str, Any]] = {
@@ -36,6 +39,16 @@ def describe_guards(document: dict[str, Any]) -> None:
                 operation["responses"].setdefault("429", copy.deepcopy(refusal) | _said("Too Many Requests"))
                 _add_headers(operation["responses"])
             operation["responses"] = dict(sorted(operation["responses"].items()))
+
+
+def describe_ranges(document: dict[str, Any], views: Mapping[str, Callable[..., Any]]) -> None:
+    """Say of operations that take a range what it is where left out. `views` are by endpoint."""
+    asked = {endpoint.rpartition(".")[2]: view for endpoint, view in views.items()}
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            query = inspect.signature(asked[operation["operationId"]]).parameters.get("query")
+            if query is not None and issubclass(query.annotation, RangeFields):
+                operation["description"] += f"\n\n{inspect.getdoc(query.annotation)}"
 
 
 def _said(text: str) -> dict[str, str]:

@@ -50,7 +50,7 @@ _ANOMALY_EXAMPLE = {
 
 
 class AnomalyFields(RangeFields):
-    """Which hours to judge, on which zone's clock: at most seven days, by default the last."""
+    """Which hours to judge, on which zone's clock: at most seven days; left out, the last 24 hours."""
 
     minimum_usd: Annotated[
         Decimal,

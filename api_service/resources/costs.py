@@ -55,7 +55,11 @@ _RESULT_EXAMPLE = {
 
 
 class CostFields(BucketFields):
-    """Which costs to show. Filters and `group_by` may be given several times (`group_by[]` is read too)."""
+    """Which costs to show. Filters and `group_by` may be given several times (`group_by[]` is read too).
+
+    The end left out is now; the start left out is before it by 24 hours, 7 days, 4 weeks or, in months, 92
+    days. Both moments are widened to whole buckets.
+    """
 
     group_by: list[Dimension | Literal["line_item"]] = Field(
         default_factory=list,

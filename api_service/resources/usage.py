@@ -24,7 +24,11 @@ usage = routes_of("usage")
 
 
 class UsageFields(BucketFields):
-    """What to sum up. Filters and `group_by` may be given several times (`group_by[]` is read too)."""
+    """What to sum up. Filters and `group_by` may be given several times (`group_by[]` is read too).
+
+    The end left out is now; the start left out is before it by 24 hours, 7 days, 4 weeks or, in months, 92
+    days. Both moments are widened to whole buckets.
+    """
 
     group_by: list[Dimension] = Field(
         default_factory=list,
