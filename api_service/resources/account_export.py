@@ -25,7 +25,8 @@ def export_account() -> Response:
     """Export everything the account holds: settings, people, keys, usage, events, audit log.
 
     NDJSON, made as fast as it is read, however much it is. No secret is in it: no key, no password, nothing
-    that is sealed. It ends early where the account is suspended meanwhile, or you lose the right to it.
+    that is sealed. A field that a line lacks has its usual value, such as `month` for a budget's period. It
+    ends early where the account is suspended meanwhile, or you lose the right to it.
     """
     known, asking = services(), visitor()
     account_id = asking.account_id
