@@ -43,8 +43,9 @@ format: $(STAMPS)/dev ## Format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix --quiet .
 
-bench: $(STAMPS)/dev ## Measure speed beside a direct call and beside nginx; prints ratios
+bench: $(STAMPS)/dev ## Measure speed beside a direct call and nginx, and statistics as events grow (10 minutes)
 	@$(BIN)/python -m bench
+	@$(BIN)/python -m bench.statistics
 
 prices: $(STAMPS)/dev ## Compile the price table from the pinned price list and our overlay
 	@$(BIN)/python -m metering.price_compiler
