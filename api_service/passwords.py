@@ -1,7 +1,8 @@
 """Passwords: hashed with Argon2id, a few at a time, and as slow for a stranger as for a member.
 
 One hash takes `MEMORY_KIB` of memory, so at most `CONCURRENT_MAX` run at once, whatever the number of
-log-ins that come; the others wait a little and are then asked to come back.
+log-ins that come; a few others wait a little, and the rest are asked to come back at once: who waits holds a
+thread, and threads are for everybody.
 """
 
 import base64
@@ -18,6 +19,7 @@ from api_service.errors import Refused
 MEMORY_KIB = 64 * 1024  # OWASP ASVS 5.0 appendix C asks for 46 MiB or more
 PASSES = 2
 CONCURRENT_MAX = 2
+WAITING_MAX = 6  # with those that run, half of the threads there are (API_THREADS)
 WAIT_SECONDS_MAX = 5.0
 PASSWORD_CHARACTERS_MIN = 10
 PASSWORD_CHARACTERS_MAX = 200
@@ -44,6 +46,7 @@ class Passwords:
         )
         self._wait_seconds = wait_seconds
         self._places = threading.BoundedSemaphore(CONCURRENT_MAX)
+        self._room = threading.BoundedSemaphore(CONCURRENT_MAX + WAITING_MAX)
         self._nobodys = _hash_of_nothing(memory_kib, passes)
 
     def hashed(self, password: str) -> str:
@@ -65,14 +68,23 @@ class Passwords:
 
     @contextmanager
     def _place(self) -> Iterator[None]:
-        if not self._places.acquire(timeout=self._wait_seconds):
-            raise Refused(
-                503, "busy", "too many people are logging in; try again in a moment", retry_after_seconds=5
-            )
+        if not self._room.acquire(blocking=False):
+            raise _busy()
         try:
-            yield
+            if not self._places.acquire(timeout=self._wait_seconds):
+                raise _busy()
+            try:
+                yield
+            finally:
+                self._places.release()
         finally:
-            self._places.release()
+            self._room.release()
+
+
+def _busy() -> Refused:
+    return Refused(
+        503, "busy", "too many people are logging in; try again in a moment", retry_after_seconds=5
+    )
 
 
 def _hash_of_nothing(memory_kib: int, passes: int) -> str:

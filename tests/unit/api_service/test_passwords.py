@@ -5,7 +5,7 @@ from time import perf_counter
 import pytest
 
 from api_service.errors import Refused
-from api_service.passwords import CONCURRENT_MAX, MEMORY_KIB, Passwords
+from api_service.passwords import CONCURRENT_MAX, MEMORY_KIB, WAITING_MAX, Passwords
 
 
 @pytest.fixture
@@ -79,3 +79,18 @@ def test_only_a_few_hash_at_once_and_the_next_is_asked_to_come_back() -> None:
 
     assert (refused.value.status, refused.value.code) == (503, "busy")
     assert passwords.matches(passwords.hashed("correct horse"), "correct horse")
+
+
+def test_beyond_a_few_that_wait_nobody_holds_a_thread() -> None:
+    passwords = Passwords(memory_kib=64, passes=1, wait_seconds=60)
+    for _ in range(CONCURRENT_MAX):
+        passwords._places.acquire()
+    for _ in range(CONCURRENT_MAX + WAITING_MAX):  # what each holds that runs or waits
+        passwords._room.acquire()
+
+    began = perf_counter()
+    with pytest.raises(Refused) as refused:
+        passwords.matches(None, "correct horse")
+
+    assert (refused.value.status, refused.value.code) == (503, "busy")
+    assert perf_counter() - began < 30
