@@ -59,7 +59,7 @@ class Members:
             before, after = member.place, msgspec.structs.replace(member.place, role=role)
             if after == before:
                 return [], member
-            _require_may_give(by.role, before.role, role)
+            _require_may_give(self._role_now(by), before.role, role)
             guards = self._other_owner_stays(before) if before.role == "owner" else []
             changing = Update(document.path, {"role": role}, if_revision=document.revision)
             return [changing, *guards], Member(member.person, after)
@@ -75,11 +75,18 @@ class Members:
         def prepare() -> tuple[Sequence[Write], None]:
             document, member = self._member(account_id, person_id)
             if by.person_id != person_id:
-                _require_may_give(by.role, member.place.role)
+                _require_may_give(self._role_now(by), member.place.role)
             guards = self._other_owner_stays(member.place) if member.place.role == "owner" else []
             return [Delete(document.path, if_revision=document.revision), *guards], None
 
         commit_guarded(self._store, prepare)
+
+    def _role_now(self, by: Membership) -> Role:
+        """Of who asks: another may have changed it since the request came. Raises: Forbidden."""
+        document = self._store.get(membership_path(by.person_id, by.account_id))
+        if document is None:
+            raise Forbidden("you belong to this account no more")
+        return place_from(document).role
 
     def _member(self, account_id: str, person_id: str) -> tuple[Document, Member]:
         unknown = NotFound("there is no such member")

@@ -9,10 +9,11 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from api_service.invites import INVITES_MAX, LIFETIME_SECONDS
-from api_service.members import MEMBERS_MAX
+from api_service.members import MEMBERS_MAX, Members
 from api_service.people import Membership, creation_of_place
 from api_service.roles import ROLES, Role
 from metering.directory import Directory
+from metering.errors import Forbidden
 from metering.keys import SCOPES
 from metering.stores import DocumentStore, Query
 from tests.doubles.clock import ManualClock
@@ -459,6 +460,22 @@ def test_of_two_owners_who_go_by_what_was_true_a_moment_ago_the_second_is_refuse
 
 
 # Who has no account any more
+
+
+@pytest.mark.parametrize("fall", ["removed", "demoted"])
+def test_nobody_changes_members_by_a_role_that_they_had_when_their_request_came(
+    ada: Person, join: Join, sqlite_store: DocumentStore, fall: str
+) -> None:
+    bob, carol = join(ada, "owner"), join(ada, "owner", "carol@example.com")
+    members = Members(sqlite_store)
+    before = next(each.place for each in members.of(ada.account_id) if each.place.person_id == id_of(bob))
+    carols_id = id_of(carol)
+    assert (remove(ada, bob) if fall == "removed" else give(ada, bob, "viewer")).status_code in {200, 204}
+
+    with pytest.raises(Forbidden):
+        members.change_role(ada.account_id, carols_id, "viewer", by=before)
+    with pytest.raises(Forbidden):
+        members.remove(ada.account_id, carols_id, by=before)
 
 
 def test_who_was_removed_from_their_only_account_logs_in_to_a_new_one_of_their_own(
