@@ -8,17 +8,24 @@ from datetime import date
 from pydantic import ValidationError
 
 from metering.clock import Clock, SystemClock
+from modeltrack_cli.collect import aws_client, collect
 from modeltrack_cli.errors import CommandFailed
 from modeltrack_cli.reconcile import DAYS_DEFAULT, DAYS_MAX, PROVIDERS, reconcile
 from modeltrack_cli.settings import CommandSettings
+
+COLLECTED_DAYS_DEFAULT = 2
 
 
 def main(arguments: Sequence[str] | None = None, clock: Clock | None = None) -> int:
     """Run the command; the exit status. What went wrong is said on standard error, without any secret."""
     given = _parser().parse_args(arguments)
-    today = (clock or SystemClock()).now().date()
+    now = (clock or SystemClock()).now()
     try:
-        reconcile(CommandSettings(), given.provider or (), given.days, given.until or today, _say)
+        settings = CommandSettings()
+        if given.command == "collect":
+            collect(settings, given.days, now, _say, aws_client)
+        else:
+            reconcile(settings, given.provider or (), given.days, given.until or now.date(), _say)
     except CommandFailed as error:
         sys.stderr.write(f"modeltrack: {error}\n")
         return 1
@@ -38,6 +45,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--provider", action="append", choices=PROVIDERS, help="may be given twice")
     command.add_argument("--days", type=_days, default=DAYS_DEFAULT, help=f"how many, 1 to {DAYS_MAX}")
     command.add_argument("--until", type=_day, help="the first day not to fetch, in UTC; else today")
+    command = commands.add_parser("collect", help="post what infrastructure cost")
+    command.add_argument("--days", type=_days, default=COLLECTED_DAYS_DEFAULT, help="how many before today")
     return parser
 
 

@@ -13,7 +13,6 @@ from datetime import UTC, date, datetime, time
 from decimal import Context, Decimal, localcontext
 from typing import Any, Final, Literal
 
-from metering.money import PICODOLLARS_PER_DOLLAR, PICODOLLARS_PER_NANODOLLAR, rounded_half_even
 from modeltrack_cli.calls import Credential, get
 from modeltrack_cli.errors import CommandFailed
 
@@ -64,12 +63,6 @@ def anthropic_costs(url: str, admin_key: str, first: date, after: date) -> DayCo
         "limit": str(DAYS_A_PAGE),
     }
     return _within(report.costs(params, _anthropic_day, _anthropic_line), first, after)
-
-
-def nanodollars(usd: Decimal) -> int:
-    """The amount in nanodollars, the nearest; a tie goes to the even one."""
-    numerator, denominator = usd.as_integer_ratio()
-    return rounded_half_even(numerator * PICODOLLARS_PER_DOLLAR, denominator * PICODOLLARS_PER_NANODOLLAR)
 
 
 class _NotOfThisForm(Exception):

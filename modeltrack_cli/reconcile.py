@@ -8,8 +8,9 @@ from decimal import Decimal
 from typing import Final
 
 from metering.money import usd_text
+from modeltrack_cli.amounts import nanodollars
 from modeltrack_cli.calls import Credential, post
-from modeltrack_cli.cost_reports import DayCosts, Provider, anthropic_costs, nanodollars, openai_costs
+from modeltrack_cli.cost_reports import DayCosts, Provider, anthropic_costs, openai_costs
 from modeltrack_cli.errors import CommandFailed
 from modeltrack_cli.settings import CommandSettings
 

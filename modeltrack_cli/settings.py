@@ -1,5 +1,7 @@
 """What the command is told by its environment; docs/settings.md lists it."""
 
+from typing import Literal
+
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -17,3 +19,17 @@ class CommandSettings(BaseSettings):
     openai_admin_url: str = "https://api.openai.com"
     anthropic_admin_key: SecretStr = Field(default=SecretStr(""))
     anthropic_admin_url: str = "https://api.anthropic.com"
+
+    enable_aws_costs: bool = False
+    enable_opencost: bool = False
+    enable_gpu_metrics: bool = False
+    cost_explorer_granularity: Literal["DAILY", "HOURLY"] = "DAILY"
+    collection_tags: str = "team,app,environment"
+    aws_cost_services: str = ""
+    aws_region: str = "us-east-1"
+    opencost_endpoint: str = "http://opencost.opencost:9003"
+
+    @property
+    def tags(self) -> list[str]:
+        """The tags of AWS, that of the team first."""
+        return [each.strip() for each in self.collection_tags.split(",") if each.strip()] or ["team"]

@@ -13,6 +13,11 @@ def test_every_setting_is_documented_with_its_default_and_no_other() -> None:
     documented = dict(re.findall(r"^\| `([A-Z_]+)` \| ([^|]+) \|", section, re.MULTILINE))
 
     assert documented == {
-        name.upper(): f"`{field.default}`" if isinstance(field.default, str) and field.default else "–"
-        for name, field in CommandSettings.model_fields.items()
+        name.upper(): _cell(field.default) for name, field in CommandSettings.model_fields.items()
     }
+
+
+def _cell(default: object) -> str:
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    return f"`{default}`" if isinstance(default, str) and default else "–"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modeltrack_cli.cost_reports import nanodollars
+from modeltrack_cli.amounts import nanodollars
 
 
 @pytest.mark.parametrize(
