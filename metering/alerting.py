@@ -182,7 +182,7 @@ def _of_threshold(budget: Budget, period: Period, each: ValueStanding, threshold
         period=period.text,
         step=str(threshold),
         level="critical" if is_spent else "warning",
-        title=f"{threshold}% of the budget {name} is spent",
+        title=f"{standing.percent}% of the budget {name} is spent",
         text=f"The budget {name} has spent {spent} of {limit} in {period.text}; it begins anew at"
         f" {_moment(period.ends_at)}.{then}",
         data={

@@ -110,7 +110,7 @@ def test_the_same_finding_is_the_same_alert_and_any_other_another(first: int, se
 def test_what_a_budget_alert_says_is_exact() -> None:
     (found,) = budget_findings(BUDGET, standing(LIMIT * 85 // 100 + 1))
 
-    assert found.title == "80% of the budget search is spent"
+    assert found.title == "85% of the budget search is spent"
     assert found.text == (
         "The budget search has spent $850.00 of $1,000.00 in 2026-11; it begins anew at 2026-12-01 00:00 UTC."
     )
