@@ -73,6 +73,15 @@ HorizonDays = Annotated[
 ]
 
 
+ForecastStatus = Annotated[
+    Literal["ok", "untested", "too_little_history"],
+    Field(
+        description=f"`untested`: too short a past for an interval; `too_little_history`: less than"
+        f" {HISTORY_DAYS_MIN} days, and no forecast at all."
+    ),
+]
+
+
 class ForecastFields(Input):
     """Which calls' cost to forecast, and how far. A filter given several times passes any of its values."""
 
@@ -172,6 +181,7 @@ _SWITCH_EXAMPLE = {
     "total": _RANGE_EXAMPLE,
 }
 _SCENARIOS_EXAMPLE = {
+    "status": "ok",
     "horizon_days": 90,
     "interval_percent": INTERVAL_PERCENT,
     "current_trend": _RANGE_EXAMPLE,
@@ -237,10 +247,7 @@ class ForecastView(View):
 
     model_config = example_of(_FORECAST_EXAMPLE)
 
-    status: Literal["ok", "untested", "too_little_history"] = Field(
-        description=f"`untested`: too short a past for an interval; `too_little_history`: less than"
-        f" {HISTORY_DAYS_MIN} days, and no forecast at all."
-    )
+    status: ForecastStatus
     as_of: datetime = Field(description="When it was made.")
     timezone: str = Field(description="Whose days these are.")
     horizon_days: int = Field(description="How many days ahead, today included.")
@@ -302,6 +309,7 @@ class ScenariosView(View):
 
     model_config = example_of(_SCENARIOS_EXAMPLE)
 
+    status: ForecastStatus
     horizon_days: int = Field(description="How many days ahead, today included.")
     interval_percent: int = Field(description="How many outcomes of a hundred the intervals are meant for.")
     current_trend: ForecastAmountView | None = Field(description="As things go on; null: too little history.")
@@ -361,6 +369,7 @@ def show_scenarios(query: ScenarioFields) -> Response:
     spent = sum(mix.cost_nanodollars for mix in mixes)
     return answer_fields(
         {
+            "status": _status(found),
             "horizon_days": query.horizon_days,
             "interval_percent": INTERVAL_PERCENT,
             "current_trend": _total(found),

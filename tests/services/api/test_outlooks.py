@@ -118,6 +118,20 @@ def test_too_little_history_is_said_and_nothing_is_made_up(
         assert (body["total"]["low_usd"], body["total"]["high_usd"], body["back_test"]) == (None, None, None)
 
 
+@pytest.mark.parametrize(
+    ("days", "status"), [(0, "too_little_history"), (6, "too_little_history"), (7, "untested"), (16, "ok")]
+)
+def test_scenarios_say_like_the_forecast_whether_the_past_is_long_enough(
+    ada: Person, sqlite_store: DocumentStore, clock: ManualClock, days: int, status: str
+) -> None:
+    record(sqlite_store, clock, daily(ada, days))
+
+    body = told(ada, "/v1/forecast/scenarios")
+
+    assert body["status"] == status
+    assert (body["current_trend"] is None) == (status == "too_little_history")
+
+
 def test_a_forecast_is_of_a_team_or_model_where_it_is_asked_for(
     ada: Person, sqlite_store: DocumentStore, clock: ManualClock
 ) -> None:
