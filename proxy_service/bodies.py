@@ -64,7 +64,7 @@ class BodyRoom:
 
     def _take(self, call: Call, size_bytes: int) -> None:
         more = size_bytes - call.room_bytes
-        account_id = call.who.caller.account_id if call.who else ""
+        account_id = call.caller.account_id if call.caller else ""
         if more > 0 and not self._has_room(account_id, more):
             raise RequestRefused(503, "too_many_bodies", "too many large requests at once; try again shortly")
         self.bytes_taken += more

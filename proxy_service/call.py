@@ -2,7 +2,7 @@
 
 import msgspec
 
-from metering.accounts import Tags
+from metering.accounts import Caller, Tags
 from metering.clock import Clock
 from metering.events import CostEvent
 from metering.ids import new_id
@@ -56,6 +56,7 @@ class Call:
         "at",
         "body_bytes",
         "cache",
+        "caller",
         "downstream",
         "estimate_nanodollars",
         "event",
@@ -74,7 +75,6 @@ class Call:
         "unseen_key_hash",
         "waited_seconds",
         "warning",
-        "who",
     )
 
     def __init__(self, downstream: Downstream, clock: Clock) -> None:
@@ -84,7 +84,7 @@ class Call:
         self.downstream = downstream
         self.head: RequestHead = downstream.head  # without the ingress id, once that is read
         self.route: Route | None = None
-        self.who: Identified | None = None
+        self.caller: Caller | None = None  # also of a call that was refused at once
         self.prepared = NOTHING_PREPARED  # until it is sent
         self.room_bytes = 0  # taken of the room for all bodies
         self.body_bytes = 0  # of the request

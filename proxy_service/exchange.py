@@ -125,7 +125,8 @@ class Exchange:
             return downstream.answer(reply.status, reply.reason, headers, reply.body)
         check_method(call.head, route)
         refuse_misplaced_key(inbound.outbound)
-        call.who = who = await steps.identity.identify(given, "proxy")
+        who = await steps.identity.identify(given, "proxy")
+        call.caller = who.caller
         call.unseen_key_hash = who.unseen_key_hash
         origin = steps.origins.origin(route.upstream, who.policy)
         errand = Errand(route, who, inbound, origin, steps.origins.region(route.upstream, who.policy))

@@ -133,21 +133,25 @@ class Identity:
             # Fail open: the caller's own provider key decides what it may do there.
             if not known:
                 return self._unseen(hashes[0])
-            self._take_unseen_call()  # a known key beside an address that cannot be looked up
+            self._take_unseen_call(known[0].caller)  # a known key beside an address that cannot be looked up
             return await self._governed(known[0])
         except TooManyLookUps as error:
-            raise _busy() from error
+            raise _busy(known[0].caller if known else None) from error
         if given.ingress_id:
             _check_address(known[-1], given.address)
         if len(known) > 1 and known[0].caller.account_id != known[1].caller.account_id:
-            raise RequestRefused(400, "two_accounts", "the key and the address name different accounts")
+            differing = "the key and the address name different accounts"
+            raise RequestRefused(400, "two_accounts", differing, caller=known[0].caller)
         return await self._governed(known[0])
 
     def _admitted(self, key: KnownKey | None, scope: Scope) -> KnownKey:
-        if key is None or not key.record.is_live(self._clock.now()):
+        if key is None:
             raise _unauthenticated()
+        if not key.record.is_live(self._clock.now()):
+            raise _unauthenticated(key.caller)
         if scope not in key.record.scopes:
-            raise RequestRefused(403, "wrong_scope", f"this ModelTrack key lacks the scope {scope}")
+            lacking = f"this ModelTrack key lacks the scope {scope}"
+            raise RequestRefused(403, "wrong_scope", lacking, caller=key.caller)
         return key
 
     async def _governed(self, key: KnownKey) -> Identified:
@@ -156,14 +160,14 @@ class Identity:
             policy = await self._memory.policy(account_id)
         except StoreUnavailable:
             # The key is known and its account's settings are not: served under the cap, with the defaults.
-            self._take_unseen_call()
+            self._take_unseen_call(key.caller)
             policy = self._memory.policy_unread(account_id)
         except TooManyLookUps as error:
-            raise _busy() from error
+            raise _busy(key.caller) from error
         if policy is None:
-            raise _unauthenticated()
+            raise _unauthenticated(key.caller)
         if policy.status == "suspended":
-            raise RequestRefused(403, "account_suspended", "this ModelTrack account is suspended")
+            raise _suspended(key.caller)
         self._uses.note(key.record.key_hash)
         return Identified(key.caller, policy)
 
@@ -175,37 +179,44 @@ class Identity:
         except (StoreUnavailable, TooManyLookUps):
             policy = None  # our own machine's call goes through without its settings
         if policy is not None and policy.status == "suspended":
-            raise RequestRefused(403, "account_suspended", "this ModelTrack account is suspended")
+            raise _suspended(_LOCAL_CALLER)
         return Identified(_LOCAL_CALLER, policy or self._memory.policy_unread(LOCAL_ACCOUNT_ID))
 
     def _unseen(self, hashed: str) -> Identified:
         self._take_unseen_call()
         return Identified(Caller(account_id=""), Policy(account_id=""), unseen_key_hash=hashed)
 
-    def _take_unseen_call(self) -> None:
+    def _take_unseen_call(self, caller: Caller | None = None) -> None:
         if not self._unseen_calls.take(self._clock.monotonic()):
-            raise _busy()
+            raise _busy(caller)
         self._tally.unseen_keys_served += 1
 
 
 _LOCAL_CALLER = Caller(account_id=LOCAL_ACCOUNT_ID)
 
 
-def _unauthenticated() -> RequestRefused:
+def _unauthenticated(caller: Caller | None = None) -> RequestRefused:
     return RequestRefused(
         401,
         "invalid_modeltrack_key",
         "send a valid ModelTrack key in X-ModelTrack-Key, or use your account's own /ws/ address",
+        caller=caller,
     )
 
 
-def _busy() -> RequestRefused:
-    return RequestRefused(503, "key_not_verified", "the key cannot be verified at the moment; try again")
+def _suspended(caller: Caller) -> RequestRefused:
+    return RequestRefused(403, "account_suspended", "this ModelTrack account is suspended", caller=caller)
+
+
+def _busy(caller: Caller | None = None) -> RequestRefused:
+    unverified = "the key cannot be verified at the moment; try again"
+    return RequestRefused(503, "key_not_verified", unverified, caller=caller)
 
 
 def _check_address(key: KnownKey, address: str) -> None:
     if key.record.addresses and not _is_within(address, key.record.addresses):
-        raise RequestRefused(403, "wrong_address", "this address of ModelTrack is limited to other networks")
+        elsewhere = "this address of ModelTrack is limited to other networks"
+        raise RequestRefused(403, "wrong_address", elsewhere, caller=key.caller)
 
 
 def _is_within(address: str, networks: tuple[str, ...]) -> bool:

@@ -83,14 +83,14 @@ class CallLog:
 
     def write(self, call: Call, latency_ms: int) -> None:
         """The call is over. Health checks, which come every second, are told of at `debug` only."""
-        route, event, who = call.route, call.event, call.who
+        route, event, caller = call.route, call.event, call.caller
         is_call = route is not None or bool(call.refusal)
         if self._level > (logging.INFO if is_call else logging.DEBUG):
             return
         line = CallLine(
             request_id=call.request_id,
-            account_id=who.caller.account_id if who else "",
-            key_id=who.caller.key_id if who else "",
+            account_id=caller.account_id if caller else "",
+            key_id=caller.key_id if caller else "",
             provider=route.provider if route else "",
             operation=route.operation if route else "service",
             kind=route.kind if route else "service",

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from metering.accounts import Caller
 from proxy_service.wire import Headers
 
 Dialect = Literal["anthropic", "openai", "azure", "bedrock"]
@@ -56,7 +57,8 @@ class RequestRefused(Exception):
     """A call we do not pass on, with the status and words its caller gets.
 
     `message` tells the caller what to change and holds nothing it sent but names of fields; `param` names
-    the field at fault where there is one. `details` say the same to a program.
+    the field at fault where there is one. `details` say the same to a program. `caller` is for our log:
+    whose key it was, where that is known and the key lets nobody in.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class RequestRefused(Exception):
         *,
         details: dict[str, str] | None = None,
         retry: Retry = "by status",
+        caller: Caller | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -76,6 +79,7 @@ class RequestRefused(Exception):
         self.param = param
         self.details = details or {}
         self.retry = retry
+        self.caller = caller
 
 
 def render_error(  # noqa: PLR0913  # one of each that an error says

@@ -106,4 +106,5 @@ def refuse(call: Call, refused: RequestRefused) -> None:
         headers.append((b"Allow", b"POST" if call.route else b"GET, HEAD"))
     call.status = refused.status
     call.refusal = refused.code
+    call.caller = call.caller or refused.caller
     call.downstream.answer(refused.status, HTTPStatus(refused.status).phrase.encode(), headers, body)

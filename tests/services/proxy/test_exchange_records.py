@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from metering.directory import KeyTerms
@@ -28,6 +29,7 @@ from tests.services.proxy.calls import (
     WHOLE_STREAM,
     answer,
     chunk,
+    get,
     message,
     messages_call,
     post,
@@ -136,6 +138,26 @@ def test_while_the_store_is_silent_an_unseen_key_is_served_and_journalled_by_its
         assert {line["key_hash"] for line in lines.values()} == {record.key_hash}
         assert lines["settled"]["event"]["account_id"] == ""
         is_silent.clear()
+
+
+@pytest.mark.parametrize("path", [b"/v1/messages", b"/stats"])
+def test_the_line_of_a_refused_call_names_the_suspended_account_and_its_key(
+    tmp_path: Path, upstream: RawUpstream, path: bytes
+) -> None:
+    with RunningProxy(tmp_path, upstream, is_hosted=True) as proxy:
+        account = proxy.directory.create_account("One")
+        plain, record = proxy.directory.create_key(account.account_id, KeyTerms(scopes=("proxy", "stats")))
+        proxy.directory.set_status(account.account_id, "suspended")
+        headers = b"X-ModelTrack-Key: %b\r\n" % plain.encode()
+
+        asked = get(path, headers) if path == b"/stats" else messages_call(headers=headers)
+        assert call(proxy.port, asked).status == 403
+
+        proxy.stop()
+        lines = [msgspec.json.decode(line) for line in proxy.log.getvalue().splitlines()]
+        (line,) = [line for line in lines if line["event"] == "call"]
+        assert line["refusal"] == "account_suspended"
+        assert (line["account_id"], line["key_id"]) == (account.account_id, record.key_id)
 
 
 def test_nothing_that_a_caller_or_a_provider_said_is_logged_or_stored(

@@ -2,10 +2,9 @@ import asyncio
 
 import pytest
 
-from metering.accounts import LOCAL_ACCOUNT_ID, Caller, Policy
+from metering.accounts import LOCAL_ACCOUNT_ID, Caller
 from proxy_service.bodies import FIRST_STEP_BYTES, STEP_FACTOR, BodyRoom
 from proxy_service.call import Call
-from proxy_service.identity import Identified
 from proxy_service.refusals import RequestRefused
 from proxy_service.wire import BodyTooLarge, CallerGone, RequestHead
 from tests.doubles.clock import ManualClock
@@ -17,7 +16,7 @@ def make_call(body: bytes = b"", *, is_chunked: bool = False, account_id: str = 
         b"POST", b"/", [], content_length=None if is_chunked else len(body), is_chunked=is_chunked
     )
     call = Call(DownstreamDouble(head, body), ManualClock())
-    call.who = Identified(Caller(account_id=account_id), Policy(account_id=account_id))
+    call.caller = Caller(account_id=account_id)
     return call
 
 

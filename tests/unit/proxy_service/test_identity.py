@@ -1,5 +1,6 @@
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -42,10 +43,14 @@ class Desk:
     def identify(self, given: Credentials, scope: Scope = "proxy") -> Identified:
         return asyncio.run(self._identity.identify(given, scope))
 
-    def refusal(self, given: Credentials, scope: Scope = "proxy") -> tuple[int, str]:
+    def refused(self, given: Credentials, scope: Scope = "proxy") -> RequestRefused:
         with pytest.raises(RequestRefused) as refused:
             self.identify(given, scope)
-        return refused.value.status, refused.value.code
+        return refused.value
+
+    def refusal(self, given: Credentials, scope: Scope = "proxy") -> tuple[int, str]:
+        refused = self.refused(given, scope)
+        return refused.status, refused.code
 
 
 def test_a_key_names_its_account_and_pins_what_it_pins() -> None:
@@ -109,6 +114,41 @@ def test_a_suspended_account_is_refused() -> None:
     desk.directory.put(make_policy(status="suspended"))
 
     assert desk.refusal(Credentials(key=PLAIN)) == (403, "account_suspended")
+
+
+@pytest.mark.parametrize(
+    ("record", "policy", "code"),
+    [
+        ({}, {"status": "suspended"}, "account_suspended"),
+        ({"scopes": ("stats",)}, {}, "wrong_scope"),
+        ({"revoked_at": ManualClock().now()}, {}, "invalid_modeltrack_key"),
+        ({"account_id": "acct_" + "f" * 32}, {}, "invalid_modeltrack_key"),
+        ({"kind": "ingress", "addresses": ("203.0.113.0/24",)}, {}, "wrong_address"),
+    ],
+    ids=str,
+)
+def test_a_refusal_knows_whose_key_it_was_and_tells_the_caller_nothing_of_it(
+    record: dict[str, Any], policy: dict[str, Any], code: str
+) -> None:
+    plain = INGRESS if record.get("kind") == "ingress" else PLAIN
+    known = make_key_record(plain, **record)
+    desk = Desk(known)
+    desk.directory.put(make_policy(**policy))
+
+    refused = desk.refused(Credentials(**{"ingress_id" if plain == INGRESS else "key": plain}))
+
+    assert refused.caller is not None
+    assert (refused.code, refused.caller.account_id, refused.caller.key_id) == (
+        code,
+        known.account_id,
+        known.key_id,
+    )
+    assert known.key_id not in refused.message
+    assert known.account_id not in refused.message
+
+
+def test_a_refusal_of_a_key_that_nobody_has_knows_no_caller() -> None:
+    assert Desk().refused(Credentials(key=PLAIN)).caller is None
 
 
 def test_a_key_of_an_account_that_is_no_more_is_nobody() -> None:

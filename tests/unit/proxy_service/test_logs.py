@@ -30,9 +30,9 @@ def make_call(*, is_service: bool = False) -> Call:
     call = Call(DownstreamDouble(), ManualClock())
     call.status = 200
     if not is_service:
-        call.route, call.who, call.event = (
+        call.route, call.caller, call.event = (
             make_route(),
-            make_errand().who,
+            make_errand().who.caller,
             make_event(model='a "quoted"\nmodel'),
         )
     return call
