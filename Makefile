@@ -14,17 +14,26 @@ FOCUS_PYTHON ?= python3.12
 # Handed on to `make run`: STORE_URL=firestore://demo-modeltrack, UPSTREAM=real, other ports, any setting.
 export
 
-.PHONY: help setup run test proof focus check format bench prices lock clean
+.PHONY: help setup setup-browser run test proof focus check format bench prices lock clean
 
 help: ## List the commands
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 setup: $(STAMPS)/dev ## Make .venv and install everything, checked against the hashes in requirements/
 
 run: $(STAMPS)/run ## Start proxy, API and the demo provider on this machine (UPSTREAM=real, STORE_URL=…)
 	@exec $(BIN)/python -m demo.run
 
+setup-browser: $(STAMPS)/dev ## Install Chromium for the tests of the pages (Debian, as root; else it says what to install)
+	@for each in chromium chromium-browser google-chrome; do command -v $$each >/dev/null && exit 0; done; \
+		[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+			|| { echo "Chromium is missing: install it (Debian: apt-get install chromium)" >&2; exit 1; }; \
+		echo "installing Debian's chromium"; export DEBIAN_FRONTEND=noninteractive; \
+		apt-get update -qq >/dev/null \
+			&& apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null
+
 test: check ## Run every check and every test
+	@$(MAKE) setup-browser || true
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(TESTS)
 
 proof: $(STAMPS)/dev ## Prove at full size that no call is lost, whatever dies; prints the counts (10 minutes)

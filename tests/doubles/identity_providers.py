@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from joserfc import jwt
 from joserfc.jwk import RSAKey
@@ -71,6 +72,12 @@ class IdentityProvider:
         code = f"canary-{secrets.token_urlsafe(16)}"
         self.codes[code] = Begun(query)
         return {"state": query["state"], "code": code}
+
+    def page(self, address: str) -> str:
+        """What somebody sees who comes to `address` in a browser: one link, which signs in and leads back."""
+        told = self.signs_in(address)
+        back = parse_qs(urlsplit(address).query)["redirect_uri"][0]
+        return f'<!doctype html><title>Sign in</title><a href="{escape(back)}?{urlencode(told)}">Go on</a>'
 
     def token_for(self, begun: Begun) -> str:
         """The ID token for a code; `claims` set to None are left out."""
@@ -136,6 +143,9 @@ def running_identity_provider(clock: Clock) -> Iterator[IdentityProvider]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
+            if self.path.startswith("/authorize?"):
+                self._send(200, provider.page(self.path).encode(), "text/html; charset=utf-8")
+                return
             self._answer(provider.got(self.path, self.headers.get("Authorization", "")))
 
         def do_POST(self) -> None:
@@ -148,8 +158,11 @@ def running_identity_provider(clock: Clock) -> Iterator[IdentityProvider]:
                 provider.waiting.release()
                 provider.gate.wait(10)
             status = 503 if provider.is_down else 404 if told is None else 200
-            body = json.dumps(told).encode()
+            self._send(status, json.dumps(told).encode(), "application/json")
+
+        def _send(self, status: int, body: bytes, kind: str) -> None:
             self.send_response(status)
+            self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

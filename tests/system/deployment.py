@@ -85,8 +85,8 @@ class Deployment:
     api: Process = field(init=False)
     proxy_tls_port: int = 0
 
-    def start(self) -> None:
-        """Start one of each."""
+    def start(self, proxy_port: int = 0) -> None:
+        """Start one of each, the proxy on that port where given."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.authority = trustme.CA()
         self.authority.cert_pem.write_to_path(str(self.folder / "ca.pem"))
@@ -95,7 +95,7 @@ class Deployment:
         self.provider = self.start_provider()
         self.api = self.start_api()
         self.proxy_tls_port = free_port()
-        self.proxy = self.start_proxy({"TLS_PORT": str(self.proxy_tls_port)})
+        self.proxy = self.start_proxy({"TLS_PORT": str(self.proxy_tls_port)}, port=proxy_port)
 
     def stop(self) -> None:
         """End everything that was started."""

@@ -1,0 +1,22 @@
+"""axe-core's judgement of a page: what keeps people from reading or using it."""
+
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Page
+
+GRAVE = ("serious", "critical")
+_SOURCE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
+_RUN = "() => axe.run(document, {resultTypes: ['violations'], reporter: 'v1'})"
+
+
+def grave_violations(page: Page) -> list[str]:
+    """What axe finds serious or critical on the page as it is now, one line each place."""
+    page.evaluate(_SOURCE)
+    found: list[dict[str, Any]] = page.evaluate(_RUN)["violations"]
+    return [
+        f"{rule['impact']} {rule['id']}: {' '.join(node['target'])} – {node['failureSummary']}"
+        for rule in found
+        if rule["impact"] in GRAVE
+        for node in rule["nodes"]
+    ]
