@@ -10,6 +10,7 @@ bound, and `Bound.param` names the field whose setting would give one.
 The **expected cost** takes four bytes for a token and a usual answer.
 """
 
+from bisect import bisect_left
 from datetime import datetime
 from typing import Final
 
@@ -24,6 +25,13 @@ BYTES_A_TOKEN: Final = 4  # as expected
 OUTPUT_TOKENS_EXPECTED: Final = 500
 FRAME_TOKENS: Final = 256  # what a provider may wrap a prompt in
 TOOLS_TOKENS: Final = 4_096  # what a provider may tell the model about tools, beside their own definitions
+ANSWER_TOKENS_MIN: Final = 16  # a shorter answer is of no use, and OpenAI allows no lower limit
+ANSWER_TOKENS_MAX: Final = 1_000_000  # no model answers longer
+LIMIT_BYTES: Final = 64  # by which a body grows that names a limit for its answer
+
+ANSWER_LIMITS: Final = frozenset(
+    ("inferenceConfig.maxTokens", "max_completion_tokens", "max_output_tokens", "max_tokens")
+)
 
 
 class Extent(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +40,8 @@ class Extent(msgspec.Struct, frozen=True, kw_only=True):
     `prompt_bytes` is the size of all that the model reads, None where some of it lies elsewhere;
     `elsewhere_param` names the field that says so. `prompt_reads`: how often the model may read it, once and
     again after each of the provider's own tools. `is_one_prompt`: the context window holds all of it.
-    `answer_tokens_max` is the longest answer allowed, None where the model's longest is; there are at most
+    `answer_tokens_max` is the longest answer allowed, None where the model's longest is; `answer_param` names
+    the field that limits it (one of `ANSWER_LIMITS`), or keeps it from being limited. There are at most
     `answers` of them, and `answer_tokens_beside` on top. `unbounded_param` names a field because of which
     nothing bounds the call.
     """
@@ -48,6 +57,16 @@ class Extent(msgspec.Struct, frozen=True, kw_only=True):
     answer_tokens_beside: int = 0
     tool_calls: int = 0
     unbounded_param: str = ""
+
+    def limited_to(self, answer_tokens: int) -> "Extent":
+        """The same call with that limit for its answers, which its body may have to name first."""
+        size = self.prompt_bytes
+        grown = 0 if size is None or self.answer_tokens_max is not None else LIMIT_BYTES
+        return msgspec.structs.replace(
+            self,
+            prompt_bytes=None if size is None else size + grown,
+            answer_tokens_max=answer_tokens,
+        )
 
 
 class Bound(msgspec.Struct, frozen=True):
@@ -91,6 +110,29 @@ class Bounds:
                 prompt_tokens=prompt_tokens, output_tokens=output_tokens, tool_calls=extent.tool_calls
             )
         )
+
+    def longest_answer(
+        self,
+        extent: Extent,
+        provider: str,
+        model: str,
+        at: datetime,
+        settings: PriceSettings,
+        nanodollars: int,
+    ) -> int | None:
+        """The highest limit for its answers by which the call costs no more than that.
+
+        None where nobody can limit them, or the rest of the call is too dear already.
+        """
+        if extent.answer_param not in ANSWER_LIMITS:
+            return None
+
+        def is_too_long(answer_tokens: int) -> bool:
+            bound = self.upper_bound(extent.limited_to(answer_tokens), provider, model, at, settings)
+            return bound.nanodollars is None or bound.nanodollars > nanodollars
+
+        longest = bisect_left(range(ANSWER_TOKENS_MAX), True, key=is_too_long) - 1
+        return longest if longest >= ANSWER_TOKENS_MIN else None
 
     def limits(self, dearest: DearestRates) -> ModelLimits | None:
         """The widest limits of what may serve the call; None where those of one are not known."""

@@ -191,6 +191,10 @@ class Lease:
         """Whether there is room for the call."""
         return not self.budget.takes_leases or need.nanodollars <= self.free(now)
 
+    def room(self, now: float) -> int:
+        """What a call may be let in with once the store was asked for it, as far as is known here."""
+        return self.free(now) + self._left if self.is_known else 0
+
     def is_only_held(self, need: CallHold) -> bool:
         """Whether there would be room if nothing were held: coming back may help."""
         return self.spent + need.nanodollars <= self.budget.limit_nanodollars

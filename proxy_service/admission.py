@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 
 from metering.accounts import Policy, PriceSettings
-from metering.bounds import BYTES_A_TOKEN, OUTPUT_TOKENS_EXPECTED, Bound, Bounds
+from metering.bounds import BYTES_A_TOKEN, OUTPUT_TOKENS_EXPECTED, Bound, Bounds, Extent
 from metering.budgets import Subject
 from metering.events import Provider
 from metering.model_names import known_names, served_model, word_for
@@ -36,6 +36,7 @@ from proxy_service.stakes import (
     Amounts,
     BudgetExceeded,
     BudgetUnverifiable,
+    Fitting,
     Held,
     Stake,
     StakeStanding,
@@ -150,7 +151,7 @@ class Admittance:
                 cheaper = await self._first_that_fits(asked, others)
             if cheaper is None:
                 self._tell_of_refusal(asked.policy.account_id, exceeded.standing)
-                raise budget_exceeded(exceeded) from None
+                raise budget_exceeded(exceeded, self._fitting(first, stakes)) from None
             return cheaper
         except BudgetUnverifiable as unverifiable:
             raise budget_unverifiable(unverifiable.standing) from None
@@ -175,9 +176,7 @@ class Admittance:
         bound = Bound(None)
         if any(stake.budget.takes_leases for stake in stakes):
             bound = self._bound(candidate)
-        most = None if bound.nanodollars is None else max(HELD_MIN, bound.nanodollars)
-        needed = max(HELD_MIN, expected if most is None else min(expected, most))
-        held = await self._desk.hold(stakes, Amounts(needed, most))
+        held = await self._desk.hold(stakes, _amounts(expected, bound))
         return Admission(
             route=candidate.route,
             ask=candidate.ask,
@@ -188,6 +187,23 @@ class Admittance:
             route_reason=reason,
             warning=self._warning(stakes),
         )
+
+    def _fitting(self, candidate: "_Candidate", stakes: Sequence[Stake]) -> Fitting | None:
+        """The output cap with which the budgets would let the call in; None where none would help."""
+        room = self._desk.strict_room(stakes)
+        if room is None:
+            return None
+        extent, settings = self._extent(candidate), candidate.policy.settings.prices
+        longest = self._bounds.longest_answer(
+            extent, candidate.provider, candidate.model, candidate.at, settings, room
+        )
+        if longest is None or (extent.answer_tokens_max is not None and longest >= extent.answer_tokens_max):
+            return None
+        shorter = candidate.limited_to(longest)
+        bound = self._bound_of(extent.limited_to(longest), shorter)
+        if not self._desk.may_hold(stakes, _amounts(self._expected(shorter), bound)):
+            return None
+        return Fitting(extent.answer_param, longest)
 
     def _turned(self, asked: "_Candidate", rule: RoutingRule) -> "_Candidate | None":
         """The call turned to the rule's model; None where it cannot be, or would not be understood there."""
@@ -220,9 +236,15 @@ class Admittance:
         deployments = candidate.policy.settings.azure.deployments
         if candidate.provider == "azure" and candidate.ask.model not in deployments:
             return Bound(None, "model")  # a deployment's name says nothing of what it serves
-        errand = candidate.errand
+        return self._bound_of(self._extent(candidate), candidate)
+
+    def _extent(self, candidate: "_Candidate") -> Extent:
+        headers = candidate.errand.inbound.outbound
+        return read_extent(candidate.route, headers, candidate.body, candidate.model)
+
+    def _bound_of(self, extent: Extent, candidate: "_Candidate") -> Bound:
         return self._bounds.upper_bound(
-            read_extent(candidate.route, errand.inbound.outbound, candidate.body, candidate.model),
+            extent,
             candidate.provider,
             candidate.model,
             candidate.at,
@@ -337,6 +359,11 @@ class _Candidate:
         self.rule = rule
         self.model = served_model(route.provider, ask.model, None, self.policy.settings)
 
+    def limited_to(self, answer_tokens: int) -> "_Candidate":
+        """The same call with that limit for its answers."""
+        ask = msgspec.structs.replace(self.ask, output_tokens_max=answer_tokens)
+        return _Candidate(self.errand, ask, self.body, self.at, self.route, self.rule)
+
     @property
     def subject(self) -> Subject:
         """What budgets look at."""
@@ -347,6 +374,11 @@ class _Candidate:
             key_id=caller.key_id,
             model=self.model,
         )
+
+
+def _amounts(expected: int, bound: Bound) -> Amounts:
+    most = None if bound.nanodollars is None else max(HELD_MIN, bound.nanodollars)
+    return Amounts(max(HELD_MIN, expected if most is None else min(expected, most)), most)
 
 
 def _rules(asked: _Candidate) -> tuple[RoutingRule, ...]:

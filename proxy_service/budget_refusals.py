@@ -7,20 +7,16 @@ Whether coming back helps is said in the way SDKs obey: `Retry-After` where the 
 from datetime import UTC, datetime
 from typing import Final
 
+from metering.bounds import ANSWER_LIMITS
 from metering.money import usd_text
 from proxy_service.refusals import RequestRefused
-from proxy_service.stakes import BudgetExceeded, StakeStanding
+from proxy_service.stakes import BudgetExceeded, Fitting, StakeStanding
 
-_CAPS: Final = frozenset(
-    (
-        "inferenceConfig.maxTokens", "max_completion_tokens", "max_output_tokens", "max_tokens",
-        "max_tool_calls", "n", "tools.max_uses",
-    )
-)  # fmt: skip
+_CAPS: Final = ANSWER_LIMITS | {"max_tool_calls", "n", "tools.max_uses"}
 
 
-def budget_exceeded(exceeded: BudgetExceeded) -> RequestRefused:
-    """A budget has no room for the call: 429 `budget_exceeded`."""
+def budget_exceeded(exceeded: BudgetExceeded, fitting: Fitting | None = None) -> RequestRefused:
+    """A budget has no room for the call: 429 `budget_exceeded`, with the output cap that would fit."""
     standing, needed = exceeded.standing, exceeded.needed_nanodollars
     need = "" if needed is None else f", and ${usd_text(needed)} is what this call may cost"
     wait = (
@@ -33,8 +29,11 @@ def budget_exceeded(exceeded: BudgetExceeded) -> RequestRefused:
         "budget_exceeded",
         f"the budget {_named(standing)} has no room for this call in {standing.period}: of"
         f" ${usd_text(standing.limit_nanodollars)}, ${usd_text(standing.spent_nanodollars)} is spent and"
-        f" ${usd_text(standing.held_nanodollars)} held{need}; {wait}",
-        details=_details(standing) | ({} if needed is None else {"needed_usd": usd_text(needed)}),
+        f" ${usd_text(standing.held_nanodollars)} held{need}; {wait}{_shorter(fitting)}",
+        None if fitting is None else fitting.param,
+        details=_details(standing)
+        | ({} if needed is None else {"needed_usd": usd_text(needed)})
+        | ({} if fitting is None else {"fits_with": f"{fitting.param}<={fitting.tokens}"}),
         retry="soon" if exceeded.is_only_held else "never",
     )
 
@@ -77,6 +76,12 @@ def _details(standing: StakeStanding) -> dict[str, str]:
         "held_usd": usd_text(standing.held_nanodollars),
         "resets_at": _moment(standing.resets_at),
     }
+
+
+def _shorter(fitting: Fitting | None) -> str:
+    if fitting is None:
+        return ""
+    return f"; with {fitting.param} of at most {fitting.tokens} there may be room for it now"
 
 
 def _moment(at: datetime) -> str:

@@ -148,6 +148,24 @@ class Desk:
                 most = (stake, standing)
         return None if most is None else _told_of(*most)
 
+    def strict_room(self, stakes: Sequence[Stake]) -> int | None:
+        """What the strict budgets have room for, as far as is known here; None where none is strict."""
+        now = self._clock.monotonic()
+        rooms = [
+            0 if lease is None else lease.room(now)
+            for stake, lease in ((stake, self._current.get(stake.counter)) for stake in stakes)
+            if stake.budget.takes_leases and stake.budget.mode == "strict"
+        ]
+        return min(rooms, default=None)
+
+    def may_hold(self, stakes: Sequence[Stake], amounts: Amounts) -> bool:
+        """Whether all budgets may have room for so much once the store is asked. Raises: what `hold` does."""
+        now = self._clock.monotonic()
+        return all(
+            not part.stake.budget.takes_leases or part.need.nanodollars <= part.lease.room(now)
+            for part in self._parts(stakes, amounts)
+        )
+
     async def hold(self, stakes: Sequence[Stake], amounts: Amounts) -> Held:
         """Have every budget keep back what the call needs of it, or none.
 

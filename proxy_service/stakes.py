@@ -86,6 +86,13 @@ class BudgetExceeded(Exception):
         self.needed_nanodollars = needed_nanodollars
 
 
+class Fitting(msgspec.Struct, frozen=True):
+    """The field that limits a call's answer, and the highest limit that the budgets over it have room for."""
+
+    param: str
+    tokens: int
+
+
 class BudgetUnverifiable(Exception):
     """The store does not answer, and what this instance had of a strict budget is used up."""
 

@@ -206,7 +206,7 @@ def _messages(fields: _Fields, size: int) -> Extent:
         prompt_reads=rounds,
         has_tools=bool(tools),
         answer_tokens_max=None if compacts else count(fields.get("max_tokens", ABSENT)),
-        answer_param="max_tokens",
+        answer_param="context_management" if compacts else "max_tokens",
         answers=rounds,
         tool_calls=uses,
     )
@@ -239,7 +239,7 @@ def _chat(fields: _Fields, size: int) -> Extent:
         elsewhere_param=elsewhere,
         has_tools=has_tools,
         answer_tokens_max=_longest(fields, "max_completion_tokens", "max_tokens"),
-        answer_param="max_completion_tokens",
+        answer_param="max_tokens" if _is_only_older_limit(fields) else "max_completion_tokens",
         answers=choices,
         # what was predicted and did not come true is billed as answered
         answer_tokens_beside=size if is_given(fields.get("prediction", ABSENT)) else 0,
@@ -330,7 +330,7 @@ def _converse(fields: _Fields, size: int) -> Extent:
         prompt_reads=1 if is_plain else 2,
         has_tools=bool(tools),
         answer_tokens_max=count(inference.maxTokens) if is_plain else None,
-        answer_param="inferenceConfig.maxTokens",
+        answer_param="inferenceConfig.maxTokens" if is_plain else "additionalModelRequestFields",
         answers=1 if is_plain else 2,
     )
 
@@ -357,6 +357,13 @@ def _longest(fields: _Fields, *names: str) -> int | None:
     most = [count(field) for field in given]
     known = [each for each in most if each is not None]
     return max(known) if known and len(known) == len(most) else None
+
+
+def _is_only_older_limit(fields: _Fields) -> bool:
+    """Whether a chat limits its answer by the field that came first: the newer one would not replace it."""
+    return is_given(fields.get("max_tokens", ABSENT)) and not is_given(
+        fields.get("max_completion_tokens", ABSENT)
+    )
 
 
 def _choices(fields: _Fields, *names: str) -> int | None:

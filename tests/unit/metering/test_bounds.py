@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from tests.builders import AT
 PRICER = Pricer(load_price_table())
 BOUNDS = Bounds(PRICER, load_model_limits())
 SONNET, HAIKU = "claude-sonnet-4-6", "claude-haiku-4-5"
+DOLLAR = 1_000_000_000  # nanodollars
 
 
 def extent(**changes: Any) -> Extent:
@@ -167,6 +169,41 @@ def test_the_accounts_own_prices_count_also_of_a_snapshot() -> None:
     assert nanodollars(extent(), settings=PriceSettings(overrides=(own,))) == (
         (1_000 + FRAME_TOKENS) * 2_200 + 100 * 99_000
     )
+
+
+@pytest.mark.parametrize(
+    "reach",
+    [
+        extent(answer_tokens_max=64_000),
+        extent(answer_tokens_max=None),
+        extent(answer_tokens_max=64_000, answers=3, answer_tokens_beside=50, tool_calls=1),
+        extent(prompt_bytes=None, answer_tokens_max=None),
+    ],
+    ids=["limited", "not limited", "several answers", "a prompt elsewhere"],
+)
+def test_the_longest_answer_within_an_amount_fits_and_one_token_more_does_not(reach: Extent) -> None:
+    amount = 1_500_000_000 if reach.prompt_bytes is None else 50_000_000
+    longest = BOUNDS.longest_answer(reach, "anthropic", HAIKU, AT, LIST_PRICES, amount)
+    assert longest is not None
+    as_sent = reach.limited_to(longest)
+
+    assert nanodollars(as_sent) <= amount
+    assert nanodollars(msgspec.structs.replace(as_sent, answer_tokens_max=longest + 1)) > amount
+
+
+@pytest.mark.parametrize(
+    ("reach", "amount"),
+    [
+        (extent(), (1_000 + FRAME_TOKENS) * 2_200),
+        (extent(answer_param="model", answer_tokens_max=None), DOLLAR),
+        (extent(answer_param="context_management", answer_tokens_max=None), DOLLAR),
+        (extent(unbounded_param="mcp_servers"), DOLLAR),
+        (extent(prompt_bytes=None, elsewhere_param="messages"), 10_000_000),
+    ],
+    ids=["the prompt alone", "no field limits it", "one that is passed over", "unbounded", "elsewhere"],
+)
+def test_where_no_shorter_answer_would_help_there_is_none(reach: Extent, amount: int) -> None:
+    assert BOUNDS.longest_answer(reach, "anthropic", HAIKU, AT, LIST_PRICES, amount) is None
 
 
 MODELS = [

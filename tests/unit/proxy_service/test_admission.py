@@ -191,6 +191,37 @@ def test_without_room_a_blocking_budget_refuses_whatever_rules_there_are() -> No
     assert (refused.value.status, refused.value.code) == (429, "budget_exceeded")
 
 
+@pytest.mark.parametrize("fields", [{"max_tokens": 64_000}, {"max_tokens": None}], ids=["large", "none"])
+def test_a_strict_budgets_refusal_names_the_output_cap_that_there_is_room_for(fields: dict[str, Any]) -> None:
+    budgets = (make_budget(mode="strict", limit_nanodollars=20_000_000), make_budget(mode="strict"))
+
+    with pytest.raises(RequestRefused) as refused:
+        decide(fields=fields, budgets=budgets)
+
+    assert (refused.value.code, refused.value.param) == ("budget_exceeded", "max_tokens")
+    fitting = int(refused.value.details["fits_with"].removeprefix("max_tokens<="))
+    assert decide(fields={"max_tokens": fitting}, budgets=budgets).held.holds
+    with pytest.raises(RequestRefused):
+        decide(fields={"max_tokens": fitting + 30}, budgets=budgets)
+
+
+@pytest.mark.parametrize(
+    ("budget", "fields"),
+    [
+        ({"mode": "strict", "limit_nanodollars": 10_000}, {"max_tokens": 64_000}),
+        ({"limit_nanodollars": 100_000}, {"max_tokens": 64_000}),
+        ({"mode": "strict", "limit_nanodollars": 10**9}, {"context_management": {"edits": []}}),
+    ],
+    ids=["the prompt alone is too much", "not strict", "the cap is passed over"],
+)
+def test_where_no_output_cap_helps_none_is_named(budget: dict[str, Any], fields: dict[str, Any]) -> None:
+    with pytest.raises(RequestRefused) as refused:
+        decide(fields=fields, budgets=(make_budget(**budget),))
+
+    assert (refused.value.code, refused.value.param) == ("budget_exceeded", None)
+    assert "fits_with" not in refused.value.details
+
+
 @pytest.mark.parametrize(("limit", "is_let_through"), [(0, False), (1, True)])
 def test_a_call_that_costs_nothing_by_the_list_needs_a_rest_all_the_same(
     limit: int, is_let_through: bool

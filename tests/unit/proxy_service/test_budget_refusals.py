@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from proxy_service.budget_refusals import budget_exceeded, cost_unbounded
-from proxy_service.stakes import BudgetExceeded, StakeStanding
+from proxy_service.stakes import BudgetExceeded, Fitting, StakeStanding
 
 DOLLAR = 1_000_000_000  # nanodollars
 
@@ -47,6 +47,18 @@ def test_the_value_whose_limit_is_reached_is_named() -> None:
     refused = budget_exceeded(BudgetExceeded(make_standing(value="search"), is_only_held=True))
 
     assert refused.message.startswith("the budget all (budget_1) of search has no room")
+
+
+@pytest.mark.parametrize("is_only_held", [False, True])
+def test_a_call_that_would_fit_with_a_shorter_answer_is_told_the_field_and_the_figure(
+    is_only_held: bool,
+) -> None:
+    exceeded = BudgetExceeded(make_standing(), is_only_held=is_only_held, needed_nanodollars=DOLLAR)
+
+    refused = budget_exceeded(exceeded, Fitting("max_tokens", 1_234))
+
+    assert refused.message.endswith("; with max_tokens of at most 1234 there may be room for it now")
+    assert (refused.param, refused.details["fits_with"]) == ("max_tokens", "max_tokens<=1234")
 
 
 @pytest.mark.parametrize(

@@ -221,6 +221,24 @@ def test_each_choice_is_an_answer_and_a_prediction_is_billed_beside() -> None:
 
 
 @pytest.mark.parametrize(
+    ("operation", "fields", "param"),
+    [
+        ("messages", {"messages": TEXT}, "max_tokens"),
+        ("messages", {"messages": TEXT, "context_management": {}}, "context_management"),
+        ("chat_completions", {"messages": TEXT}, "max_completion_tokens"),
+        ("chat_completions", {"messages": TEXT, "max_tokens": 9}, "max_tokens"),
+        ("chat_completions", {"messages": TEXT, "max_completion_tokens": 9}, "max_completion_tokens"),
+        ("converse", {"messages": []}, "inferenceConfig.maxTokens"),
+        ("converse", {"messages": [], "additionalModelRequestFields": {}}, "additionalModelRequestFields"),
+    ],
+)
+def test_the_field_is_named_that_limits_the_answer_or_keeps_it_from_being_limited(
+    operation: Operation, fields: dict[str, Any], param: str
+) -> None:
+    assert extent(operation, **fields).answer_param == param
+
+
+@pytest.mark.parametrize(
     ("prompt", "answers", "is_one"),
     [("a", 3, True), (["a", "b"], 6, False), ([1, 2, 3], 3, True), ([[1], [2], [3]], 9, False)],
 )
