@@ -42,6 +42,7 @@ from metering.accounts import LOCAL_ACCOUNT_ID, Policy
 from metering.budgets import BUDGETS_MAX, Budget, Scope
 from metering.clock import Clock
 from metering.ids import repeatable_digest
+from metering.model_names import OUT_OF_REACH, is_within_reach
 from metering.money import nanodollars_from_usd
 from metering.routing import FROM_MODELS_MAX, RULES_MAX, RoutingRule
 from metering.tags import TAG_CHARACTERS_MAX, normalised_tag
@@ -347,6 +348,8 @@ def _read_routing(data: bytes) -> tuple[FileConfiguration, int]:
             raise _Refused([f"rules.{place}.name: there is a rule of that name already"])
         if entry.to_model in entry.from_models:
             raise _Refused([f"rules.{place}.to_model: a rule leads to another model than it comes from"])
+        if not is_within_reach(entry.provider, entry.from_models, entry.to_model):
+            raise _Refused([f"rules.{place}.to_model: {OUT_OF_REACH}"])
         names.add(entry.name)
     rules = tuple(
         RoutingRule(

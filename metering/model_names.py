@@ -8,11 +8,18 @@
 """
 
 import re
+from collections.abc import Iterable
+from functools import cache
+from typing import Final, get_args
 
 from metering.accounts import AccountSettings
 from metering.budgets import undated
 from metering.events import Provider
 from metering.model_limits import vendors_name
+from metering.price_table import NameIndex, load_price_table
+from metering.routing import RULE_PROVIDER, RuleProvider
+
+OUT_OF_REACH: Final = "give a model of the provider that from_models are of: a call stays with its provider"
 
 _ARN = "arn:"
 _BEDROCK_WORD = re.compile(r"[a-z][a-z-]*\.[a-z].*", re.DOTALL)
@@ -53,6 +60,32 @@ def word_for(provider: Provider, model: str, settings: AccountSettings) -> str:
             return model
         return _first_word(provider, settings.bedrock.inference_profiles, model)
     return model
+
+
+def is_within_reach(provider: RuleProvider, from_models: Iterable[str], to_model: str) -> bool:
+    """Whether calls of these models may be turned to that one, which no other provider serves.
+
+    Of models that the price list does not have, nothing is known that speaks against it.
+    """
+    vendor = _vendor(to_model)
+    if not vendor:
+        return True
+    if provider and not any(
+        index.find(to_model) for each, index in _listed().items() if RULE_PROVIDER[each] == provider
+    ):
+        return False
+    return all(_vendor(model) in ("", vendor) for model in from_models)
+
+
+def _vendor(model: str) -> RuleProvider:
+    """Whose own list has the model; "" where neither does."""
+    name, vendors = vendors_name(model), get_args(RuleProvider)
+    return next((vendor for vendor in vendors if vendor and _listed()[vendor].find(name)), "")
+
+
+@cache
+def _listed() -> dict[str, NameIndex]:
+    return {provider: NameIndex(models) for provider, models in load_price_table().providers.items()}
 
 
 def _first_word(provider: Provider, words: dict[str, str], model: str) -> str:

@@ -18,6 +18,7 @@ from metering.collections import seeding_path
 from metering.directory import Change, Directory
 from metering.errors import Conflict, InvalidInput, NotFound
 from metering.ids import new_id
+from metering.model_names import OUT_OF_REACH, is_within_reach
 from metering.money import NANODOLLARS_PER_DOLLAR
 from metering.overlaps import most_over_one_call
 from metering.periods import is_timezone
@@ -248,5 +249,7 @@ def _checked_rule(rule: RoutingRule) -> RoutingRule:
         raise InvalidInput("give a model's name, for example gpt-4o-mini", "to_model")
     if rule.to_model in from_models:
         raise InvalidInput("a rule leads to another model than it comes from", "to_model")
+    if not is_within_reach(rule.provider, from_models, rule.to_model):
+        raise InvalidInput(OUT_OF_REACH, "to_model")
     description = normalised_tag(rule.description)
     return msgspec.structs.replace(rule, from_models=from_models, description=description)

@@ -199,6 +199,7 @@ BAD_RULES = {
     "blank": ({"from_models": ("a b",)}, "from_models"),
     "to itself": ({"to_model": "gpt-4o"}, "to_model"),
     "nowhere": ({"to_model": ""}, "to_model"),
+    "another provider's": ({"to_model": "claude-haiku-4-5"}, "to_model"),
 }
 
 

@@ -71,10 +71,14 @@ def test_what_is_left_out_of_a_change_stays(ada: Person) -> None:
     changed = ada.write(
         "PATCH",
         f"/v1/routing-rules/{body['id']}",
-        {"threshold": 0, "from_models": ["gpt-4o"], "enabled": False},
+        {"threshold": 0, "from_models": ["claude-opus-4-6"], "enabled": False},
     )
 
-    assert changed.get_json() == body | {"threshold": 0, "from_models": ["gpt-4o"], "enabled": False}
+    assert changed.get_json() == body | {
+        "threshold": 0,
+        "from_models": ["claude-opus-4-6"],
+        "enabled": False,
+    }
 
 
 BAD = {
@@ -85,6 +89,8 @@ BAD = {
     "no models": ({"from_models": []}, "from_models"),
     "blank": ({"to_model": "a b"}, "to_model"),
     "to itself": ({"to_model": "claude-sonnet-4-6"}, "to_model"),
+    "another provider's": ({"to_model": "gpt-4o-mini"}, "to_model"),
+    "not the named provider's": ({"to_model": "gpt-4o-mini", "provider": "anthropic"}, "to_model"),
     "line break": ({"name": "a\nb"}, "name"),
     "provider": ({"provider": "acme"}, "provider"),
     "action": ({"action": "block"}, "action"),

@@ -18,6 +18,7 @@ from metering.file_configuration import (
     configuration_files,
 )
 from metering.ids import repeatable_digest
+from metering.model_names import OUT_OF_REACH
 from metering.routing import RoutingRule
 from tests.builders import make_policy
 from tests.doubles.clock import ManualClock
@@ -247,6 +248,10 @@ BAD_RULES = {
     "to itself": (
         rules(RULE | {"to_model": RULE["from_models"][0]}),
         "rules.0.to_model: a rule leads to another model than it comes from",
+    ),
+    "to another provider's": (
+        rules(RULE | {"to_model": "gpt-4o-mini", "provider": ""}),
+        f"rules.0.to_model: {OUT_OF_REACH}",
     ),
     "one name": (rules(RULE, RULE), "rules.1.name: there is a rule of that name already"),
     "line break": (

@@ -4,7 +4,8 @@ import pytest
 
 from metering.accounts import AccountSettings, AzureSettings, BedrockSettings
 from metering.events import Provider
-from metering.model_names import known_names, priced_name, served_model, word_for
+from metering.model_names import is_within_reach, known_names, priced_name, served_model, word_for
+from metering.routing import RuleProvider
 
 PROFILE = "arn:aws:bedrock:eu-west-1:123456789012:inference-profile/eu.anthropic.claude-sonnet-4-6-v1:0"
 OPAQUE = "arn:aws:bedrock:eu-west-1:123456789012:application-inference-profile/abc123"
@@ -106,3 +107,24 @@ def test_a_calls_model_is_known_by_the_callers_word_the_mapped_one_and_the_vendo
     provider: Provider, requested: str, names: set[str]
 ) -> None:
     assert known_names(provider, requested, MAPPED) == names
+
+
+@pytest.mark.parametrize(
+    ("provider", "from_models", "to_model", "is_reached"),
+    [
+        ("", ["claude-sonnet-4-6"], "claude-haiku-4-5", True),
+        ("", ["claude-sonnet-4-6"], "gpt-4o-mini", False),
+        ("", ["gpt-4o", "claude-sonnet-4-6"], "gpt-4o-mini", False),
+        ("", ["us.anthropic.claude-sonnet-4-5-20250929-v1:0"], "gpt-4o-mini", False),
+        ("", ["my-deployment"], "gpt-4o-mini", True),
+        ("", ["claude-sonnet-4-6"], "us.anthropic.claude-haiku-4-5-20251001-v1:0", True),
+        ("", ["claude-sonnet-4-6"], "gpt-of-tomorrow", True),
+        ("anthropic", ["my-profile"], "gpt-4o-mini", False),
+        ("openai", ["my-deployment"], "gpt-4o-mini", True),
+        ("openai", ["claude-sonnet-4-6"], "claude-haiku-4-5", True),
+    ],
+)
+def test_a_rule_leads_to_a_model_of_the_same_provider_as_far_as_the_price_list_tells(
+    provider: RuleProvider, from_models: list[str], to_model: str, is_reached: bool
+) -> None:
+    assert is_within_reach(provider, from_models, to_model) is is_reached
