@@ -16,8 +16,15 @@ from tests.services.proxy.calls import (
     chunk,
     message,
     messages_call,
+    post,
 )
 from tests.services.proxy.running import RunningProxy
+
+CHAT = b'{"model":"gpt-4o","messages":[{"role":"user","content":"hello"}]}'
+CUT_CHAT = (
+    b'{"model":"gpt-4o","choices":[{"finish_reason":"length","message":{"role":"assistant","content":"x"}}],'
+    b'"usage":{"prompt_tokens":9,"completion_tokens":9}}'
+)
 
 
 @pytest.fixture
@@ -106,6 +113,26 @@ def test_only_a_complete_successful_answer_is_kept(
     answers = [call(proxy.port, messages_call()) for _ in range(2)]
 
     assert [verdict(each) for each in answers] == [b"MISS", b"MISS"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (messages_call(), message(stop_reason="max_tokens")),
+        (post(b"/v1/chat/completions", CHAT), CUT_CHAT),
+    ],
+    ids=["max_tokens", "length"],
+)
+def test_an_answer_cut_by_its_length_is_asked_for_and_paid_each_time(
+    proxy: RunningProxy, upstream: RawUpstream, asked: bytes, said: bytes
+) -> None:
+    upstream.script = answering(answer(said))
+
+    assert [verdict(call(proxy.port, asked)) for _ in range(2)] == [b"MISS", b"MISS"]
+
+    assert len(upstream.requests) == 2
+    assert [event.cache_hit for event in proxy.events()] == [False, False]
+    assert all(event.cost_nanodollars for event in proxy.events())
 
 
 def test_an_answer_of_unknown_length_is_kept_too(proxy: RunningProxy, upstream: RawUpstream) -> None:
