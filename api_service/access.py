@@ -9,7 +9,7 @@ role and a scope may is a table of its own (`api_service.roles`).
 import hmac
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,14 +21,15 @@ from flask import Flask, current_app, g, request
 from api_service.attempts import network_of
 from api_service.bodies import refuse_query
 from api_service.errors import READING_METHODS, Refused
-from api_service.people import Seat
+from api_service.people import Seat, present_place
 from api_service.roles import TABLE, Action, role_covers, role_may, scopes_may
 from api_service.services import Services, services
 from api_service.sessions import Session
 from metering.accounts import Account
-from metering.directory import KeyTerms
+from metering.directory import Demands, KeyTerms
 from metering.errors import Forbidden, NotFound, StoreError, Unauthenticated
 from metering.keys import KeyRecord, is_well_formed_key
+from metering.stores import Write
 
 Need = Literal["anyone"] | Action
 LOOPBACK_ADDRESSES = frozenset({"127.0.0.1", "::1"})
@@ -83,6 +84,16 @@ def visitor() -> Visitor:
     return found
 
 
+def somebody_logged_in() -> Visitor | None:
+    """Whose session the request comes with, on routes that need nobody; None: nobody's."""
+    known = services()
+    if known.cookie_name not in request.cookies or "Authorization" in request.headers:
+        return None
+    with suppress(Unauthenticated, StoreError):  # while the store is silent, nobody is known
+        return _identified(known)
+    return None
+
+
 def session_of_page() -> tuple[Session, str]:
     """The present visitor's session and its id, for a page of ours alone.
 
@@ -106,7 +117,7 @@ def check_again(action: Action) -> None:
     asking = _identified(services())
     if asking.account_id != visitor().account_id:
         raise Unauthenticated("this session has moved to another account")
-    _check_right(asking, action, is_open_to_suspended=False)
+    check_right(asking, action, is_open_to_suspended=False)
     g.visitor = asking
 
 
@@ -139,10 +150,11 @@ def _check_visitor(known: Services, need: Need, *, is_open_to_suspended: bool) -
     if g.visitor.session is not None and request.method not in READING_METHODS:
         _check_page(known, is_cookie_write=True)
         _check_csrf_token(known, g.visitor)
-    _check_right(g.visitor, need, is_open_to_suspended=is_open_to_suspended)
+    check_right(g.visitor, need, is_open_to_suspended=is_open_to_suspended)
 
 
-def _check_right(asking: Visitor, action: Action, *, is_open_to_suspended: bool) -> None:
+def check_right(asking: Visitor, action: Action, *, is_open_to_suspended: bool) -> None:
+    """See that the visitor may do that. Raises: Refused (403)."""
     if asking.account.status == "suspended" and not is_open_to_suspended:
         raise Refused(403, "account_suspended", "this account is suspended; write to support")
     if not asking.may(action):
@@ -198,8 +210,7 @@ def _identified(known: Services) -> Visitor:
 
 
 def _by_key(known: Services, authorization: list[str]) -> Visitor:
-    # One text for everything that is wrong with a key, so that an answer tells nothing about other keys.
-    unknown = Unauthenticated("this key is unknown, has expired or was revoked")
+    unknown = _key_unknown()
     scheme, _, plain = authorization[0].partition(" ")
     if len(authorization) > 1 or scheme.lower() != "bearer":
         raise Unauthenticated("send a key as `Authorization: Bearer mt_…`, or log in")
@@ -209,18 +220,29 @@ def _by_key(known: Services, authorization: list[str]) -> Visitor:
     if record is None or not record.is_live(known.clock.now()):
         raise unknown
     account = known.directory.account(record.account_id)
-    if account is None:
+    if account is None or account.closed_at is not None:
         raise unknown
     with suppress(StoreError):  # the figure is for people's information; nobody is refused for want of it
         known.directory.note_key_use(record.key_hash, known.clock.now())
     return Visitor(account=account, key=record)
 
 
+def _key_unknown() -> Unauthenticated:
+    """One text for everything that is wrong with a key, so that an answer tells nothing about other keys."""
+    return Unauthenticated("this key is unknown, has expired or was revoked")
+
+
 def _by_session(known: Services, session_id: str) -> Visitor:
     session = known.sessions.find(session_id)
     seat = known.people.seat(session.person_id, session.account_id)
-    if seat is None or seat.person.epoch != session.epoch:
+    if seat is None or (seat.person.epoch, seat.place.place_id) != (session.epoch, session.place_id):
         raise Unauthenticated("this session has ended; log in again")
+    if seat.account.closed_at is not None:
+        raise Refused(
+            401,
+            "account_closed",
+            "this account was closed and is being erased; log in again to go on in another of yours",
+        )
     return Visitor(account=seat.account, session=session, session_id=session_id, seat=seat)
 
 
@@ -241,9 +263,15 @@ def _check_page(known: Services, *, is_cookie_write: bool) -> None:
 
 def _check_csrf_token(known: Services, asking: Visitor) -> None:
     sent = request.headers.get("X-CSRF-Token", "")
+    if not sent:
+        raise Refused(403, "csrf_token_missing", "send the csrf_token of this log-in as X-CSRF-Token")
     expected = known.sessions.csrf_token(asking.session_id)
     if not hmac.compare_digest(sent.encode(), expected.encode()):
-        raise Refused(403, "csrf_token_missing", "send the csrf_token of this log-in as X-CSRF-Token")
+        raise Refused(
+            403,
+            "csrf_token_wrong",
+            "the X-CSRF-Token that was sent is not of this log-in; GET /v1/session tells the right one",
+        )
 
 
 def require_no_more_than_own(asking: Visitor, terms: KeyTerms) -> None:
@@ -276,6 +304,31 @@ def require_confirmed_address(asking: Visitor) -> None:
             "address_unconfirmed",
             "confirm your e-mail address first: follow the link that was mailed to it, or ask for another",
         )
+
+
+def still_allowed() -> Demands:
+    """What a change of keys, or the account's end, demands: that its maker is at its commit what they were.
+
+    It raises Refused (403) or Unauthenticated where they lost their role, their place or the key meanwhile.
+    """
+    known, asking = services(), visitor()
+
+    def demand() -> Sequence[Write]:
+        if asking.key is not None:  # keys change under the same guard as what is changed here
+            record = known.directory.key_by_hash(asking.key.key_hash)
+            if record is None or not record.is_live(known.clock.now()):
+                raise _key_unknown()
+            return ()
+        if asking.seat is None:
+            raise _session_required()
+        place, stays = present_place(known.store, asking.seat.place)
+        if place.role != asking.seat.place.role:
+            raise Refused(
+                403, "role_missing", "your role was changed at the same moment; look, and ask again"
+            )
+        return (stays,)
+
+    return demand
 
 
 def require_unpinned(asking: Visitor) -> None:

@@ -23,9 +23,11 @@ from api_service.people import (
     Person,
     Seat,
     creation_of_place,
+    new_place,
     place_from,
+    present_place,
 )
-from api_service.roles import Role, may_give
+from api_service.roles import Role, may_give, role_may
 from api_service.tokens import TOKEN_BYTES, token_invalid
 from metering.accounts import Account
 from metering.clock import Clock
@@ -74,10 +76,16 @@ class Invites:
         """A new invite to the account of `by`, and the text of its link's token, never to be had again.
 
         An earlier invite of the same address is void. Raises: Forbidden (only owners invite owners),
-        Conflict (too many, or the address belongs to a member).
+        Conflict (too many, the address belongs to a member, or the account was closed).
         """
-        if not may_give(by.role, role):
-            raise Forbidden("only an owner invites an owner")
+        return commit_guarded(self._store, lambda: self._making(email, role, by))
+
+    def _making(self, email: str, role: Role, by: Membership) -> tuple[list[Write], tuple[str, Invite]]:
+        maker, maker_stays = present_place(self._store, by)
+        if not may_give(maker.role, role):
+            own = role_may(maker.role, "people")
+            raise Forbidden("only an owner invites an owner" if own else "your role does not allow this")
+        self._directory.open_account(by.account_id)
         self._members.refuse_full(by.account_id)
         if any(each.person.email == email for each in self._members.of(by.account_id)):
             raise Conflict("somebody with this e-mail address is a member already")
@@ -98,8 +106,8 @@ class Invites:
             expires_at=now + timedelta(seconds=LIFETIME_SECONDS),
         )
         fields = msgspec.to_builtins(invite, builtin_types=(datetime,))
-        self._store.commit([Create(self._path(plain), fields), *(Delete(each.path) for each in void)])
-        return plain, invite
+        voiding = [Delete(each.path) for each in void]
+        return [Create(self._path(plain), fields), maker_stays, *voiding], (plain, invite)
 
     def of(self, account_id: str) -> list[Invite]:
         """The account's open invites, newest first."""
@@ -127,7 +135,7 @@ class Invites:
         _, invite, account = self._found(plain)
         return invite, account
 
-    def join(self, plain: str, person: Person) -> Seat:
+    def join(self, plain: str, person_id: str) -> Seat:
         """Make the person a member, by the invite that was mailed to their address.
 
         Raises: Refused (400, or 403: it was mailed to another address), Conflict (a member already, or too
@@ -136,22 +144,21 @@ class Invites:
 
         def prepare() -> tuple[list[Write], Seat]:
             document, invite, account = self._found(plain)
-            if invite.email != person.email:
+            joining, noting = self._people.confirmation_of(person_id)  # they read mail to their address
+            if invite.email != joining.email:
                 raise Refused(
                     403, "invite_of_another", "this invite was mailed to another address than yours"
                 )
-            places = self._people.places_of(person.person_id)
+            places = self._people.places_of(person_id)
             if any(each.account_id == account.account_id for each in places):
                 raise Conflict("you are a member of this account already")
             if len(places) >= MEMBERSHIPS_OF_PERSON_MAX:
                 raise Conflict(
                     f"a person is in at most {MEMBERSHIPS_OF_PERSON_MAX} accounts; leave one first"
                 )
-            return self._joining(document, invite, account, person, [])
+            return self._joining(document, invite, account, joining, [noting])
 
-        seat = commit_guarded(self._store, prepare)
-        confirmed = self._people.note_confirmed(person)  # they read what was mailed to their address
-        return Seat(confirmed, seat.account, seat.place)
+        return commit_guarded(self._store, prepare)
 
     def sign_up(self, plain: str, password_hash: str, name: str) -> Seat:
         """Make a person with the address that the invite was mailed to, and a member of its account.
@@ -173,12 +180,7 @@ class Invites:
         self, document: Document, invite: Invite, account: Account, person: Person, writes: list[Write]
     ) -> tuple[list[Write], Seat]:
         self._members.refuse_full(account.account_id)
-        place = Membership(
-            person_id=person.person_id,
-            account_id=account.account_id,
-            role=invite.role,
-            created_at=self._clock.now(),
-        )
+        place = new_place(person.person_id, account.account_id, invite.role, self._clock.now())
         using = Delete(document.path, if_revision=document.revision)
         return [*writes, creation_of_place(place), using], Seat(person, account, place)
 

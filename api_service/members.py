@@ -1,7 +1,8 @@
 """Who belongs to an account, as what. An account always has an owner, whatever happens at the same moment.
 
 Whoever ceases to be owner does so in a commit that demands of one other owner to be one still: of two who
-leave at the same moment, the second finds that changed, looks again, and is refused.
+leave at the same moment, the second finds that changed, looks again, and is refused. So does every change by
+a member: it demands that its maker's place is as it was when their right was judged.
 """
 
 import re
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from api_service.guarded import commit_guarded
-from api_service.people import Membership, Person, person_from, place_from
+from api_service.people import Membership, Person, person_from, place_from, present_place
 from api_service.roles import Role, may_give
 from metering.collections import MEMBERSHIPS, membership_path, person_path
 from metering.errors import Conflict, Forbidden, NotFound
@@ -59,10 +60,11 @@ class Members:
             before, after = member.place, msgspec.structs.replace(member.place, role=role)
             if after == before:
                 return [], member
-            _require_may_give(self._role_now(by), before.role, role)
+            maker, maker_stays = present_place(self._store, by)
+            _require_may_give(maker.role, before.role, role)
             guards = self._other_owner_stays(before) if before.role == "owner" else []
             changing = Update(document.path, {"role": role}, if_revision=document.revision)
-            return [changing, *guards], Member(member.person, after)
+            return _one_a_document([changing, maker_stays, *guards]), Member(member.person, after)
 
         return commit_guarded(self._store, prepare)
 
@@ -74,19 +76,14 @@ class Members:
 
         def prepare() -> tuple[Sequence[Write], None]:
             document, member = self._member(account_id, person_id)
+            maker, maker_stays = present_place(self._store, by)
             if by.person_id != person_id:
-                _require_may_give(self._role_now(by), member.place.role)
+                _require_may_give(maker.role, member.place.role)
             guards = self._other_owner_stays(member.place) if member.place.role == "owner" else []
-            return [Delete(document.path, if_revision=document.revision), *guards], None
+            ending = Delete(document.path, if_revision=document.revision)
+            return _one_a_document([ending, maker_stays, *guards]), None
 
         commit_guarded(self._store, prepare)
-
-    def _role_now(self, by: Membership) -> Role:
-        """Of who asks: another may have changed it since the request came. Raises: Forbidden."""
-        document = self._store.get(membership_path(by.person_id, by.account_id))
-        if document is None:
-            raise Forbidden("you belong to this account no more")
-        return place_from(document).role
 
     def _member(self, account_id: str, person_id: str) -> tuple[Document, Member]:
         unknown = NotFound("there is no such member")
@@ -99,7 +96,7 @@ class Members:
         place, person = (found[path] for path in paths)
         return place, Member(person_from(person), place_from(place))
 
-    def _other_owner_stays(self, leaving: Membership) -> list[Write]:
+    def _other_owner_stays(self, leaving: Membership) -> list[Update]:
         for document in self._places(leaving.account_id):
             place = place_from(document)
             if place.role == "owner" and place.person_id != leaving.person_id:
@@ -109,6 +106,14 @@ class Members:
     def _places(self, account_id: str) -> list[Document]:
         query = Query(collection=MEMBERSHIPS, equal={"account_id": account_id}, limit=2 * MEMBERS_MAX)
         return self._store.query(query)
+
+
+def _one_a_document(writes: Sequence[Delete | Update]) -> list[Write]:
+    """The writes, of several to one document the first: each demands what was read of it."""
+    first: dict[str, Write] = {}
+    for each in writes:
+        first.setdefault(each.path, each)
+    return [*first.values()]
 
 
 def _require_may_give(giver: Role, *roles: Role) -> None:

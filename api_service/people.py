@@ -16,6 +16,7 @@ from datetime import datetime
 
 import msgspec
 
+from api_service.errors import Refused
 from api_service.guarded import commit_guarded
 from api_service.roles import Role
 from api_service.tokens import FoundToken, Purpose, Token, Tokens, token_invalid
@@ -31,7 +32,7 @@ from metering.collections import (
     second_factor_path,
 )
 from metering.directory import Change, Directory, account_from
-from metering.errors import Conflict, NotFound
+from metering.errors import Conflict, Forbidden, NotFound, Unauthenticated
 from metering.ids import new_id
 from metering.stores import Create, Delete, Document, DocumentStore, Query, Update, Write
 from metering.tags import normalised_tag
@@ -71,12 +72,13 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Membership(msgspec.Struct, frozen=True, kw_only=True):
-    """A person's place in an account."""
+    """A person's place in an account. Who comes back gets a new `place_id`: sessions of before stay void."""
 
     person_id: str
     account_id: str
     role: Role = "owner"
     created_at: datetime
+    place_id: str = ""
 
 
 class NewPerson(msgspec.Struct, frozen=True, kw_only=True):
@@ -207,7 +209,10 @@ class People:
         return sorted(places, key=lambda each: (each.created_at, each.account_id))
 
     def seats_of(self, person: Person) -> list[Seat]:
-        """The person in every account of theirs, the oldest place first."""
+        """The person in every account of theirs that is not closed, the oldest place first."""
+        return [each for each in self._all_seats_of(person) if each.account.closed_at is None]
+
+    def _all_seats_of(self, person: Person) -> list[Seat]:
         places = self.places_of(person.person_id)
         found = self._store.get_many([account_path(each.account_id) for each in places])
         accounts = {each.document_id: account_from(each) for each in found.values()}
@@ -219,20 +224,35 @@ class People:
         """Where a log-in leads: the account that the person has been in for longest.
 
         Whoever is in no account any more gets a new one of their own, so that everybody can log in, and
-        take up an invite there.
+        take up an invite there. Raises: Refused (403), while all they are in is being erased: so are they.
         """
 
         def prepare() -> Change[Seat]:
-            seats = self.seats_of(person)
-            if seats:
-                return Change([], [], seats[0])
+            open_seat = self._open_seat_of(person)
+            if open_seat is not None:
+                return Change([], [], open_seat)
+            document = self._store.get(person_path(person.person_id))
+            if document is None:
+                raise Unauthenticated("this session has ended; log in again")
             made = self._directory.creation_of_account(default_account_name(person.email))
             place = self._owner_of(made.outcome, person)
             seat = Seat(person, made.outcome, place)
-            return Change([*made.writes, creation_of_place(place)], made.touched, seat)
+            writes = [*made.writes, creation_of_place(place), _staying(document)]
+            return Change(writes, made.touched, seat)
 
-        seats = self.seats_of(person)
-        return seats[0] if seats else self._directory.change(prepare)
+        return self._open_seat_of(person) or self._directory.change(prepare)
+
+    def _open_seat_of(self, person: Person) -> Seat | None:
+        seats = self._all_seats_of(person)
+        found = next((each for each in seats if each.account.closed_at is None), None)
+        if found is None and seats:
+            raise Refused(
+                403,
+                "account_closed",
+                "your account was closed and is being erased, and so are you; in some minutes you may sign up"
+                " with this address anew",
+            )
+        return found
 
     # Changing somebody
 
@@ -279,13 +299,17 @@ class People:
         """End the person's sessions everywhere, with all mailed tokens; gives the person."""
         return self.change(person_id, lambda now: msgspec.structs.replace(now, epoch=now.epoch + 1))
 
-    def note_confirmed(self, person: Person) -> Person:
-        """Note that mail to the person's address reaches them, if it is theirs still; gives the person."""
+    def confirmation_of(self, person_id: str) -> tuple[Person, Write]:
+        """The person as they now are, whom mail to their address reaches, and the write that notes so.
 
-        def edit(now: Person) -> Person:
-            return self._confirmed(now) if now.email == person.email and now.confirmed_at is None else now
-
-        return self.change(person.person_id, edit)
+        It demands that nobody changes them meanwhile. Raises: Unauthenticated, where they are gone.
+        """
+        document = self._store.get(person_path(person_id))
+        if document is None:
+            raise Unauthenticated("this session has ended; log in again")
+        now = person_from(document)
+        confirmed = now if now.confirmed_at is not None else self._confirmed(now)
+        return confirmed, _rewriting(document, confirmed)
 
     # By a token that came by mail
 
@@ -362,15 +386,14 @@ class People:
         return msgspec.structs.replace(person, confirmed_at=self._clock.now())
 
     def _owner_of(self, account: Account, person: Person) -> Membership:
-        return Membership(
-            person_id=person.person_id, account_id=account.account_id, created_at=self._clock.now()
-        )
+        return new_place(person.person_id, account.account_id, "owner", self._clock.now())
 
     def _account_for_newcomer(self, name: str) -> Change[Account]:
         if self._is_hosted or self._is_local_account_owned():
             return self._directory.creation_of_account(name)
-        if self._directory.account(LOCAL_ACCOUNT_ID) is None:
-            return self._directory.creation_of_account(name, LOCAL_ACCOUNT_ID)
+        local = self._directory.account(LOCAL_ACCOUNT_ID)
+        if local is None or local.closed_at is not None:
+            return self._directory.creation_of_account(name, LOCAL_ACCOUNT_ID if local is None else None)
         return self._directory.edition_of_account(
             LOCAL_ACCOUNT_ID, lambda local: msgspec.structs.replace(local, name=normalised_tag(name))
         )
@@ -386,6 +409,24 @@ class People:
 def default_account_name(email: str) -> str:
     """What an account is called that nobody gave a name."""
     return normalised_tag(f"Account of {email.partition('@')[0]}")
+
+
+def new_place(person_id: str, account_id: str, role: Role, now: datetime) -> Membership:
+    """A place for somebody who has none in that account."""
+    return Membership(
+        person_id=person_id, account_id=account_id, role=role, created_at=now, place_id=new_id("place")
+    )
+
+
+def present_place(store: DocumentStore, place: Membership) -> tuple[Membership, Update]:
+    """The place as it is now, and the write by which a commit demands that it stays so until then.
+
+    Raises: Forbidden, where they have left it since.
+    """
+    document = store.get(membership_path(place.person_id, place.account_id))
+    if document is None or (now := place_from(document)).place_id != place.place_id:
+        raise Forbidden("you belong to this account no more")
+    return now, Update(document.path, {"role": now.role}, if_revision=document.revision)
 
 
 def creation_of_place(place: Membership) -> Create:
@@ -410,6 +451,11 @@ def place_from(document: Document) -> Membership:
 
 def _is_for(token: Token, person: Person) -> bool:
     return token.epoch == person.epoch and token.email_then == person.email
+
+
+def _staying(document: Document) -> Update:
+    """The write by which a commit demands that the person is there still, as read."""
+    return Update(document.path, {"person_id": document.document_id}, if_revision=document.revision)
 
 
 def _rewriting(document: Document, person: Person) -> Update:

@@ -2,8 +2,8 @@
 
 The cookie holds the id and a signature, so that junk is refused without a read; the store holds the id's
 keyed hash, so that a copy of the store opens no session. Each request asks the store, so a session that was
-closed on one instance is closed on all at once. A session of an earlier epoch of its person is void; whoever
-reads the person decides that (`api_service.access`).
+closed on one instance is closed on all at once. A session of an earlier epoch of its person is void, and so
+is one of an earlier stay in its account; whoever reads person and place decides that (`api_service.access`).
 """
 
 import hashlib
@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 import msgspec
 from itsdangerous import BadSignature, Signer
 
+from api_service.people import Membership
 from metering.clock import Clock
 from metering.collections import SESSIONS, session_path
 from metering.errors import DocumentMissing, Unauthenticated
@@ -29,10 +30,16 @@ PUBLIC_ID_CHARACTERS = 32  # of the hash that the session is kept under
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """One log-in of a person into an account, from somewhere on the network."""
+    """One log-in of a person into an account, from somewhere on the network.
+
+    `place_id` is of the place that they had there then. `signed_in_at` is when they last showed who they
+    are: moving to another account makes a session of its own, but shows nothing.
+    """
 
     person_id: str
     account_id: str
+    place_id: str = ""
+    signed_in_at: datetime | None = None
     created_at: datetime
     seen_at: datetime
     expires_at: datetime
@@ -65,12 +72,19 @@ class Sessions:
             _derived(secret, b"session cookies"), key_derivation="hmac", digest_method=hashlib.sha256
         )
 
-    def open(self, person_id: str, account_id: str, epoch: int, network: str) -> str:
-        """A new session's id. The person's oldest sessions beyond `SESSIONS_OF_PERSON_MAX` end."""
-        now = self._clock.now()
+    def open(
+        self, place: Membership, epoch: int, network: str, *, signed_in_at: datetime | None = None
+    ) -> str:
+        """A new session's id. The person's oldest sessions beyond `SESSIONS_OF_PERSON_MAX` end.
+
+        `signed_in_at` None: just now.
+        """
+        now, person_id = self._clock.now(), place.person_id
         session = Session(
             person_id=person_id,
-            account_id=account_id,
+            account_id=place.account_id,
+            place_id=place.place_id,
+            signed_in_at=signed_in_at or now,
             created_at=now,
             seen_at=now,
             expires_at=now + timedelta(seconds=LIFETIME_SECONDS),

@@ -105,6 +105,15 @@ class Change(Generic[T]):
     outcome: T
 
 
+# What else a change demands: it may refuse by raising, and gives writes that demand what it has read.
+Demands = Callable[[], Sequence[Write]]
+
+
+def nothing_more() -> Sequence[Write]:
+    """Demands nothing."""
+    return ()
+
+
 class KeyTerms(msgspec.Struct, frozen=True, kw_only=True):
     """What a new key is to be: see `metering.keys.KeyRecord`."""
 
@@ -207,6 +216,15 @@ class Directory:
         document = self._get(account_path(account_id))
         return None if document is None else account_from(document)
 
+    def open_account(self, account_id: str) -> Account:
+        """The account, to be changed. Raises: NotFound, Conflict (it was closed, for good)."""
+        found = self.account(account_id)
+        if found is None:
+            raise NotFound("there is no such account")
+        if found.closed_at is not None:
+            raise Conflict("this account was closed and is being erased; there is no way back")
+        return found
+
     def policy(self, account_id: str) -> Policy | None:
         """What a proxy needs to know of the account, or None where there is no such account."""
         document = self._get(policy_path(account_id))
@@ -221,9 +239,7 @@ class Directory:
 
     def edition_of_account(self, account_id: str, edit: Callable[[Account], Account]) -> Change[Account]:
         """The change that `change_account` makes, for `change` to commit with what belongs to it."""
-        before = self.account(account_id)
-        if before is None:
-            raise NotFound("there is no such account")
+        before = self.open_account(account_id)
         after = edit(before)
         writes: list[Write] = [
             Put(account_path(account_id), _account_fields(after)),
@@ -240,6 +256,7 @@ class Directory:
         before = self.policy(account_id)
         if before is None:
             raise NotFound("there is no such account")
+        self.open_account(account_id)
         after = edit(before)
         if after == before:
             return Change([], [], after)
@@ -266,19 +283,21 @@ class Directory:
 
     # Keys
 
-    def create_key(self, account_id: str, terms: KeyTerms) -> tuple[str, KeyRecord]:
+    def create_key(
+        self, account_id: str, terms: KeyTerms, demanding: Demands = nothing_more
+    ) -> tuple[str, KeyRecord]:
         """Make a key: its plain text, which is never to be had again, and its record.
 
-        Raises: InvalidInput, NotFound (no such account), Conflict (too many live keys).
+        Raises: InvalidInput, NotFound (no such account), Conflict (too many live keys, or the account was
+        closed), and what `demanding` raises to refuse.
         """
         checked = self._checked(terms)
 
         def prepare() -> Change[tuple[str, KeyRecord]]:
-            if self.account(account_id) is None:
-                raise NotFound("there is no such account")
+            self.open_account(account_id)
             return self._creation_of_key(account_id, checked, replaces="")
 
-        return self.change(prepare)
+        return self.change(_also(demanding, prepare))
 
     def key_by_hash(self, hashed: str) -> KeyRecord | None:
         """The record of the key with that hash, live or not; None where none is known."""
@@ -297,7 +316,9 @@ class Directory:
         )
         return sorted((key_from(each) for each in found), key=_age_order, reverse=True)
 
-    def rotate_key(self, account_id: str, key_id: str) -> tuple[str, KeyRecord]:
+    def rotate_key(
+        self, account_id: str, key_id: str, demanding: Demands = nothing_more
+    ) -> tuple[str, KeyRecord]:
         """Make a successor on the same terms: its plain text and record. The old key works one hour longer.
 
         A key that was to expire has a successor that lives as long as the old one was meant to.
@@ -306,6 +327,7 @@ class Directory:
 
         def prepare() -> Change[tuple[str, KeyRecord]]:
             now = self._clock.now()
+            self.open_account(account_id)
             keys = self.keys_of(account_id)
             old = _key_among(keys, key_id)
             if not old.is_live(now):
@@ -318,9 +340,9 @@ class Directory:
             ending = Update(key_path(old.key_hash), {"expires_at": ends_at})
             return replace(made, writes=[*made.writes, ending], touched=[*made.touched, old.key_hash])
 
-        return self.change(prepare)
+        return self.change(_also(demanding, prepare))
 
-    def revoke_key(self, account_id: str, key_id: str) -> KeyRecord:
+    def revoke_key(self, account_id: str, key_id: str, demanding: Demands = nothing_more) -> KeyRecord:
         """End a key now, and with it every older key that it replaced and that still works.
 
         Revoking the old half of a rotation ends its overlap and leaves the successor alive. Revoking twice
@@ -336,7 +358,7 @@ class Directory:
             revoked = msgspec.structs.replace(key, revoked_at=key.revoked_at or now)
             return Change(writes, [each.key_hash for each in ending], revoked)
 
-        return self.change(prepare)
+        return self.change(_also(demanding, prepare))
 
     def note_key_use(self, hashed: str, at: datetime) -> None:
         """Remember that the key was used then; written at most once a minute, and never backwards."""
@@ -406,6 +428,17 @@ class Directory:
 
     def _get(self, path: str) -> Document | None:
         return self._store.get(path, timeout_seconds=self._timeout_seconds)
+
+
+def _also(demanding: Demands, prepare: Callable[[], Change[T]]) -> Callable[[], Change[T]]:
+    """Prepares the change together with what is demanded for it."""
+
+    def prepare_both() -> Change[T]:
+        demanded = demanding()
+        made = prepare()
+        return replace(made, writes=[*made.writes, *demanded]) if made.writes else made
+
+    return prepare_both
 
 
 def with_plan(account: Account, name: str) -> Account:

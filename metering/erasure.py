@@ -37,7 +37,7 @@ from metering.collections import (
     policy_path,
     seeding_path,
 )
-from metering.directory import Change, Directory, account_from
+from metering.directory import Change, Demands, Directory, account_from, nothing_more
 from metering.errors import Conflict, DocumentMissing, NotFound, RevisionChanged
 from metering.keys import KeyRecord
 from metering.stats import Statistics, UsageQuery
@@ -97,14 +97,20 @@ class ErasureReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def close_account(
-    store: DocumentStore, directory: Directory, clock: Clock, account_id: str, by: str
+    store: DocumentStore,
+    directory: Directory,
+    clock: Clock,
+    account_id: str,
+    by: str,
+    demanding: Demands = nothing_more,
 ) -> Erasure:
     """Close the account for good; the job does the rest. Closing twice changes nothing.
 
-    Raises: NotFound, StoreUnavailable (it may be closed or not).
+    Raises: NotFound, StoreUnavailable (it may be closed or not), and what `demanding` raises to refuse.
     """
 
     def prepare() -> Change[Erasure]:
+        demanded = demanding()
         account = directory.account(account_id)
         if account is None:
             raise NotFound("there is no such account")
@@ -126,6 +132,7 @@ def close_account(
             *_emptied(policy),
             *(Update(key_path(each.key_hash), {"revoked_at": now}) for each in _live(keys)),
             Put(erasure_path(account_id), _fields(erasure)),
+            *demanded,
         ]
         return Change(writes, [*change.touched, *(each.key_hash for each in keys)], erasure)
 

@@ -32,11 +32,13 @@ def export_account() -> Response:
     account_id = asking.account_id
     person_id = asking.session.person_id if asking.session else ""
     epoch = asking.session.epoch if asking.session else 0
+    place_id = asking.session.place_id if asking.session else ""
 
     def may_go_on() -> bool:
         seat = known.people.seat(person_id, account_id)
         return (
             seat is not None
+            and seat.place.place_id == place_id
             and seat.account.status == "active"
             and seat.person.epoch == epoch
             and role_may(seat.place.role, "export")

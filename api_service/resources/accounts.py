@@ -8,7 +8,7 @@ import msgspec
 from flask import Response
 from pydantic import Field, StrictBool, StrictInt, model_validator
 
-from api_service.access import needs, visitor
+from api_service.access import needs, still_allowed, visitor
 from api_service.answers import answer
 from api_service.errors import Complaint, Refused
 from api_service.fields import (
@@ -320,16 +320,18 @@ def change_account(body: AccountPatch) -> Response:
 def erase_account(query: Confirmation) -> Response:
     """Erase the account, with everything it holds. There is no way back.
 
-    From this moment its keys are dead on every instance of the proxy and nobody gets in. Its events, usage,
-    settings, audit log and people (those who are in no other account) are deleted within minutes; take an
-    export first (`GET /v1/account/export`).
+    From this moment its keys are dead on every instance of the proxy and nobody gets in: its sessions are
+    answered 401 `account_closed`. Its events, usage, settings, audit log and people (those who are in no
+    other account) are deleted within minutes; take an export first (`GET /v1/account/export`).
     """
     known, asking = services(), visitor()
     if query.confirm != asking.account_id:
         text = "give the account's id, as GET /v1/account shows it, to say that this very account is meant"
         raise Refused(422, "invalid_input", text, "confirm", [Complaint("confirm", text)])
     by = asking.session.person_id if asking.session else ""
-    closed = close_account(known.store, known.directory, known.clock, asking.account_id, by)
+    closed = close_account(
+        known.store, known.directory, known.clock, asking.account_id, by, demanding=still_allowed()
+    )
     return answer(
         ErasureView(
             id=closed.account_id,

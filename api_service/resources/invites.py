@@ -22,7 +22,7 @@ from api_service.fields import (
 from api_service.invites import Invite
 from api_service.letters import invitation
 from api_service.resources.accounts import ACCOUNT_EXAMPLE
-from api_service.resources.people import PERSON_EXAMPLE, LoggedIn, own_seat, with_session
+from api_service.resources.people import PERSON_EXAMPLE, LoggedIn, own_seat, signed_in_at, with_session
 from api_service.roles import Role
 from api_service.routing import OF_BODIES, OF_VISITORS, may_refuse, routes_of
 from api_service.services import services
@@ -204,8 +204,8 @@ def accept_invite(body: InviteToken) -> Response:
     """Join an account by an invite to one's own address, and go on there with a new session."""
     known = services()
     _take_token_attempt()
-    seat = known.invites.join(body.token, own_seat().person)
-    return with_session(known, seat, status=200)
+    seat = known.invites.join(body.token, own_seat().person.person_id)
+    return with_session(known, seat, status=200, signed_in_at=signed_in_at())
 
 
 @invites.post(

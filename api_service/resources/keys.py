@@ -12,6 +12,7 @@ from api_service.access import (
     require_confirmed_address,
     require_no_longer_than_own,
     require_no_more_than_own,
+    still_allowed,
     visitor,
 )
 from api_service.answers import answer, nothing
@@ -156,7 +157,7 @@ def create_key(body: NewKey) -> Response:
     )
     require_no_more_than_own(visitor(), terms)
     require_no_longer_than_own(visitor(), terms.expires_at)
-    return _made(*known.directory.create_key(visitor().account_id, terms))
+    return _made(*known.directory.create_key(visitor().account_id, terms, still_allowed()))
 
 
 @keys.post("/v1/keys/<key_id>/rotate", responses={201: MadeKeyView, **may_refuse(404, 409)})
@@ -166,7 +167,7 @@ def rotate_key(path: KeyPath) -> Response:
     known = services()
     key = _manageable_key(path.key_id)
     require_no_longer_than_own(visitor(), terms_of_successor(key, known.clock.now()).expires_at)
-    return _made(*known.directory.rotate_key(visitor().account_id, key.key_id))
+    return _made(*known.directory.rotate_key(visitor().account_id, key.key_id, still_allowed()))
 
 
 @keys.delete("/v1/keys/<key_id>", responses={204: None, **may_refuse(404)})
@@ -174,7 +175,7 @@ def rotate_key(path: KeyPath) -> Response:
 def revoke_key(path: KeyPath) -> Response:
     """Revoke a key at once, together with any older key that it replaced."""
     key = _manageable_key(path.key_id)
-    services().directory.revoke_key(visitor().account_id, key.key_id)
+    services().directory.revoke_key(visitor().account_id, key.key_id, still_allowed())
     return nothing()
 
 

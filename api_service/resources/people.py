@@ -241,9 +241,9 @@ def switch_account(body: SwitchTo) -> Response:
     if not _ACCOUNT_ID.fullmatch(body.account_id):
         raise unknown
     seat = known.people.seat(own_seat().person.person_id, body.account_id)
-    if seat is None:
+    if seat is None or seat.account.closed_at is not None:
         raise unknown
-    return with_session(known, seat, status=200)
+    return with_session(known, seat, status=200, signed_in_at=signed_in_at())
 
 
 @people.post(
@@ -295,20 +295,26 @@ def logged_in(known: Services, seat: Seat, session_id: str) -> LoggedIn:
     )
 
 
-def with_session(known: Services, seat: Seat, *, status: int) -> Response:
+def with_session(
+    known: Services, seat: Seat, *, status: int, signed_in_at: datetime | None = None
+) -> Response:
     """The answer that begins a session; one that the browser had before ends."""
-    session_id = begin_session(known, seat)
+    session_id = begin_session(known, seat, signed_in_at)
     response = answer(logged_in(known, seat, session_id), status)
     set_session_cookie(known, response, session_id)
     return response
 
 
-def begin_session(known: Services, seat: Seat) -> str:
-    """A new session's id; the one that the browser had before ends."""
+def begin_session(known: Services, seat: Seat, signed_in_at: datetime | None = None) -> str:
+    """A new session's id; the one that the browser had before ends. `signed_in_at` None: just now."""
     end_earlier_session(known)
-    return known.sessions.open(
-        seat.person.person_id, seat.account.account_id, seat.person.epoch, network_of_caller()
-    )
+    return known.sessions.open(seat.place, seat.person.epoch, network_of_caller(), signed_in_at=signed_in_at)
+
+
+def signed_in_at() -> datetime | None:
+    """When the present visitor last showed who they are, for a session that goes on from theirs."""
+    session = visitor().session
+    return None if session is None else session.signed_in_at or session.created_at
 
 
 def set_session_cookie(known: Services, response: Response, session_id: str) -> None:

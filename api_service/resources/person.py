@@ -359,7 +359,9 @@ def forget_sessions(known: Services, ended: Person) -> None:
 
 def _sessions(known: Services) -> list[ListedSession]:
     own = own_seat().person
-    return known.sessions.of(own.person_id, own.epoch)
+    stays = {each.account_id: each.place_id for each in known.people.places_of(own.person_id)}
+    listed = known.sessions.of(own.person_id, own.epoch)
+    return [each for each in listed if stays.get(each.session.account_id) == each.session.place_id]
 
 
 def _session_view(listed: ListedSession, current: str) -> OwnSessionView:

@@ -21,6 +21,7 @@ from api_service.resources.people import (
     logged_in,
     own_seat,
     set_session_cookie,
+    signed_in_at,
     with_session,
 )
 from api_service.resources.person import check_password, forget_sessions
@@ -181,7 +182,7 @@ def confirm_second_factor(body: CodeGiven) -> Response:
     forget_sessions(known, changed)
     known.postbox.send(second_factor_changed(changed.email, known.clock.now(), is_on=True))
     seat = Seat(changed, seat.account, seat.place)
-    session_id = begin_session(known, seat)
+    session_id = begin_session(known, seat, signed_in_at())
     told = logged_in(known, seat, session_id)
     response = answer(SecondFactorOn(**dict(told), recovery_codes=list(codes)))
     set_session_cookie(known, response, session_id)

@@ -288,10 +288,15 @@ class Place:
         self.world.store.commit([*writes, creation_of_place(place)])
         return person
 
+    def place_of(self, person: Person) -> Membership:
+        place = self.world.services.people.place(person.person_id, self.account_id)
+        assert place is not None
+        return place
+
     def by_session(self, kind: str, person: Person) -> Visitor:
         client, address = self.world.client()
         sessions = self.world.services.sessions
-        session_id = sessions.open(person.person_id, self.account_id, person.epoch, address)
+        session_id = sessions.open(self.place_of(person), person.epoch, address)
         client.set_cookie("modeltrack_session", sessions.cookie_value(session_id))
         headers = {"X-CSRF-Token": sessions.csrf_token(session_id), "Origin": ORIGIN}
         return Visitor(kind, client, address, headers, person)
@@ -360,7 +365,7 @@ class Place:
         """Another session of whoever asks, or of the owner."""
         sessions = self.world.services.sessions
         person = asking.person or self.host
-        opened = sessions.open(person.person_id, self.account_id, person.epoch, asking.address)
+        opened = sessions.open(self.place_of(person), person.epoch, asking.address)
         return sessions.public_id(opened)
 
     def query_of_event(self, what: str) -> str:

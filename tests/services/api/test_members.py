@@ -12,12 +12,14 @@ from api_service.invites import INVITES_MAX, LIFETIME_SECONDS
 from api_service.members import MEMBERS_MAX, Members
 from api_service.people import Membership, creation_of_place
 from api_service.roles import ROLES, Role
+from metering.collections import account_path, membership_path
 from metering.directory import Directory
 from metering.errors import Forbidden
 from metering.keys import SCOPES
-from metering.stores import DocumentStore, Query
+from metering.stores import Delete, DocumentStore, Query, Update
 from tests.doubles.clock import ManualClock
 from tests.doubles.mailbox import Mailbox
+from tests.doubles.meddled_store import Meddled
 from tests.services.api.conftest import PASSWORD, MakeApp, Person
 from tests.services.api.test_sign_in import log_in, session_cookie
 
@@ -277,6 +279,30 @@ def test_an_admin_changes_everybody_but_owners(ada: Person, join: Join) -> None:
     assert code(give(bob, bob, "admin")) == (403, "role_missing")
 
 
+def test_a_session_of_before_stays_void_when_its_person_is_invited_back(
+    make_app: MakeApp, store: DocumentStore, sign_up: SignUp, join: Join, mailbox: Mailbox
+) -> None:
+    here, there = make_app(store), make_app(store)
+    ada = sign_up(on=here)
+    bob = join(ada, "admin", on=there)
+    before = session_cookie(bob.client)
+    assert remove(ada, bob).status_code == 204
+    assert bob.get("/v1/account").status_code == 401
+    ada.write("POST", "/v1/invites", {"email": BOB, "role": "viewer"})
+    csrf_token = log_in(bob.client, BOB).get_json()["csrf_token"]
+    back = Person(bob.client, csrf_token, ada.account_id, BOB)
+    joined = back.write("POST", "/v1/invites/accept", {"token": mailbox.token(BOB)})
+
+    stale = there.test_client()
+    stale.set_cookie("modeltrack_session", before)
+
+    assert joined.get_json()["account"]["id"] == ada.account_id
+    assert bob.get("/v1/account").status_code == 200
+    assert stale.get("/v1/account").status_code == 401
+    assert stale.get("/v1/session").status_code == 401
+    assert len(bob.get("/v1/person/sessions").get_json()["data"]) == 1
+
+
 def test_a_role_that_changes_acts_on_the_other_instance_at_once(
     make_app: MakeApp, store: DocumentStore, sign_up: SignUp, join: Join
 ) -> None:
@@ -534,9 +560,46 @@ def test_an_invite_to_an_account_that_is_being_erased_is_void(
 
 
 def test_an_invite_to_an_account_that_is_gone_is_void(
-    app: Flask, client: FlaskClient, clock: ManualClock
+    ada: Person, sqlite_store: DocumentStore, client: FlaskClient, mailbox: Mailbox
 ) -> None:
-    place = Membership(person_id="p", account_id="acct_gone", created_at=clock.now())
-    plain, _ = app.extensions["modeltrack"].invites.make(BOB, "viewer", place)
+    ada.write("POST", "/v1/invites", {"email": BOB})
+    plain = mailbox.token(BOB)
+    sqlite_store.commit([Delete(account_path(ada.account_id))])
 
     assert client.post("/v1/invites/look-up", json={"token": plain}).status_code == 400
+
+
+# Whoever loses a right while their request is under way
+
+IN_FLIGHT: dict[str, Callable[[Person, str], Any]] = {
+    "changes a role": lambda bob, carol: give(bob, carol, "viewer"),
+    "removes a member": remove,
+    "invites": lambda bob, _: bob.write("POST", "/v1/invites", {"email": "eve@example.com"}),
+    "makes a key": lambda bob, _: bob.write("POST", "/v1/keys", {"scopes": ["read", "write"]}),
+    "erases": lambda bob, _: bob.write("DELETE", f"/v1/account?confirm={bob.account_id}"),
+}
+
+
+@pytest.mark.parametrize("what", IN_FLIGHT)
+def test_a_right_that_is_lost_between_its_reading_and_the_commit_counts_no_more(
+    make_app: MakeApp, store: DocumentStore, sign_up: SignUp, join: Join, what: str
+) -> None:
+    meddled = Meddled(store)
+    ada = sign_up(on=make_app(store))
+    carol = id_of(join(ada, "member", "carol@example.com", on=make_app(store)))
+    bob = join(ada, "owner", on=make_app(meddled))
+    place = membership_path(id_of(bob), ada.account_id)
+    meddled.before_commit_that_names = place
+    meddled.meddle = lambda: store.commit([Update(place, {"role": "viewer"})])
+
+    refused = IN_FLIGHT[what](bob, carol)
+
+    assert meddled.has_meddled
+    assert refused.status_code == 403, refused.text
+    assert {each["role"] for each in ada.get("/v1/members").get_json()["data"]} == {
+        "owner",
+        "member",
+        "viewer",
+    }
+    assert ada.get("/v1/invites").get_json()["data"] == []
+    assert ada.get("/v1/keys").get_json()["data"] == []

@@ -553,7 +553,7 @@ def test_linking_needs_the_password_the_csrf_token_and_the_session_that_asked(
     forged = ada.write(
         "POST", "/v1/person/identities/google", {"password": PASSWORD}, **{"X-CSRF-Token": "x"}
     )
-    assert code_of(forged) == "csrf_token_missing"
+    assert code_of(forged) == "csrf_token_wrong"
 
     begun = ada.write("POST", "/v1/person/identities/google", {"password": PASSWORD})
     assert ada.write("POST", "/v1/logout").status_code == 204

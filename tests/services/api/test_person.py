@@ -65,9 +65,10 @@ def test_a_session_that_an_old_password_opens_at_the_same_moment_is_void(
 ) -> None:
     services = app.extensions["modeltrack"]
     as_read_by_login = services.people.by_email(ADA)
+    place = services.people.place(as_read_by_login.person_id, ada.account_id)
     ada.write("POST", "/v1/person/password", {"current_password": PASSWORD, "password": ANOTHER})
 
-    late = services.sessions.open(as_read_by_login.person_id, ada.account_id, as_read_by_login.epoch, "")
+    late = services.sessions.open(place, as_read_by_login.epoch, "")
     client.set_cookie("modeltrack_session", services.sessions.cookie_value(late))
 
     assert client.get("/v1/account").status_code == 401

@@ -365,10 +365,14 @@ def test_a_write_without_an_origin_writes_nothing(ada: Person) -> None:
     assert response.status_code == 403
 
 
-def test_another_sessions_token_writes_nothing(ada: Person, sign_up: SignUp) -> None:
+def test_another_sessions_token_writes_nothing_and_is_told_from_none(ada: Person, sign_up: SignUp) -> None:
     bob = sign_up("bob@example.com")
 
-    assert ada.write("POST", "/v1/keys", {}, **{"X-CSRF-Token": bob.csrf_token}).status_code == 403
+    wrong = ada.write("POST", "/v1/keys", {}, **{"X-CSRF-Token": bob.csrf_token})
+    missing = ada.write("POST", "/v1/keys", {}, **{"X-CSRF-Token": ""})
+
+    assert (wrong.status_code, wrong.get_json()["error"]["code"]) == (403, "csrf_token_wrong")
+    assert (missing.status_code, missing.get_json()["error"]["code"]) == (403, "csrf_token_missing")
 
 
 def test_a_token_from_before_logging_in_again_writes_nothing(ada: Person) -> None:
