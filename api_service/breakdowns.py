@@ -14,7 +14,7 @@ from pydantic import Field, create_model
 from api_service.access import visitor
 from api_service.answers import answer_fields
 from api_service.fields import Usd, View
-from api_service.ranges import Dimension, FilterFields
+from api_service.ranges import FilterFields, GroupBy
 from api_service.services import services
 from api_service.sums import (
     GROUP_FIELDS,
@@ -81,7 +81,7 @@ class GroupedFields(FilterFields):
     Both moments are widened to whole quarter hours.
     """
 
-    group_by: list[Dimension] = Field(
+    group_by: GroupBy = Field(
         default_factory=list,
         max_length=len(GROUPABLE),
         description="One row a combination of these; several times: group_by=model&group_by=team.",

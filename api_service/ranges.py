@@ -1,9 +1,13 @@
-"""What a question about usage names: a range of time in some zone, and whose calls count."""
+"""What a question about usage names: a range of time in some zone, and whose calls count.
 
+The providers' own usage APIs have other names for some of it, which are read as well (`OTHER_NAMES`).
+"""
+
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from api_service.fields import FilterTag, Input, MomentOrDay, any_of, start_of
 from metering.buckets import Range, zone_named
@@ -22,7 +26,20 @@ Dimension = Literal[
     "deployment",
     "key_id",
     "prompt_template_id",
+    "prompt_fingerprint",
+    "api_key_id",
 ]
+# Filter, and dimension to group by, of the providers' usage APIs → ours.
+OTHER_NAMES: Final = {"models": "model", "api_key_ids": "key_id"}
+_OTHER_DIMENSIONS: Final = {"api_key_id": "key_id"}
+
+
+def by_our_names(dimensions: Sequence[str]) -> list[str]:
+    """The dimensions, each by our own name of it."""
+    return [_OTHER_DIMENSIONS.get(name, name) for name in dimensions]
+
+
+GroupBy = Annotated[list[Dimension], AfterValidator(by_our_names)]
 Timezone = Annotated[
     str,
     Field(
@@ -82,11 +99,30 @@ class FilterFields(RangeFields):
     deployment: list[FilterTag] = any_of("this deployment, as the key pins it", FILTER_VALUES_MAX)
     key_id: list[FilterTag] = any_of("calls by the key of this id", FILTER_VALUES_MAX)
     prompt_template_id: list[FilterTag] = any_of("this prompt template", FILTER_VALUES_MAX)
+    prompt_fingerprint: list[FilterTag] = any_of(
+        "calls of this fingerprint that name no prompt template", FILTER_VALUES_MAX
+    )
+    models: list[FilterTag] = Field(
+        default_factory=list, max_length=FILTER_VALUES_MAX, description="Another name of model."
+    )
+    api_key_ids: list[FilterTag] = Field(
+        default_factory=list, max_length=FILTER_VALUES_MAX, description="Another name of key_id."
+    )
+
+    @field_validator(*OTHER_NAMES)
+    @classmethod
+    def _is_filtered_by_one_name(cls, values: list[str], info: ValidationInfo) -> list[str]:
+        name = info.field_name or ""
+        if values and info.data.get(OTHER_NAMES[name]):
+            raise ValueError(f"give {OTHER_NAMES[name]} or {name}, not both")
+        return values
 
     @property
     def filters(self) -> dict[str, list[str]]:
-        """The filters that are given."""
-        return {name: getattr(self, name) for name in GROUPABLE if getattr(self, name)}
+        """The filters that are given, by our own names."""
+        others = {ours: getattr(self, name) for name, ours in OTHER_NAMES.items()}
+        given = {name: getattr(self, name) or others.get(name) for name in GROUPABLE}
+        return {name: values for name, values in given.items() if values}
 
 
 def shown_range(range_: Range) -> dict[str, object]:

@@ -82,7 +82,8 @@ class AccountSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything an account may set about its calls.
 
     `events_kept_days` is how long events and sessions are to be seen; they are deleted soon after that, or
-    where recovery may still need them, some days later. Statistics stay.
+    where recovery may still need them, some days later. Statistics stay. `prompt_fingerprints`: whether calls
+    get a keyed hash of what makes their template, by which they are grouped where they name none.
     """
 
     cache: CacheSettings = CacheSettings()
@@ -90,6 +91,7 @@ class AccountSettings(msgspec.Struct, frozen=True, kw_only=True):
     azure: AzureSettings = AzureSettings()
     bedrock: BedrockSettings = BedrockSettings()
     events_kept_days: int = EVENTS_KEPT_DAYS_DEFAULT
+    prompt_fingerprints: bool = False
 
     def events_kept_since(self, now: datetime) -> datetime:
         """The oldest admission of an event that is to be seen."""

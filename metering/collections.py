@@ -48,7 +48,7 @@ INDEXED_FIELDS: dict[str, tuple[str, ...]] = {
     "seedings": ("next_at",),
     "leases": ("account_id", "state", "expires_at"),
     "counts": ("day",),
-    "days": (),
+    "days": ("fingerprints_day",),
     "active_days": ("state",),
     "session_hours": ("hour",),
     "checks": ("day",),

@@ -1,13 +1,15 @@
 """A UTC day's rollups in two documents, so that a month is read in a few dozen documents.
 
-`main` holds the cells of kinds main and latency, `key` those of key and template: a question asks for one
-kind, and so reads one document a day. Sums stand in columns (`Sheet`), compressed. Both documents name, by
-`shards`, what of which quarter hour they hold: an integer a quarter, whose bits are the numbers of the shards
-that were added up; `NOT_HELD`, or `SHARDS_GONE` once the shards themselves have been deleted.
+`main` holds the cells of kinds main and latency, `key` those of key, template and fingerprint: a question
+asks for one kind, and so reads one document a day. Sums stand in columns (`Sheet`), compressed. Both
+documents name, by `shards`, what of which quarter hour they hold: an integer a quarter, whose bits are the
+numbers of the shards that were added up; `NOT_HELD`, or `SHARDS_GONE` once the shards themselves have been
+deleted.
 
 A document stays below `PART_BYTES_MAX`, and below `CONTENT_BYTES_MAX` once it is read: where a day has more
 cells than fit, those that cost least collapse into `other` step by step, as in a full shard; sums are
-complete all the same.
+complete all the same. Fingerprints go when their time is over (`fields_without_fingerprints`): a document
+that holds any says so by `fingerprints_day`, by which it is found.
 
 Measured: docs/decisions/0013.
 """
@@ -23,14 +25,26 @@ import zstandard
 from metering.collections import days_collection
 from metering.errors import StoreError
 from metering.ids import repeatable_digest
-from metering.rollups import COLLAPSE_ALL, QUARTER, Amounts, Cell, Kind, beginning_of_day, collapsed
+from metering.rollups import (
+    COLLAPSE_ALL,
+    QUARTER,
+    Amounts,
+    Cell,
+    Kind,
+    beginning_of_day,
+    collapsed,
+    without_fingerprint,
+)
 
 Part = Literal["main", "key"]
 Rows = dict[tuple[Cell, int], Amounts]  # (cell, number of the quarter hour in its day) → sums
 Group = TypeVar("Group", bound=Hashable)
 Slot = TypeVar("Slot", bound=Hashable)
 
-PARTS: Final[dict[Part, tuple[Kind, ...]]] = {"main": ("main", "latency"), "key": ("key", "template")}
+PARTS: Final[dict[Part, tuple[Kind, ...]]] = {
+    "main": ("main", "latency"),
+    "key": ("key", "template", "fingerprint"),
+}
 PART_OF: Final[dict[Kind, Part]] = {kind: part for part, kinds in PARTS.items() for kind in kinds}
 QUARTERS_A_DAY: Final = 96
 NOT_HELD: Final = -1
@@ -39,6 +53,8 @@ PART_BYTES_MAX: Final = 900 * 1024
 CONTENT_BYTES_MAX: Final = 16 * 1024 * 1024  # before compression: what a reader has to hold
 FITTINGS_MAX: Final = 12
 FITTING_PERCENT: Final = 97  # what a fitting aims at
+FINGERPRINT_ROWS_MAX: Final = 10_000  # a day: they compress badly, and leave room to keys and templates
+FINGERPRINTS_DAY: Final = "fingerprints_day"
 
 _COMPRESSION_LEVEL: Final = 6
 _DAY: Final = timedelta(days=1)
@@ -153,7 +169,29 @@ def sheet_of(rows: Mapping[tuple[Cell, int], Amounts]) -> Sheet:
 
 def part_fields(day: datetime, shards: Sequence[int], rows: Mapping[Kind, Rows]) -> dict[str, Any]:
     """The document; cells that do not fit it have become `other`."""
-    return {"day": f"{day:%Y-%m-%d}", "shards": list(shards), "packed": packed(rows)}
+    fields = {"day": f"{day:%Y-%m-%d}", "shards": list(shards)}
+    fingerprints = rows.get("fingerprint")
+    if fingerprints:
+        rows = {**rows, "fingerprint": fewer_rows(fingerprints, FINGERPRINT_ROWS_MAX)}
+        fields[FINGERPRINTS_DAY] = fields["day"]
+    return {**fields, "packed": packed(rows)}
+
+
+def fields_without_fingerprints(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The document of that kind, its calls with fingerprints told as such that have none.
+
+    Raises: DayUnreadable.
+    """
+    part = stored_part(fields)
+    rows = {kind: sheet.rows() for kind, sheet in part.sheets.items()}
+    without = added_up(
+        ((without_fingerprint(cell), quarter), sums)
+        for kind in ("template", "fingerprint")
+        for (cell, quarter), sums in rows.pop(kind, {}).items()
+    )
+    kinds: dict[Kind, Rows] = {kind: rows.get(kind, {}) for kind in PARTS["key"]}
+    kept = {name: value for name, value in fields.items() if name != FINGERPRINTS_DAY}
+    return {**kept, "packed": packed({**kinds, "template": without, "fingerprint": {}})}
 
 
 def stored_part(fields: Mapping[str, Any]) -> DayPart:

@@ -32,8 +32,9 @@ CURSOR_CHARACTERS_MAX = 512
 
 FILTERS = (
     "provider", "model", "requested_model", "key_id", "deployment", "team", "app", "feature",
-    "customer_tier", "session_id", "trace_id", "prompt_template_id", "state", "status_code", "service_tier",
-    "region", "routing_rule", "streaming", "cache_hit", "routed", "estimated", "unpriced",
+    "customer_tier", "session_id", "trace_id", "prompt_template_id", "prompt_fingerprint", "state",
+    "status_code", "service_tier", "region", "routing_rule", "streaming", "cache_hit", "routed", "estimated",
+    "unpriced",
 )  # fmt: skip
 
 LATEST = datetime(2100, 1, 1, tzinfo=UTC)

@@ -42,8 +42,9 @@ class CostEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, g
     `timestamp` is the admission: quarter hour, price and budget period follow it. `model` is the model that
     served the call, `requested_model` the one the caller asked for. Tokens are disjoint buckets (`usage`).
     `cost_nanodollars` is 0 and `unpriced` true where no price is known: never a silent zero.
-    `counterfactual_nanodollars` is what a routed call's usage would have cost at `requested_model`;
-    `unadmitted`: a budget could not be asked, and the call was served all the same.
+    `prompt_fingerprint` is a keyed hash of what makes the call's template, 32 hexadecimal digits, where the
+    account asked for such. `counterfactual_nanodollars` is what a routed call's usage would have cost at
+    `requested_model`; `unadmitted`: a budget could not be asked, and the call was served all the same.
     """
 
     request_id: str
@@ -82,6 +83,7 @@ class CostEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, g
     session_id: str = ""
     trace_id: str = ""
     prompt_template_id: str = ""
+    prompt_fingerprint: str = ""
     cache_hit: bool = False
     routed: bool = False
     routing_rule: str = ""

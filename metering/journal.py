@@ -72,6 +72,7 @@ class Admitted(
     session_id: str = ""
     trace_id: str = ""
     prompt_template_id: str = ""
+    prompt_fingerprint: str = ""
     estimate_nanodollars: int = 0
     holds: tuple[Hold, ...] = ()
 

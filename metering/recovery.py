@@ -301,6 +301,7 @@ def lost_event(call: Admitted) -> CostEvent:
         session_id=call.session_id,
         trace_id=call.trace_id,
         prompt_template_id=call.prompt_template_id,
+        prompt_fingerprint=call.prompt_fingerprint,
         cost_nanodollars=cost,
         unpriced=not cost,
         estimated=True,

@@ -6,7 +6,8 @@ of rollups when they were compacted long ago (`metering.compaction`), counts and
 by the end of their period, leases once they are closed.
 
 Readers hide what is over its time at once (`AccountSettings.events_kept_since`), so deleting may come late,
-be interrupted, or run twice. The documents of days stay: they say nothing of a single call.
+be interrupted, or run twice. The documents of days stay: they say nothing of a single call. Fingerprints of
+prompts are taken out of them when their events go.
 """
 
 from collections.abc import Iterator
@@ -23,32 +24,41 @@ from metering.collections import (
     budget_periods_collection,
     checks_collection,
     counts_collection,
+    days_collection,
     segments_collection,
     session_hours_collection,
 )
 from metering.compaction import delete_old_shards
 from metering.conservation import day_of
 from metering.counters import CLOSED
+from metering.day_documents import FINGERPRINTS_DAY, DayUnreadable, fields_without_fingerprints
 from metering.directory import all_accounts
+from metering.errors import DocumentMissing, RevisionChanged
 from metering.retention_rules import RULES, Rule
 from metering.segments import EVENTS_KEPT_MIN
 from metering.session_packs import hour_text
-from metering.stores import Delete, Document, DocumentStore, Query
+from metering.stores import Delete, Document, DocumentStore, Put, Query
 
 COUNTS_KEPT: Final = RULES["counts"].kept or timedelta.max
 HISTORY_KEPT: Final = RULES["checks"].kept or timedelta.max
 LEASES_KEPT: Final = RULES["leases"].kept or timedelta.max  # longer than recovery's charges come late
 DELETED_AT_ONCE: Final = 50  # a segment may have a megabyte
 DELETED_A_RUN_MAX: Final = 20_000  # of one kind and account; the next run goes on
+DAYS_A_READ: Final = 20
+DAYS_READ_MAX: Final = 5_000
 COUNTERS_A_READ: Final = 300
 COUNTERS_READ_MAX: Final = 300_000
 
 
 class RetentionReport(msgspec.Struct, frozen=True, kw_only=True):
-    """How many documents were deleted. `days_left`: 1 where shards are left for the next run."""
+    """How many documents were deleted, and from how many `fingerprints` were taken out.
+
+    `days_left`: 1 where shards are left for the next run.
+    """
 
     segments: int = 0
     session_packs: int = 0
+    fingerprints: int = 0
     shards: int = 0
     days_left: int = 0
     counts: int = 0
@@ -96,6 +106,7 @@ def _of_account(store: DocumentStore, account: Account, now: datetime) -> Retent
         session_packs=_delete_found(
             store, _below(session_hours_collection(account_id), "hour", hour_text(needed_since))
         ),
+        fingerprints=_take_out_fingerprints(store, account_id, needed_since),
         counts=_delete_found(store, _below(counts_collection(account_id), "day", day_of(now - COUNTS_KEPT))),
         checks=_delete_found(store, _below(checks_collection(account_id), "day", day_of(now - HISTORY_KEPT))),
         counters=_delete_old_counters(store, account_id, now - HISTORY_KEPT),
@@ -147,6 +158,36 @@ def _delete_found(store: DocumentStore, query: Query) -> int:
 def _delete(store: DocumentStore, found: list[Document]) -> None:
     if found:
         store.commit([Delete(document.path) for document in found])
+
+
+def _take_out_fingerprints(store: DocumentStore, account_id: str, before: datetime) -> int:
+    """Take them out of the documents of days that ended before that moment; of how many.
+
+    A day that is damaged, or is being written by compaction, is left to the next run.
+    """
+    taken_out = 0
+    after: tuple[str, str] | None = None
+    for _ in range(0, DAYS_READ_MAX, DAYS_A_READ):
+        found = store.query(
+            Query(
+                collection=days_collection(account_id),
+                order_by=FINGERPRINTS_DAY,
+                below=day_of(before),
+                after=after,
+                limit=DAYS_A_READ,
+            )
+        )
+        for document in found:
+            try:
+                fields = fields_without_fingerprints(document.fields)
+                store.commit([Put(document.path, fields, if_revision=document.revision)])
+            except (DayUnreadable, RevisionChanged, DocumentMissing):
+                continue
+            taken_out += 1
+        if len(found) < DAYS_A_READ:
+            break
+        after = (found[-1].fields[FINGERPRINTS_DAY], found[-1].document_id)
+    return taken_out
 
 
 def _delete_old_counters(store: DocumentStore, account_id: str, before: datetime) -> int:

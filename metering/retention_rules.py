@@ -41,6 +41,12 @@ RULES: Final[Mapping[str, Rule]] = {
         until="as long as the account; no call can be told from it",
         collections=("days",),
     ),
+    "fingerprints": Rule(
+        what="Prompt fingerprints in those sums, where the account has them made",
+        until="as long as the events they are of, and a day more at most; the sums stay, as of calls without"
+        " a fingerprint",
+        collections=(),
+    ),
     "shards": Rule(
         what="Sums on their way into those",
         until="8 days after they were added up",

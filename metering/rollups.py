@@ -3,8 +3,10 @@
 A **cell** is a kind and the values of that kind's dimensions (`DIMENSIONS`); it holds integer sums of the
 events that share them. The **quarter hour** is UTC and follows an event's admission; zones with half and
 three-quarter hours exist, so a day in any zone is a whole number of quarters. Every event adds to one cell of
-kind `main`, one of `key` and one of `template`, so each of the three alone sums to all events; a call that
-was answered whole by its provider adds to the histograms of its `latency` cell too.
+kind `main`, one of `key` and one of `template`, so each of the three alone sums to all events; one that names
+no template but has a fingerprint adds to a cell of `fingerprint` in the place of `template`, and these two
+kinds are read as one (`KINDS_OF`). A call that was answered whole by its provider adds to the histograms of
+its `latency` cell too.
 
 Sums (`SUMS`) are counts, tokens and nanodollars; a sum of zero is not kept. `cache_saved_nanodollars` is the
 part of `saved_nanodollars` that answers from memory saved; routing saved the rest, which is less than 0 where
@@ -30,17 +32,20 @@ QUARTER = timedelta(minutes=15)
 OTHER = "other"
 BATCH_TIER = "batch"
 
-Kind = Literal["main", "key", "template", "latency"]
+Kind = Literal["main", "key", "template", "fingerprint", "latency"]
 DIMENSIONS: dict[str, tuple[str, ...]] = {
     "main": ("provider", "model", "team", "app", "feature", "customer_tier", "deployment"),
     "key": ("provider", "model", "key_id"),
     "template": ("provider", "model", "prompt_template_id"),
+    "fingerprint": ("provider", "model", "prompt_fingerprint"),
     "latency": ("provider", "model"),
 }
+# Kind → the kinds that sum to all events together; a value that one of them has no place for is empty.
+KINDS_OF: dict[Kind, tuple[Kind, ...]] = {"template": ("template", "fingerprint")}
 
 # What a full shard gives up first, one step after the other: never the money, only whose it was.
 COLLAPSES: tuple[frozenset[str], ...] = (
-    frozenset({"feature", "prompt_template_id"}),
+    frozenset({"feature", "prompt_template_id", "prompt_fingerprint"}),
     frozenset({"customer_tier", "key_id"}),
     frozenset({"app"}),
     frozenset({"team"}),
@@ -82,7 +87,7 @@ _LATENCY_COUNTERS = tuple(f"latency_{bucket:02d}" for bucket in range(len(HISTOG
 _TTFT_COUNTERS = tuple(f"ttft_{bucket:02d}" for bucket in range(len(HISTOGRAM_ENDS_MS) + 1))
 _ERROR_STATES = {"upstream_error", "upstream_truncated", "refused", "drained", "lost"}
 _COMBINATION: Callable[[CostEvent], tuple[str, ...]] = attrgetter(
-    *DIMENSIONS["main"], "key_id", "prompt_template_id"
+    *DIMENSIONS["main"], "key_id", "prompt_template_id", "prompt_fingerprint"
 )
 _USAGE: Callable[[CostEvent], tuple[int, ...]] = attrgetter(*USAGE_SUMS)
 _MAIN_VALUES = len(DIMENSIONS["main"])
@@ -99,17 +104,20 @@ def beginning_of_day(moment: datetime) -> datetime:
 
 
 def combination_of(event: CostEvent) -> tuple[str, ...]:
-    """All the values that choose the event's cells of kinds `main`, `key` and `template`."""
+    """All the values that choose the event's cells of kinds `main`, `key` and `template` or `fingerprint`."""
     return _COMBINATION(event)
 
 
 def cells_of(combination: tuple[str, ...]) -> tuple[Cell, Cell, Cell]:
-    """The combination's cells of kinds `main`, `key` and `template`."""
+    """The combination's cells of kinds `main`, `key` and `template` or `fingerprint`."""
     provider, model = combination[:2]
+    template, fingerprint = combination[_MAIN_VALUES + 1 :]
     return (
         ("main", *combination[:_MAIN_VALUES]),
         ("key", provider, model, combination[_MAIN_VALUES]),
-        ("template", provider, model, combination[_MAIN_VALUES + 1]),
+        ("fingerprint", provider, model, fingerprint)
+        if fingerprint and not template
+        else ("template", provider, model, template),
     )
 
 
@@ -186,6 +194,11 @@ def collapsed(cell: Cell, steps: int) -> Cell:
     kind = cell[0]
     values = zip(DIMENSIONS[kind], cell[1:], strict=True)
     return (kind, *(OTHER if name in given_up else value for name, value in values))
+
+
+def without_fingerprint(cell: Cell) -> Cell:
+    """The cell; one of kind `fingerprint` as if its calls had none."""
+    return ("template", *cell[1:3], "") if cell[0] == "fingerprint" else cell
 
 
 def cell_id(cell: Cell) -> str:

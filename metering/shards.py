@@ -15,7 +15,8 @@ day's documents hold all of the shard (`metering.quarters`).
 made (the value is its own amount) and adds their number to the shard's `cell_count` with its next commit,
 whose result tells it of the cells of all writers. A cell it has seen is always used. Where the shard is full,
 a combination it has not seen gives up its next dimension (`rollups.COLLAPSES`) for every `CELLS_A_STEP`
-cells more, until all are `other`. The count may be behind by one commit of each writer; a document that
+cells more, until all are `other`. Fingerprints, of which a prompt with a date in it makes many, have the
+first half of the room only. The count may be behind by one commit of each writer; a document that
 grows too large in spite of it is refused by the store, and the commit's cells then collapse altogether.
 
 What is known here is lost with the process and learnt again. For several threads.
@@ -40,6 +41,7 @@ COMMITS_PER_SECOND_MIN = 0.25
 MEASURED_SECONDS = 2.0  # how long a writer looks before it judges a shard's load
 CELLS_MAX = 400
 CELLS_A_STEP = 50
+CELLS_WITH_FINGERPRINTS_MAX = CELLS_MAX // 2
 SHARDS_KNOWN_MAX = 512
 WIDTHS_KNOWN_MAX = 4_096
 
@@ -201,13 +203,15 @@ class _Shard:
         for cell, amounts in cells.items():
             place = cell
             if cell_id(cell) not in self.cells_seen:
-                place = collapsed(cell, self._steps(count))
+                place = collapsed(cell, self._steps(cell[0], count))
                 name = cell_id(place)
                 count += name not in self.cells_seen and name not in new
                 new.add(name)
             yield place, amounts
 
-    def _steps(self, count: int) -> int:
+    def _steps(self, kind: str, count: int) -> int:
         if self.is_full:
             return COLLAPSE_ALL
-        return 0 if count < CELLS_MAX else min(COLLAPSE_ALL, 1 + (count - CELLS_MAX) // CELLS_A_STEP)
+        if count < CELLS_MAX:
+            return int(kind == "fingerprint" and count >= CELLS_WITH_FINGERPRINTS_MAX)
+        return min(COLLAPSE_ALL, 1 + (count - CELLS_MAX) // CELLS_A_STEP)

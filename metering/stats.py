@@ -33,7 +33,7 @@ from metering.buckets import (
 from metering.errors import InvalidInput
 from metering.latencies import Latencies, Latency, ModelLatency
 from metering.quarters import DayRollups, rollups_between
-from metering.rollups import DIMENSIONS, OTHER, QUARTER, Amounts, Kind, quarter_of
+from metering.rollups import DIMENSIONS, KINDS_OF, OTHER, QUARTER, Amounts, Kind, quarter_of
 from metering.stores import DocumentStore
 from metering.usage_groups import Grouping, Groups, UsageGroup, add, total, zeros
 
@@ -41,8 +41,16 @@ FILTER_VALUES_MAX = 100
 TOP_MAX = 5
 PARTS_MAX = 20_000
 
-GROUPABLE = (*DIMENSIONS["main"], "key_id", "prompt_template_id")
-_ALONE: dict[str, Kind] = {"key_id": "key", "prompt_template_id": "template"}
+GROUPABLE = (*DIMENSIONS["main"], "key_id", "prompt_template_id", "prompt_fingerprint")
+_KNOWN: dict[Kind, tuple[str, ...]] = {  # which dimensions go together
+    kind: tuple(dict.fromkeys(name for each in KINDS_OF.get(kind, (kind,)) for name in DIMENSIONS[each]))
+    for kind in ("main", "key", "template")
+}
+_ALONE: dict[str, Kind] = {
+    "key_id": "key",
+    "prompt_template_id": "template",
+    "prompt_fingerprint": "template",
+}
 _NO_ZONE = "give an IANA zone, for example Europe/Berlin"
 
 
@@ -50,7 +58,9 @@ class UsageQuery(msgspec.Struct, frozen=True, kw_only=True):
     """What to sum up, and how to cut it.
 
     `start` is inclusive, `end` exclusive. `group_by` and `filters` take the names of `GROUPABLE`; `key_id`
-    and `prompt_template_id` go with `provider` and `model` only. A filter passes any of its values.
+    goes with `provider` and `model` only, and so do `prompt_template_id` and `prompt_fingerprint`, of which a
+    call has one at most: it is told by its fingerprint where it names no template. A filter passes any of its
+    values.
     """
 
     start: datetime
@@ -76,8 +86,10 @@ class UsageQuery(msgspec.Struct, frozen=True, kw_only=True):
                 found.append(InvalidInput(f"give 1 to {FILTER_VALUES_MAX} values", name))
         used = {*self.group_by, *self.filters}
         for name in sorted(used & _ALONE.keys()):
-            if used - {name, "provider", "model"}:
-                found.append(InvalidInput(f"{name} goes with provider and model only", name))
+            known = [each for each in _KNOWN[_ALONE[name]] if each != name]
+            if used - {name, *known}:
+                text = f"{name} goes with {', '.join(known[:-1])} and {known[-1]} only"
+                found.append(InvalidInput(text, name))
         return found
 
     @property
@@ -85,6 +97,11 @@ class UsageQuery(msgspec.Struct, frozen=True, kw_only=True):
         """The kind of cell that answers the query."""
         used = {*self.group_by, *self.filters}
         return next((kind for name, kind in _ALONE.items() if name in used), "main")
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """That kind, with those that are read as one with it."""
+        return KINDS_OF.get(self.kind, (self.kind,))
 
 
 class UsageBucket(msgspec.Struct, frozen=True, kw_only=True):
@@ -197,7 +214,7 @@ class Statistics:
         known: set[tuple[str, ...]] = set()
         buckets = [Groups(query.group_by, known) for _ in edges[1:]]
         group_of = Grouping(query.kind, query.group_by, query.filters)
-        for day in rollups_between(self._store, account_id, edges[0], edges[-1], query.kind):
+        for day in rollups_between(self._store, account_id, edges[0], edges[-1], *query.kinds):
             found = day.summed(lambda quarter: bisect_right(edges, quarter) - 1, group_of)
             for (bucket, group), amounts in found.items():
                 buckets[bucket].add(group, amounts)
@@ -254,11 +271,11 @@ class Statistics:
         Beyond `PARTS_MAX` parts in all, those that are new are `other`.
         """
         _check(query)
-        within = [name for name in within if name in DIMENSIONS[query.kind]]
+        within = [name for name in within if name in _KNOWN[query.kind]]
         range_ = whole_quarters(query.start, query.end)
         rows = _Rows(query.group_by, within)
         latencies = Latencies() if _tells_latencies(query) else None
-        kinds: tuple[Kind, ...] = (query.kind,) if latencies is None else (query.kind, "latency")
+        kinds: tuple[Kind, ...] = query.kinds if latencies is None else (*query.kinds, "latency")
         group_of = Grouping(query.kind, (*query.group_by, *within), query.filters)
         for day in rollups_between(self._store, account_id, range_.start, range_.end, *kinds):
             for (_, values), amounts in day.summed(lambda _: True, group_of).items():
@@ -327,7 +344,7 @@ class Statistics:
     ) -> Groups:
         groups = Groups(query.group_by, known)
         group_of = Grouping(query.kind, query.group_by, query.filters)
-        for day in rollups_between(self._store, account_id, range_.start, range_.end, query.kind):
+        for day in rollups_between(self._store, account_id, range_.start, range_.end, *query.kinds):
             for (_, group), amounts in day.summed(lambda _: True, group_of).items():
                 groups.add(group, amounts)
         return groups

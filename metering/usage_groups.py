@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from metering.rollups import DIMENSIONS, OTHER, SUMS, Amounts, Cell, Kind
+from metering.rollups import DIMENSIONS, KINDS_OF, OTHER, SUMS, Amounts, Cell, Kind
 
 GROUPS_MAX: Final = 1_000
 
@@ -22,19 +22,42 @@ class UsageGroup(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Grouping:
-    """Tells the group that a cell adds to: None for one of another kind, or that a filter does not pass."""
+    """Tells the group that a cell adds to: None for one of another kind, or that a filter does not pass.
+
+    Where two kinds are read as one, a cell's value of what only the other one knows is empty.
+    """
 
     def __init__(self, kind: Kind, group_by: Sequence[str], filters: Mapping[str, Sequence[str]]) -> None:
-        places = {name: place for place, name in enumerate(DIMENSIONS[kind], 1)}
-        self._group_by = [places[name] for name in group_by]
-        self._filters = [(places[name], frozenset(values)) for name, values in filters.items()]
-        self._kind = kind
+        self._places: dict[str, _Places | None] = {
+            each: _Places.of(each, group_by, filters) for each in KINDS_OF.get(kind, (kind,))
+        }
 
     def __call__(self, cell: Cell) -> tuple[str, ...] | None:
         """The values grouped by."""
-        if cell[0] != self._kind or not all(cell[place] in accepted for place, accepted in self._filters):
+        places = self._places.get(cell[0])
+        if places is None or not all(cell[place] in accepted for place, accepted in places.filters):
             return None
-        return tuple(cell[place] for place in self._group_by)
+        return tuple(cell[place] if place else "" for place in places.group_by)
+
+
+class _Places(msgspec.Struct, frozen=True):
+    """Where in cells of one kind the values stand; 0: nowhere."""
+
+    group_by: tuple[int, ...]
+    filters: tuple[tuple[int, frozenset[str]], ...]
+
+    @classmethod
+    def of(
+        cls, kind: Kind, group_by: Sequence[str], filters: Mapping[str, Sequence[str]]
+    ) -> "_Places | None":
+        """The places; None where a filter asks for a value that no cell of the kind has."""
+        places = {name: place for place, name in enumerate(DIMENSIONS[kind], 1)}
+        if any(name not in places and "" not in values for name, values in filters.items()):
+            return None
+        return cls(
+            tuple(places.get(name, 0) for name in group_by),
+            tuple((places[name], frozenset(values)) for name, values in filters.items() if name in places),
+        )
 
 
 class Groups:

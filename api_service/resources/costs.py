@@ -1,15 +1,15 @@
 """Costs, in the shape of the providers' own cost APIs: an amount a bucket and line. Reads rollups."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from flask import Response
-from pydantic import Field, create_model
+from pydantic import AfterValidator, Field, create_model
 
 from api_service.access import needs
 from api_service.answers import answer_fields
 from api_service.fields import Usd, View
-from api_service.ranges import Dimension
+from api_service.ranges import Dimension, by_our_names
 from api_service.routing import routes_of
 from api_service.sums import GROUP_FIELDS, shown_money, shown_values
 from api_service.tables import answer_csv, with_csv
@@ -61,7 +61,7 @@ class CostFields(BucketFields):
     days. Both moments are widened to whole buckets.
     """
 
-    group_by: list[Dimension | Literal["line_item"]] = Field(
+    group_by: Annotated[list[Dimension | Literal["line_item"]], AfterValidator(by_our_names)] = Field(
         default_factory=list,
         max_length=len(GROUPABLE) + 1,
         description="One result a combination of these; line_item means provider and model.",

@@ -55,6 +55,9 @@ class EventsQuery(Input):
     deployment: list[FilterTag] = any_of("this deployment, as the key pins it", FILTER_VALUES_MAX)
     session_id: list[FilterTag] = any_of("this session", FILTER_VALUES_MAX)
     key_id: list[FilterTag] = any_of("calls by the key of this id", FILTER_VALUES_MAX)
+    trace_id: list[FilterTag] = any_of("this trace", FILTER_VALUES_MAX)
+    prompt_template_id: list[FilterTag] = any_of("this prompt template", FILTER_VALUES_MAX)
+    prompt_fingerprint: list[FilterTag] = any_of("calls of this prompt fingerprint", FILTER_VALUES_MAX)
 
 
 _FILTERS = tuple(
@@ -115,6 +118,7 @@ _MEANINGS = {
     "session_id": "The caller's session.",
     "trace_id": "The caller's trace.",
     "prompt_template_id": "The caller's prompt template.",
+    "prompt_fingerprint": "A keyed hash of system prompt and tools; empty: none was made.",
     "cache_hit": "Whether the call was answered from memory, and nothing went to the provider.",
     "routed": "Whether another model than the one asked for was chosen by rule.",
     "routing_rule": "That rule; empty: none.",

@@ -73,6 +73,9 @@ class EventsExportFields(ExportFields):
     deployment: list[FilterTag] = any_of("this deployment, as the key pins it", FILTER_VALUES_MAX)
     session_id: list[FilterTag] = any_of("this session", FILTER_VALUES_MAX)
     key_id: list[FilterTag] = any_of("calls by the key of this id", FILTER_VALUES_MAX)
+    trace_id: list[FilterTag] = any_of("this trace", FILTER_VALUES_MAX)
+    prompt_template_id: list[FilterTag] = any_of("this prompt template", FILTER_VALUES_MAX)
+    prompt_fingerprint: list[FilterTag] = any_of("calls of this prompt fingerprint", FILTER_VALUES_MAX)
 
     @property
     def filters(self) -> dict[str, list[str]]:

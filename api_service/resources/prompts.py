@@ -1,4 +1,8 @@
-"""Prompt templates: what the calls of each came to, by the id that the caller gave it."""
+"""Prompt templates: what the calls of each came to.
+
+A call's template is what its caller names. Where it names none and the account has fingerprints made, the
+call is told by its fingerprint.
+"""
 
 from flask import Response
 
@@ -14,7 +18,9 @@ prompts = routes_of("prompts")
 def list_prompts(query: BreakdownFields) -> Response:
     """Sum up by prompt template, and by which models.
 
-    A template is what callers name with `X-ModelTrack-Prompt-Template`; calls that name none are unallocated.
-    Of its calls only provider and model are known here, and nothing else filters them.
+    A row has either a `prompt_template_id`, which callers name with `X-ModelTrack-Prompt-Template`, or, for
+    calls that name none, a `prompt_fingerprint`, where the account's `prompt_fingerprints` are on; the other
+    of the two is empty. Calls with neither are unallocated.
+    Of these calls only provider and model are known here, and nothing else filters them.
     """
-    return answer_breakdown(query, ("prompt_template_id",), ("model",))
+    return answer_breakdown(query, ("prompt_template_id", "prompt_fingerprint"), ("model",))

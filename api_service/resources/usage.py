@@ -4,6 +4,7 @@ The shape of `/v1/usage` is that of the providers' own usage APIs: buckets of ti
 combination of the values grouped by.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from flask import Response
@@ -12,7 +13,7 @@ from pydantic import Field
 from api_service.access import needs
 from api_service.answers import answer_fields
 from api_service.fields import View
-from api_service.ranges import Dimension
+from api_service.ranges import GroupBy
 from api_service.routing import routes_of
 from api_service.sums import RESULT_EXAMPLE, SUM_NAMES, ResultView, shown_sums, shown_values
 from api_service.tables import answer_csv, with_csv
@@ -30,7 +31,7 @@ class UsageFields(BucketFields):
     days. Both moments are widened to whole buckets.
     """
 
-    group_by: list[Dimension] = Field(
+    group_by: GroupBy = Field(
         default_factory=list,
         max_length=len(GROUPABLE),
         description="One result a combination of these; several times: group_by=model&group_by=team.",
@@ -90,7 +91,7 @@ def sum_up_usage(query: UsageFields) -> Response:
     )
 
 
-def _csv(page: BucketPage, group_by: list[Dimension]) -> Response:
+def _csv(page: BucketPage, group_by: Sequence[str]) -> Response:
     rows = (
         {"start_time": bucket.start, "end_time": bucket.end, **_shown_group(group)}
         for bucket in page.buckets

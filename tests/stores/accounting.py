@@ -4,6 +4,7 @@ from collections import Counter
 
 from metering.collections import counts_collection, quarters_collection, segments_collection
 from metering.events import CostEvent
+from metering.rollups import KINDS_OF, Kind
 from metering.segments import stored_events
 from metering.stores import Document, DocumentStore, Query
 
@@ -23,12 +24,12 @@ def all_events(store: DocumentStore, account_id: str) -> list[CostEvent]:
     return [event for segment in segments for event in stored_events(segment.fields)]
 
 
-def rollup_totals(store: DocumentStore, account_id: str, kind: str) -> Counter[str]:
-    """The sums of all cells of the kind."""
+def rollup_totals(store: DocumentStore, account_id: str, *kinds: str) -> Counter[str]:
+    """The sums of all cells of these kinds."""
     totals: Counter[str] = Counter()
     for shard in all_documents(store, quarters_collection(account_id)):
         for cell in shard.fields["cells"].values():
-            if cell["of"][0] == kind:
+            if cell["of"][0] in kinds:
                 totals.update({name: amount for name, amount in cell.items() if name != "of"})
     return totals
 
@@ -65,8 +66,9 @@ def assert_each_event_counted_once(store: DocumentStore, account_id: str, events
     assert sorted(stored, key=lambda event: event.request_id) == sorted(
         events, key=lambda event: event.request_id
     )
-    for kind in ("main", "key", "template"):
-        assert rollup_totals(store, account_id, kind) == event_totals(events)
+    kinds: tuple[tuple[Kind, ...], ...] = (("main",), ("key",), KINDS_OF["template"])
+    for each in kinds:
+        assert rollup_totals(store, account_id, *each) == event_totals(events)
     one_by_one = [event for event in events if event.service_tier != "batch"]
     admitted = [event for event in one_by_one if event.state not in {"refused", "cache_hit"}]
     ends = Counter("lost" if event.state == "lost" else "settled" for event in admitted)

@@ -14,11 +14,14 @@ from metering.collections import (
     budget_periods_collection,
     checks_collection,
     counts_collection,
+    days_collection,
     segments_collection,
     session_hours_collection,
 )
+from metering.compaction import run as compact
 from metering.conservation import day_of
 from metering.counters import counter_key
+from metering.day_documents import NOT_HELD, part_fields
 from metering.directory import Directory
 from metering.ledger import Ledger
 from metering.periods import period_of
@@ -26,6 +29,7 @@ from metering.retention import COUNTS_KEPT, DELETED_AT_ONCE, HISTORY_KEPT, LEASE
 from metering.retention_rules import RULES
 from metering.segments import Segment
 from metering.session_packs import hour_text, pack_path
+from metering.stats import Statistics, UsageQuery
 from metering.stores import DocumentStore, Increment, Put
 from tests.builders import SECRET, make_event
 from tests.doubles.clock import ManualClock
@@ -170,3 +174,43 @@ def test_what_goes_by_a_moment_goes_then_and_not_before(
     for collection in rule.collections:
         assert store.get(f"{place}{collection}/young") is not None
         assert store.get(f"{place}{collection}/old") is None
+
+
+def by_prompt(store: DocumentStore, account: Account, clock: ManualClock) -> Mapping[str, int]:
+    query = UsageQuery(
+        start=clock.now() - 31 * DAY, end=clock.now(), group_by=("prompt_template_id", "prompt_fingerprint")
+    )
+    groups = Statistics(store).totals(account.account_id, query).groups
+    return {"".join(group.values.values()): group.sums["requests"] for group in groups}
+
+
+def test_fingerprints_go_with_their_events_and_the_sums_stay(
+    store: DocumentStore, clock: ManualClock, account: Account
+) -> None:
+    Directory(store, clock, SECRET).change_settings(account.account_id, AccountSettings(events_kept_days=20))
+    prints = {"old": 22 * DAY, "ending": 20 * DAY, "young": 2 * DAY}
+    for number, (prompt, age) in enumerate(prints.items()):
+        event = make_event(
+            account_id=account.account_id, timestamp=clock.now() - age, prompt_fingerprint=prompt
+        )
+        name = f"{'b' * 32}-{number}"
+        Ledger(store, clock).commit(Segment(name=name, account_id=account.account_id, events=(event,)))
+    compact(store, clock)
+
+    report = deleted(store, clock)
+
+    assert report["fingerprints"] == 1
+    assert by_prompt(store, account, clock) == {"": 1, "ending": 1, "young": 1}
+    assert "fingerprints" not in deleted(store, clock)
+
+
+def test_a_day_that_is_damaged_keeps_no_other_fingerprints_alive(
+    store: DocumentStore, clock: ManualClock, account: Account
+) -> None:
+    whole = part_fields(
+        (clock.now() - 500 * DAY), [NOT_HELD] * 96, {"fingerprint": {(("fingerprint", "", "", "f"), 1): {}}}
+    )
+    for number, fields in enumerate((whole | {"packed": b"?"}, whole)):
+        store.commit([Put(f"{days_collection(account.account_id)}/{number}", fields)])
+
+    assert deleted(store, clock) == {"fingerprints": 1}

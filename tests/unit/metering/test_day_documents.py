@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metering.day_documents import (
+    FINGERPRINT_ROWS_MAX,
+    FINGERPRINTS_DAY,
     NOT_HELD,
     PART_BYTES_MAX,
     QUARTERS_A_DAY,
@@ -18,6 +20,7 @@ from metering.day_documents import (
     day_path,
     days_between,
     fewer_rows,
+    fields_without_fingerprints,
     number_of,
     packed,
     part_fields,
@@ -26,7 +29,7 @@ from metering.day_documents import (
     stored_shards,
 )
 from metering.documents import document_bytes
-from metering.rollups import OTHER, Cell
+from metering.rollups import OTHER, Cell, Kind
 from metering.stores import DOCUMENT_BYTES_MAX
 from tests.builders import ACCOUNT_ID
 
@@ -64,6 +67,41 @@ def test_a_document_gives_back_the_rows_it_was_made_of(rows: Rows) -> None:
     assert part.shards == tuple(shards)
     assert part.sheets["key"].rows() == rows
     assert part.sheets["template"].rows() == {}
+
+
+fingerprinted = st.tuples(st.sampled_from(["template", "fingerprint"]), names, names, names)
+
+
+@given(st.dictionaries(st.tuples(fingerprinted, st.integers(0, QUARTERS_A_DAY - 1)), sums, max_size=12))
+def test_a_day_without_its_fingerprints_sums_to_the_same(rows: Rows) -> None:
+    kinds: dict[Kind, Rows] = {
+        "template": {key: each for key, each in rows.items() if key[0][0] == "template"},
+        "fingerprint": {key: each for key, each in rows.items() if key[0][0] == "fingerprint"},
+    }
+    before = part_fields(DAY, [3] * 96, kinds)
+
+    after = fields_without_fingerprints(before)
+
+    assert before.get(FINGERPRINTS_DAY) == ("2026-11-21" if kinds["fingerprint"] else None)
+    assert FINGERPRINTS_DAY not in after
+    assert (after["day"], after["shards"]) == (before["day"], before["shards"])
+    sheets = stored_part(after).sheets
+    assert sheets["fingerprint"].rows() == {}
+    assert _totals(sheets["template"].rows()) == _totals(rows)
+    assert kinds["template"].keys() <= sheets["template"].rows().keys()
+
+
+def test_very_many_fingerprints_a_day_leave_room_to_keys() -> None:
+    rows: Rows = {
+        (("fingerprint", "openai", "gpt", f"{number:032x}"), number % 96): _row(number, number)
+        for number in range(2 * FINGERPRINT_ROWS_MAX)
+    }
+
+    sheet = stored_part(part_fields(DAY, [3] * 96, {"fingerprint": rows})).sheets["fingerprint"]
+
+    assert len(sheet.rows()) <= FINGERPRINT_ROWS_MAX
+    assert _totals(sheet.rows()) == _totals(rows)
+    assert ("fingerprint", "openai", "gpt", OTHER) in sheet.cells
 
 
 @given(rows_of_a_day, st.integers(1, 96))

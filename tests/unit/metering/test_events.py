@@ -52,7 +52,7 @@ def test_the_schema_has_no_field_that_could_hold_free_text() -> None:
     bounded_text = {
         "request_id", "account_id", "key_id", "deployment", "model", "requested_model", "service_tier",
         "region", "price_version", "team", "app", "feature", "customer_tier", "session_id", "trace_id",
-        "prompt_template_id", "routing_rule",
+        "prompt_template_id", "prompt_fingerprint", "routing_rule",
     }  # fmt: skip
     text = {field.name for field in msgspec.structs.fields(CostEvent) if field.type is str}
 

@@ -13,6 +13,7 @@ from metering.rollups import (
     COLLAPSES,
     DIMENSIONS,
     HISTOGRAM_ENDS_MS,
+    KINDS_OF,
     OTHER,
     SUMS,
     cell_id,
@@ -24,6 +25,7 @@ from metering.rollups import (
     quarter_of,
     rolled_up,
     sums_of,
+    without_fingerprint,
 )
 from tests.builders import make_event
 
@@ -36,6 +38,7 @@ events = st.lists(
         model=few,
         key_id=few,
         prompt_template_id=few,
+        prompt_fingerprint=few,
         cost_nanodollars=st.integers(0, 10**15),
         saved_nanodollars=st.integers(0, 10**9),
         cache_read_tokens=st.integers(0, 10**6),
@@ -56,10 +59,10 @@ def test_each_kind_of_cell_sums_to_all_events(events: list[CostEvent]) -> None:
     expected: Counter[str] = Counter()
     for event in events:
         expected.update(dict(zip(SUMS, sums_of(event), strict=True)))
-    for kind in ("main", "key", "template"):
+    for kinds in (("main",), ("key",), KINDS_OF["template"]):
         totals: Counter[str] = Counter()
         for cell, sums in cells.items():
-            totals.update(sums if cell[0] == kind else {})
+            totals.update(sums if cell[0] in kinds else {})
         assert totals == +expected
 
 
@@ -96,6 +99,30 @@ def test_what_an_event_adds_is_named_and_holds_no_zero() -> None:
         ("template", "anthropic", "claude-sonnet-4-5", "tpl"): sums,
         ("latency", "anthropic", "claude-sonnet-4-5"): {"requests": 1, "latency_19": 1, "ttft_12": 1},
     }
+
+
+@pytest.mark.parametrize(
+    ("changes", "cell"),
+    [
+        ({}, ("template", "")),
+        ({"prompt_template_id": "tpl"}, ("template", "tpl")),
+        ({"prompt_fingerprint": "f" * 32}, ("fingerprint", "f" * 32)),
+        ({"prompt_template_id": "tpl", "prompt_fingerprint": "f" * 32}, ("template", "tpl")),
+    ],
+)
+def test_a_call_is_told_by_its_fingerprint_where_it_names_no_template(
+    changes: dict[str, object], cell: tuple[str, str]
+) -> None:
+    cells = rolled_up([make_event(**changes)])
+
+    assert [(each[0], each[3]) for each in cells if each[0] in KINDS_OF["template"]] == [cell]
+
+
+def test_a_fingerprint_taken_away_leaves_a_call_of_no_template() -> None:
+    cell = ("fingerprint", "openai", "gpt", "f" * 32)
+
+    assert without_fingerprint(cell) == ("template", "openai", "gpt", "")
+    assert without_fingerprint(("key", "openai", "gpt", "key_1")) == ("key", "openai", "gpt", "key_1")
 
 
 @pytest.mark.parametrize(

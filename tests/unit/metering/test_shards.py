@@ -4,7 +4,15 @@ from collections.abc import Mapping
 from itertools import islice
 
 from metering.rollups import OTHER, Amounts, Cell, cell_id, quarter_of, rolled_up
-from metering.shards import CELLS_A_STEP, CELLS_MAX, SHARDS_KNOWN_MAX, SHARDS_MAX, Shards, ShardWrite
+from metering.shards import (
+    CELLS_A_STEP,
+    CELLS_MAX,
+    CELLS_WITH_FINGERPRINTS_MAX,
+    SHARDS_KNOWN_MAX,
+    SHARDS_MAX,
+    Shards,
+    ShardWrite,
+)
 from metering.stores import FieldPath
 from tests.builders import ACCOUNT_ID, AT, make_event
 from tests.doubles.clock import ManualClock
@@ -112,6 +120,18 @@ def test_a_full_shard_keeps_the_combinations_it_has_and_collapses_new_ones() -> 
     assert ("main", "anthropic", "claude-sonnet-4-5", "a", "web", "feature 7", "", "default") in _values(
         known
     )
+
+
+def test_fingerprints_leave_half_of_a_shard_to_what_callers_name() -> None:
+    documents, shards = Documents(), Shards(ManualClock())
+
+    for number in range(2 * CELLS_MAX):
+        last = _commit(shards, documents, _cells("a", prompt_fingerprint=f"{number:032x}"))
+    named = _commit(shards, documents, _cells("a", feature="new", prompt_template_id="new"))
+
+    assert len(documents.cells()) == CELLS_WITH_FINGERPRINTS_MAX + 3
+    assert OTHER not in {value for values in _values(named) for value in values}
+    assert ("fingerprint", "anthropic", "claude-sonnet-4-5", OTHER) in _values(last)
 
 
 def test_however_many_combinations_come_a_shard_stays_bounded() -> None:
