@@ -97,7 +97,7 @@ class SessionsView(View):
             "data": [_SESSION_EXAMPLE],
             "has_more": False,
             "next_page": None,
-            "complete_to": "2026-11-21T10:00:00Z",
+            "complete_to": "2026-11-21T09:30:00Z",
             "has_older": False,
             "nameless": dict.fromkeys(_SUMS, 0),
         }
@@ -109,8 +109,8 @@ class SessionsView(View):
     has_more: bool = Field(description="Whether more of them follow.")
     next_page: str | None = Field(description="What `page` takes for those; null: there are none.")
     complete_to: datetime = Field(
-        description="All calls before this moment are counted; of later ones some may be missing, for half"
-        " an hour at most."
+        description="All calls before this moment, which is never ahead, are counted; of later ones some may"
+        " be missing, for half an hour at most."
     )
     has_older: bool = Field(
         description=f"Whether there are older sessions than the latest {SESSIONS_MAX:,}, which no page"
@@ -136,10 +136,11 @@ def list_sessions(query: SessionsFields) -> Response:
         raise InvalidInput(f"ask for at most {RANGE_MAX.days} days", "start_time")
     start = max(start, visitor().account.settings.events_kept_since(now))
     if start >= end:
-        return _answer([], None, end, dict.fromkeys(SESSION_SUMS, 0), has_older=False)
+        return _answer([], None, min(end, now), dict.fromkeys(SESSION_SUMS, 0), has_older=False)
     report = sessions_between(known.store, visitor().account_id, start, end, teams=query.team, apps=query.app)
     page, next_page = page_of_rows(report.sessions, _key, query.page, query.limit)
-    return _answer(page, next_page, report.complete_to, report.nameless, has_older=report.has_older)
+    complete_to = min(report.complete_to, now)  # whole quarter hours are read, also the one under way
+    return _answer(page, next_page, complete_to, report.nameless, has_older=report.has_older)
 
 
 class TimelineFields(Input):

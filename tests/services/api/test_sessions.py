@@ -1,7 +1,7 @@
 """Sessions of calls over REST: the list, and one of them call by call."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -53,6 +53,20 @@ def test_sessions_are_listed_latest_first_with_their_sums(
     assert (first["duration_ms"], second["session_id"]) == (120_000, "s-2")
     assert (after["has_older"], after["has_more"]) == (False, False)
     SessionsView.model_validate(after)
+
+
+@pytest.mark.parametrize("query", ["", DAY, "end_time=2026-11-21T09:20:00Z", "start_time=2026-11-01"])
+def test_no_list_is_said_to_be_complete_beyond_now(
+    ada: Person, sqlite_store: DocumentStore, clock: ManualClock, query: str
+) -> None:
+    ada.write("PATCH", "/v1/account", {"events_kept_days": 8})
+    record(sqlite_store, clock, of(ada, session_id="s"))
+    clock.advance(61)
+
+    complete_to = datetime.fromisoformat(told(ada, f"/v1/sessions?{query}")["complete_to"])
+
+    ends_earlier = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)  # a whole quarter hour
+    assert complete_to == (ends_earlier if "09:20" in query else clock.now())
 
 
 def test_pages_show_every_session_once(ada: Person, sqlite_store: DocumentStore, clock: ManualClock) -> None:

@@ -147,6 +147,23 @@ def test_a_question_that_makes_no_sense_is_refused_by_field(
     assert response.get_json()["error"]["param"] == param
 
 
+@pytest.mark.parametrize(
+    ("query", "start", "end"),
+    [
+        ("bucket_width=1h", "2026-11-20T09:00:00Z", "2026-11-21T10:00:00Z"),
+        ("bucket_width=1d", "2026-11-14T00:00:00Z", "2026-11-22T00:00:00Z"),
+    ],
+)
+def test_buckets_are_whole_as_the_providers_are_so_the_last_one_may_end_ahead(
+    ada: Person, clock: ManualClock, query: str, start: str, end: str
+) -> None:
+    clock.advance(61)
+
+    buckets = told(ada, f"/v1/usage?{query}&limit=31")["data"]
+
+    assert (buckets[0]["start_time"], buckets[-1]["end_time"]) == (start, end)
+
+
 @pytest.mark.parametrize("path", ROUTES)
 def test_both_families_of_names_mean_the_same(
     ada: Person, sqlite_store: DocumentStore, clock: ManualClock, path: str
