@@ -1,13 +1,16 @@
 """What an account's rollups say of the days ahead, of odd hours and of money to save.
 
 Reads rollups and hands them to the modules that reckon: `forecasts`, `anomalies`, `mixes`. Documents read,
-one a UTC day, beside the open shards of the last hours:
+one a UTC day, beside the open shards of the last hour:
 
 | question | days read |
 |---|---|
-| a forecast, of whatever horizon | `forecasts.HISTORY_DAYS_MAX` + 2 = 86 |
+| a forecast, of whatever horizon, and scenarios | `forecasts.HISTORY_DAYS_MAX` + 2 = 86 |
 | anomalies of a day, of a week | 30, 36 |
-| mixes: scenarios, suggestions, similar features | 31 |
+| mixes: suggestions, similar features | 31 |
+
+A forecast has no room for the open shards of an account that many instances write for: beyond a few of them
+(`quarters.open_room`) it is made as of the last quarter hour that is compacted, an hour ago at most.
 
 A store failure passes to the caller: no figure is made up.
 """
@@ -25,7 +28,7 @@ from metering.forecasts import HISTORY_DAYS_MAX, Forecast, Range, forecast
 from metering.ids import repeatable_digest
 from metering.mixes import Mix, Model, mix_of
 from metering.periods import is_timezone
-from metering.quarters import rollups_between
+from metering.quarters import DayRollups, Within, open_room, rollups_between, rollups_within
 from metering.rollups import DIMENSIONS, OTHER, QUARTER, Kind, quarter_of
 from metering.stores import DocumentStore
 from metering.usage_groups import Grouping
@@ -43,11 +46,15 @@ _COST: Final = "cost_nanodollars"
 
 
 class DailySpend(msgspec.Struct, frozen=True, kw_only=True):
-    """What each complete day of a zone cost, oldest first, and what today has cost so far."""
+    """What each complete day of a zone cost, oldest first, and what today has cost so far.
+
+    Calls before `complete_to` are all counted, later ones are not; today is that moment's day.
+    """
 
     today: date
     days: tuple[int, ...]
     today_nanodollars: int
+    complete_to: datetime
 
     @property
     def first(self) -> date:
@@ -88,28 +95,20 @@ class Outlooks:
 
         Raises: InvalidInput, for a zone or a mix of dimensions that does not exist.
         """
-        if not is_timezone(timezone):
-            raise InvalidInput("give an IANA zone, for example Europe/Berlin", "timezone")
-        zone = ZoneInfo(timezone)
-        kind = kind_of(filters)
-        today = now.astimezone(zone).date()
-        first = today - HISTORY_DAYS_MAX * _DAY
-        # The zone's day may begin up to 14 hours before the UTC day; skipped midnights are moments, too.
-        start = quarter_of(datetime.combine(first, time(), zone).astimezone(UTC))
-        costs: dict[date, int] = {}
-        grouping = Grouping(kind, (), filters)
+        spending = _Spending(now, timezone, filters)
+        within = self._within(account_id, spending)
+        for day in within.days:
+            spending.add(day)
+        return spending.told(within.complete_to)
 
-        def day_of(quarter: datetime) -> date:
-            return quarter.astimezone(zone).date()
-
-        for found in rollups_between(self._store, account_id, start, quarter_of(now) + QUARTER, kind):
-            for (day, _), sums in found.summed(day_of, grouping, {_COST}).items():
-                costs[day] = costs.get(day, 0) + sums.get(_COST, 0)
-        return DailySpend(
-            today=today,
-            days=tuple(costs.get(first + ago * _DAY, 0) for ago in range(HISTORY_DAYS_MAX)),
-            today_nanodollars=costs.get(today, 0),
-        )
+    def spend_and_mixes(self, account_id: str, now: datetime, timezone: str) -> tuple[DailySpend, list[Mix]]:
+        """`daily_spend` of all calls, and `mixes`, each day read once. Raises: InvalidInput, for no zone."""
+        spending, mixes = _Spending(now, timezone, {}), _Mixes(now)
+        within = self._within(account_id, spending)
+        for day in within.days:
+            spending.add(day)
+            mixes.add(day)
+        return spending.told(within.complete_to), mixes.told()
 
     def of_period(
         self, account_id: str, now: datetime, timezone: str, filters: Filters, first: date, end: date
@@ -119,7 +118,7 @@ class Outlooks:
         At most the last `HISTORY_DAYS_MAX` days are looked back upon, so no period may begin earlier. None
         where there is too little history to forecast. Raises: InvalidInput, as `daily_spend`.
         """
-        spend = self.daily_spend(account_id, now, timezone, filters)
+        spend = self._daily_spend_so_far(account_id, now, timezone, filters)
         ahead = (end - spend.today).days
         found = forecast(spend.days, max(1, ahead))
         if found is None or ahead < 1 or first < spend.first:
@@ -170,16 +169,24 @@ class Outlooks:
 
         Features beyond `MIXES_MAX` are told together, as `other`.
         """
-        start, end = quarter_of(now - MIX_DAYS * _DAY), quarter_of(now) + QUARTER
-        sums: dict[tuple[str, ...], dict[str, int]] = {}
-        grouping = Grouping("main", ("provider", "model", "feature"), {})
-        for day in rollups_between(self._store, account_id, start, end, "main"):
-            for (_, group), amounts in day.summed(lambda _: True, grouping).items():
-                has_room = group in sums or len(sums) < MIXES_MAX
-                totals = sums.setdefault(group if has_room else (*group[:2], OTHER), {})
-                for name, amount in amounts.items():
-                    totals[name] = totals.get(name, 0) + amount
-        return [mix_of(group, amounts) for group, amounts in sums.items()]
+        mixes = _Mixes(now)
+        for day in rollups_between(self._store, account_id, mixes.start, mixes.end, "main"):
+            mixes.add(day)
+        return mixes.told()
+
+    def _within(self, account_id: str, spending: "_Spending") -> Within:
+        start, end = spending.start, spending.end
+        open_max = open_room((start, end))
+        return rollups_within(self._store, account_id, start, end, spending.kind, open_max=open_max)
+
+    def _daily_spend_so_far(
+        self, account_id: str, now: datetime, timezone: str, filters: Filters
+    ) -> DailySpend:
+        """`daily_spend` up to now, however many shards are open."""
+        spending = _Spending(now, timezone, filters)
+        for day in rollups_between(self._store, account_id, spending.start, spending.end, spending.kind):
+            spending.add(day)
+        return spending.told(now)
 
 
 def kind_of(filters: Filters) -> Kind:
@@ -202,6 +209,68 @@ def _by_end(found: Forecast, spend: DailySpend, before: int) -> Range:
         low=None if ahead.low is None else max(least, before + ahead.low),
         high=None if ahead.high is None else before + ahead.high + more,
     )
+
+
+class _Spending:
+    """What each of the last days of a zone cost, as it is added up. Raises InvalidInput as `daily_spend`."""
+
+    def __init__(self, now: datetime, timezone: str, filters: Filters) -> None:
+        if not is_timezone(timezone):
+            raise InvalidInput("give an IANA zone, for example Europe/Berlin", "timezone")
+        self.kind = kind_of(filters)
+        self._zone = ZoneInfo(timezone)
+        self._now = now
+        self._first = now.astimezone(self._zone).date() - HISTORY_DAYS_MAX * _DAY
+        # The zone's day may begin up to 14 hours before the UTC day; skipped midnights are moments, too.
+        self.start = quarter_of(datetime.combine(self._first, time(), self._zone).astimezone(UTC))
+        self.end = quarter_of(now) + QUARTER
+        self._grouping = Grouping(self.kind, (), filters)
+        self._costs: dict[date, int] = {}
+
+    def add(self, day: DayRollups) -> None:
+        """Add a UTC day."""
+        for (local, _), sums in day.summed(self._day_of, self._grouping, {_COST}).items():
+            self._costs[local] = self._costs.get(local, 0) + sums.get(_COST, 0)
+
+    def told(self, complete_to: datetime) -> DailySpend:
+        """What was added; all of it lies before that moment."""
+        complete_to = min(complete_to, self._now)
+        today = self._day_of(complete_to)
+        return DailySpend(
+            today=today,
+            days=tuple(
+                self._costs.get(self._first + ago * _DAY, 0) for ago in range((today - self._first).days)
+            ),
+            today_nanodollars=self._costs.get(today, 0),
+            complete_to=complete_to,
+        )
+
+    def _day_of(self, moment: datetime) -> date:
+        return moment.astimezone(self._zone).date()
+
+
+class _Mixes:
+    """What was used in the last `MIX_DAYS` days, as it is added up."""
+
+    def __init__(self, now: datetime) -> None:
+        self.start, self.end = quarter_of(now - MIX_DAYS * _DAY), quarter_of(now) + QUARTER
+        self._sums: dict[tuple[str, ...], dict[str, int]] = {}
+        self._grouping = Grouping("main", ("provider", "model", "feature"), {})
+
+    def add(self, day: DayRollups) -> None:
+        """Add a UTC day, as far as it lies in the range."""
+        if day.day + _DAY <= self.start:
+            return
+        found = day.summed(lambda quarter: True if quarter >= self.start else None, self._grouping)
+        for (_, group), amounts in found.items():
+            has_room = group in self._sums or len(self._sums) < MIXES_MAX
+            totals = self._sums.setdefault(group if has_room else (*group[:2], OTHER), {})
+            for name, amount in amounts.items():
+                totals[name] = totals.get(name, 0) + amount
+
+    def told(self) -> list[Mix]:
+        """The mixes of what was added."""
+        return [mix_of(group, amounts) for group, amounts in self._sums.items()]
 
 
 class _HourTable:

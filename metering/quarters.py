@@ -10,12 +10,16 @@ documents.
 range; the days' documents; and, for quarter hours that are held but have been opened again, all their
 shards. Whoever sums up rollups does it here, and not by reading shards: most of them are not open, and eight
 days after their compaction they are gone.
+
+**How much.** An account that many instances write for has up to sixteen shards a quarter hour: with two or
+three quarter hours that are not compacted yet, some fifty documents beside those of the days. Whoever reads
+more days than leave room for them reads `rollups_within` a bound, and is told up to when that is complete.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -27,7 +31,6 @@ from metering.day_documents import (
     PART_OF,
     QUARTERS_A_DAY,
     SHARDS_GONE,
-    DayPart,
     Sheet,
     added_up,
     day_path,
@@ -46,6 +49,10 @@ DOCUMENTS_A_READ: Final = 100
 SHARDS_A_READ: Final = 200
 OPEN_SHARDS_MAX: Final = 20_000
 OPEN_QUARTERS_MAX: Final = 400
+DOCUMENTS_AN_ANSWER: Final = 100
+DOCUMENTS_OF_WHO_ASKS: Final = 5  # of these
+OPEN_ROOM_MIN: Final = 4
+OPEN_FOR: Final = timedelta(hours=1)  # longer than any quarter hour is, where compaction runs
 
 _DAY: Final = timedelta(days=1)
 Group = TypeVar("Group", bound=Hashable)
@@ -93,13 +100,38 @@ def rollups_between(
     failure passes to the caller, and so does DayUnreadable: no figure is made up. Raises: InvalidInput, for
     more open shards than one answer reads.
     """
-    days = days_between(start, end)
-    reader = _Reader(store, account_id, start, end, kinds)
-    for until, opened in reader.open_shards():
-        whole = [day for day in days if day + _DAY <= until]
-        days = days[len(whole) :]
-        if whole:
-            yield from reader.days(whole, opened)
+    return _Reader(store, account_id, start, end, kinds).all_days()
+
+
+def open_room(*ranges: tuple[datetime, datetime]) -> int:
+    """How many open documents an answer from these ranges may be made of, beside those of their days.
+
+    So many that it is made of `DOCUMENTS_AN_ANSWER` in all; a few also where the days alone are as many.
+    """
+    days = sum(len(days_between(start, end)) for start, end in ranges)
+    return max(OPEN_ROOM_MIN, DOCUMENTS_AN_ANSWER - DOCUMENTS_OF_WHO_ASKS - days - 2 * len(ranges))
+
+
+class Within(NamedTuple):
+    """A range's rollups up to `complete_to`, all of them, in at most so many documents.
+
+    `opened` is how many were read beside those of the days.
+    """
+
+    complete_to: datetime
+    opened: int
+    days: Iterator[DayRollups]
+
+
+def rollups_within(
+    store: DocumentStore, account_id: str, start: datetime, end: datetime, *kinds: Kind, open_max: int
+) -> Within:
+    """As `rollups_between`, with at most `open_max` documents (and two more) beside those of the days.
+
+    What these do not reach is left out: the last quarter hours of the range, until they are compacted. Where
+    compaction is behind, and that were more than `OPEN_FOR`, all is read.
+    """
+    return _Reader(store, account_id, start, end, kinds).within(open_max)
 
 
 def open_quarters(store: DocumentStore, account_id: str, start: datetime, end: datetime) -> set[datetime]:
@@ -175,6 +207,34 @@ class _Reader:
         self._end = end
         self._kinds = kinds
         (self._part,) = {PART_OF[kind] for kind in kinds}
+        self._opened = 0
+
+    def within(self, open_max: int) -> Within:
+        """The range up to where so many documents reach."""
+        query = open_shards_query(self._account_id, self._start, self._end, limit=open_max + 1)
+        found = self._store.query(query)
+        self._opened = len(found)
+        if len(found) > open_max:
+            end = found[-1].fields["starts_at"]  # maybe not whole
+            query = open_shards_query(self._account_id, end + OPEN_FOR, self._end, limit=1)
+            if end + OPEN_FOR < self._end and self._store.query(query):
+                return Within(self._end, self._opened, self.all_days())
+            self._end = end
+        opened: _Open = defaultdict(dict)
+        for document in found:
+            if document.fields["starts_at"] < self._end:
+                opened[document.fields["starts_at"]][shard_number(document)] = self._cells(document)
+        days = self.days(days_between(self._start, self._end), opened, open_max)
+        return Within(self._end, self._opened, days)
+
+    def all_days(self) -> Iterator[DayRollups]:
+        """The range, however many shards are open in it."""
+        days = days_between(self._start, self._end)
+        for until, opened in self.open_shards():
+            whole = [day for day in days if day + _DAY <= until]
+            days = days[len(whole) :]
+            if whole:
+                yield from self.days(whole, opened)
 
     def open_shards(self) -> Iterator[tuple[datetime, _Open]]:
         """Moments, rising, with all open shards before them that were not handed out before."""
@@ -196,32 +256,42 @@ class _Reader:
             )
         raise _too_much()
 
-    def days(self, days: Sequence[datetime], opened: _Open) -> Iterator[DayRollups]:
+    def days(
+        self, days: Sequence[datetime], opened: _Open, open_max: int | None = None
+    ) -> Iterator[DayRollups]:
+        """These days, read at once and unpacked one by one: compressed, a day is small."""
         paths = {day: day_path(self._account_id, day, self._part) for day in days}
         documents = self._store.get_many(list(paths.values()))
         held = {
             day: stored_shards(documents[path].fields) if path in documents else NO_PART.shards
             for day, path in paths.items()
         }
-        opened = self._complete(opened, held)
-        for day, path in paths.items():
-            # One at a time: compressed, a day is small; the days of a quarter of a year, read, are not.
-            document = documents.pop(path, None)
-            part = NO_PART if document is None else stored_part(document.fields)
-            yield self._day(day, part, opened)
+        opened = self._complete(opened, held, open_max)
+        return (self._day(day, documents.pop(path, None), opened) for day, path in paths.items())
 
-    def _complete(self, opened: _Open, held_of: dict[datetime, tuple[int, ...]]) -> _Open:
-        """The open quarter hours with all their shards, so that none of them is wanted from its day."""
+    def _complete(
+        self, opened: _Open, held_of: dict[datetime, tuple[int, ...]], open_max: int | None
+    ) -> _Open:
+        """The open quarter hours with all their shards, so that none of them is wanted from its day.
+
+        Where there is a bound, the range ends before the first of the last that would be beyond it.
+        """
         complete: _Open = {}
         paths: dict[str, datetime] = {}
-        for quarter, shards in opened.items():
+        for quarter, shards in sorted(opened.items()):
             held = held_of[beginning_of_day(quarter)][number_of(quarter)]
             if held == NOT_HELD:
                 complete[quarter] = shards
-            else:
-                complete[quarter] = {}
-                numbers = held | sum(1 << number for number in shards)
-                paths |= dict.fromkeys(shards_named(self._account_id, quarter, numbers), quarter)
+                continue
+            numbers = held | sum(1 << number for number in shards)
+            wanted_of = shards_named(self._account_id, quarter, numbers)
+            is_recent = max(opened) - quarter < OPEN_FOR
+            if open_max is not None and is_recent and self._opened + len(paths) + len(wanted_of) > open_max:
+                self._end = quarter
+                break
+            complete[quarter] = {}
+            paths |= dict.fromkeys(wanted_of, quarter)
+        self._opened += len(paths)
         wanted = list(paths)
         for place in range(0, len(wanted), SHARDS_A_READ):
             found = self._store.get_many(wanted[place : place + SHARDS_A_READ])
@@ -229,7 +299,8 @@ class _Reader:
                 complete[paths[path]][shard_number(document)] = self._cells(document)
         return complete
 
-    def _day(self, day: datetime, part: DayPart, opened: _Open) -> DayRollups:
+    def _day(self, day: datetime, document: Document | None, opened: _Open) -> DayRollups:
+        part = NO_PART if document is None else stored_part(document.fields)
         numbers = {
             number_of(quarter): quarter
             for quarter in (day + number * QUARTER for number in range(QUARTERS_A_DAY))

@@ -4,7 +4,8 @@ A report is about one whole period of a zone's calendar, compared with the whole
 September, however long they are. A period that is not over yet is told up to now, and compared with as much
 of the period before as has passed of it (or all of that, where it was shorter).
 
-Documents read: one a UTC day of either period, and the open quarter hours: some 65 for a month.
+Documents read: one a UTC day of either period, and the open quarter hours: some 65 for a month, and at most a
+hundred where the asker wants no more. Then a period may end a little before now (`Report.covered`).
 
 Recommendations are findings of the report's own figures (`FINDINGS`), each saying from which.
 """
@@ -21,7 +22,7 @@ import msgspec
 from metering.buckets import EARLIEST, LATEST, Range, zone_named
 from metering.errors import InvalidInput, NotFound
 from metering.periods import period_of
-from metering.quarters import rollups_between
+from metering.quarters import open_room, rollups_between, rollups_within
 from metering.rollups import DIMENSIONS, OTHER, QUARTER, Amounts, quarter_of
 from metering.stats import ComparedGroup, DaySums
 from metering.stores import DocumentStore
@@ -151,22 +152,28 @@ class Reports:
     def __init__(self, store: DocumentStore) -> None:
         self._store = store
 
-    def report(self, account_id: str, period: ReportPeriod, now: datetime) -> Report:
-        """The report of that period as of now. Raises: NotFound, for one that has not begun."""
+    def report(
+        self, account_id: str, period: ReportPeriod, now: datetime, *, in_few_reads: bool = False
+    ) -> Report:
+        """The report of that period as of now. Raises: NotFound, for one that has not begun.
+
+        `in_few_reads`: a month's is of at most a hundred documents, and where an account's last quarter hours
+        are in too many, they are left out until they are compacted.
+        """
         if period.start >= now:
             raise NotFound("that period has not begun")
         before = period_before(period)
-        is_complete = period.is_over(now)
-        covered, covered_before = Range(period.start, period.end), Range(before.start, before.end)
-        if not is_complete:
-            covered = Range(period.start, quarter_of(now) + QUARTER)
-            covered_before = Range(
-                before.start, min(before.end, before.start + (covered.end - covered.start))
-            )
+        covered = Range(period.start, min(period.end, quarter_of(now) + QUARTER))
+        room = None
+        if in_few_reads:
+            before_end = before.end if period.is_over(now) else _as_far(before, covered)
+            room = open_room((covered.start, covered.end), (before.start, before_end))
         zone = ZoneInfo(period.timezone)
         cuts_now, cuts_then = _Cuts(zone), _Cuts(zone)
-        cuts_now.read(self._store, account_id, covered)
-        cuts_then.read(self._store, account_id, covered_before)
+        covered = Range(covered.start, cuts_now.read(self._store, account_id, covered, room))
+        is_complete = covered.end == period.end and period.is_over(now)
+        covered_before = Range(before.start, before.end if is_complete else _as_far(before, covered))
+        cuts_then.read(self._store, account_id, covered_before, room)
         cuts = {name: _compared(cuts_now.groups[name], cuts_then.groups[name]) for name in CUTS}
         sums, sums_before = total(cuts_now.days.values()), total(cuts_then.days.values())
         return Report(
@@ -185,6 +192,11 @@ class Reports:
         )
 
 
+def _as_far(before: ReportPeriod, covered: Range) -> datetime:
+    """Up to when as much of the period before has passed, or all of it."""
+    return min(before.end, before.start + (covered.end - covered.start))
+
+
 class _Cuts:
     """A range's sums by day of the zone, and by each of `CUTS`."""
 
@@ -193,8 +205,14 @@ class _Cuts:
         self.groups = {name: Groups((name,)) for name in CUTS}
         self._zone = zone
 
-    def read(self, store: DocumentStore, account_id: str, range_: Range) -> None:
-        for found in rollups_between(store, account_id, range_.start, range_.end, "main"):
+    def read(self, store: DocumentStore, account_id: str, range_: Range, room: int | None) -> datetime:
+        """Add the range, in so many open documents where there is a bound; up to when that is."""
+        complete_to, days = range_.end, rollups_between(store, account_id, range_.start, range_.end, "main")
+        if room is not None:
+            complete_to, _, days = rollups_within(
+                store, account_id, range_.start, range_.end, "main", open_max=room
+            )
+        for found in days:
             summed = found.summed(
                 lambda quarter: quarter.astimezone(self._zone).date(),
                 lambda cell: tuple(cell[place] for place in _PLACES),
@@ -203,6 +221,7 @@ class _Cuts:
                 add(self.days.setdefault(day, zeros()), amounts)
                 for name, value in zip(CUTS, values, strict=True):
                     self.groups[name].add((value,), amounts)
+        return complete_to
 
 
 class _Figures(NamedTuple):

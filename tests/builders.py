@@ -12,7 +12,7 @@ AT = datetime(2026, 11, 21, 9, 30, 0, 125000, tzinfo=UTC)
 ACCOUNT_ID = f"acct_{1:032x}"
 SECRET = b"a secret of tests, long enough to be one"
 
-_numbers = count(1)
+_numbers = count(2)  # 1 is that of `ACCOUNT_ID`
 
 
 def make_id(prefix: str) -> str:

@@ -145,6 +145,7 @@ _BACK_TEST_EXAMPLE = {
 _FORECAST_EXAMPLE = {
     "status": "ok",
     "as_of": "2026-11-21T09:30:00Z",
+    "complete_to": "2026-11-21T09:30:00Z",
     "timezone": "UTC",
     "horizon_days": 7,
     "method": "weekday",
@@ -249,6 +250,10 @@ class ForecastView(View):
 
     status: ForecastStatus
     as_of: datetime = Field(description="When it was made.")
+    complete_to: datetime = Field(
+        description="Calls before this moment are counted, and today is its day: when it was made, or an hour"
+        " before at most, where many instances serve the account."
+    )
     timezone: str = Field(description="Whose days these are.")
     horizon_days: int = Field(description="How many days ahead, today included.")
     method: Literal["average", "weekday", "last_week", "trend"] | None = Field(
@@ -323,7 +328,7 @@ class ScenariosView(View):
 def show_forecast(query: ForecastFields) -> Response:
     """Forecast what the days ahead will cost, with an interval and the error of the past.
 
-    Rests on the last 84 complete days of the zone, and reads one document a day of them.
+    Rests on the last 84 complete days of the zone, and reads one document a day of them, and few more.
     """
     now = services().clock.now()
     filters: dict[str, list[str]] = {name: getattr(query, name) for name in _FILTERS if getattr(query, name)}
@@ -334,6 +339,7 @@ def show_forecast(query: ForecastFields) -> Response:
         {
             "status": _status(found),
             "as_of": now,
+            "complete_to": spend.complete_to,
             "timezone": query.timezone,
             "horizon_days": query.horizon_days,
             "method": found and found.method,
@@ -362,9 +368,9 @@ def show_scenarios(query: ScenarioFields) -> Response:
     """
     known, account_id = outlooks(), visitor().account_id
     now = services().clock.now()
-    spend = known.daily_spend(account_id, now, query.timezone, {})
+    spend, mixes = known.spend_and_mixes(account_id, now, query.timezone)
     found = forecast(spend.days, query.horizon_days)
-    mixes, prices = known.mixes(account_id, now), prices_now()
+    prices = prices_now()
     switch = _switch(query, mixes, prices)
     spent = sum(mix.cost_nanodollars for mix in mixes)
     return answer_fields(
