@@ -14,7 +14,7 @@ FOCUS_PYTHON ?= python3.12
 # Handed on to `make run`: STORE_URL=firestore://demo-modeltrack, UPSTREAM=real, other ports, any setting.
 export
 
-.PHONY: help setup setup-browser run test proof focus check format bench prices lock clean
+.PHONY: help setup setup-browser run test proof focus check format bench prices vendor lock clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -58,6 +58,9 @@ bench: $(STAMPS)/dev ## Measure speed beside a direct call and nginx, and statis
 
 prices: $(STAMPS)/dev ## Compile the price table from the pinned price list and our overlay
 	@$(BIN)/python -m metering.price_compiler
+
+vendor: $(STAMPS)/dev ## Fetch the dashboard's pinned scripts again (needs npm)
+	@$(BIN)/python -m api_service.dashboard.vendoring
 
 lock: ## Resolve requirements/*.in into the hash-locked *.txt (needs uv)
 	@cd requirements && $(UV) pip compile --generate-hashes --universal --python-version 3.11 --no-header -q run.in -o run.txt

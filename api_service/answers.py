@@ -51,7 +51,8 @@ def accompany(app: Flask, clock: Clock, log: ApiLog, *, is_https: bool) -> None:
         g.began = clock.monotonic()
 
     def finish(response: Response) -> Response:
-        response.headers.update(headers)
+        for name, value in headers.items():
+            response.headers.setdefault(name, value)  # pages and what they load have stricter or other ones
         response.headers["X-Request-ID"] = g.request_id
         log.answered(_line(response, clock))
         return response

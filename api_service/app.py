@@ -24,6 +24,7 @@ from api_service.audit_log import AuditLog
 from api_service.auditing import audit_changes
 from api_service.bodies import StrictRequest
 from api_service.channels import Channels
+from api_service.dashboard.registering import register_dashboard
 from api_service.described import describe_guards, describe_ranges
 from api_service.errors import ErrorView, answer_errors, invalid_fields
 from api_service.idempotency import Claims, CommitsNoted, answer_repeats
@@ -221,6 +222,7 @@ def create_app(  # noqa: PLR0913 - what tests and `main` hand in; all but the fi
         health,
     ):
         app.register_api(routes)
+    register_dashboard(app)
     app.add_url_rule("/openapi.json", view_func=needs("anyone")(_describer(app)))
     return app
 

@@ -92,6 +92,10 @@ class ApiLog:
         said = {"words": words} if words else {}
         self._write("info", "notice", {"account_id": account_id, "kind": kind, **said})
 
+    def policy_violated(self, directive: str, route: str) -> None:
+        """A browser kept a page from something that its Content-Security-Policy does not allow."""
+        self._write("warn", "content security policy violated", {"directive": directive, "route": route})
+
     def fault(self, what: str) -> None:
         """An operator has to do something; `what` is a sentence of ours."""
         self._write("error", what, {})

@@ -8,7 +8,8 @@
 
 Every counted answer says how its caller stands: `X-RateLimit-Limit`, `X-RateLimit-Remaining` (of whichever
 limit has least left) and `X-RateLimit-Reset`, the unix second at which all of it is there again if nothing
-more is asked. Health checks, this API's description and the service's own figures are not counted.
+more is asked. Health checks, this API's description, the service's own figures and what pages load besides
+themselves (which is all in memory) are not counted.
 
 The store giving no answer limits nobody: nothing that is worth limiting is to be had without it, and a
 request must not fail for the sake of a count. (Attempts at passwords are another matter: `attempts`.)
@@ -25,7 +26,9 @@ from metering.plans import plan_named
 
 OF_ADDRESS = Window(300)  # requests a minute of nobody in particular
 TIMEOUT_SECONDS = 2.0
-UNCOUNTED_ROUTES = frozenset({"/healthz", "/health", "/readyz", "/metrics", "/openapi.json"})
+UNCOUNTED_ROUTES = frozenset(
+    {"/healthz", "/health", "/readyz", "/metrics", "/openapi.json", "/static/<name>"}
+)
 
 
 def limit_requests(app: Flask) -> None:

@@ -39,7 +39,7 @@ from metering.errors import Conflict, MeteringError, NotFound
 
 CODE_CHARACTERS_MAX = 4096
 SECOND_FACTOR_PAGE = "/second-factor"  # where whoever came from a provider shows a code
-LOG_IN_PAGE = "/log-in"
+LOG_IN_PAGE = "/login"
 
 sign_in = routes_of("sign-in", is_open=True)
 

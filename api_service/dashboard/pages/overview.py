@@ -1,0 +1,125 @@
+"""The first page: what was spent, what it is heading for, by whom, and whether the books agree."""
+
+import calendar
+from datetime import date
+from typing import Any, Final
+
+from flask import Response
+
+from api_service.dashboard.figures import Chart, Point, Rank
+from api_service.dashboard.formats import bucket_label
+from api_service.dashboard.reading import Section, section_of, whole_list_of
+from api_service.dashboard.rendering import page, render
+from api_service.dashboard.view_state import ViewState
+from api_service.resources.budgets import list_budgets
+from api_service.resources.comparison import show_comparison
+from api_service.resources.conservation import show_conservation
+from api_service.resources.forecasts import show_forecast
+from api_service.resources.savings import show_savings
+from api_service.resources.statistics import show_models, show_teams
+from api_service.resources.statistics import show_overview as show_glance
+from api_service.resources.usage import sum_up_usage
+
+TOP: Final = 6
+BUDGETS_SHOWN: Final = 4
+
+
+@page("overview")
+def show_overview(state: ViewState) -> Response:
+    """Show where the money goes."""
+    today = state.now.astimezone(state.tzinfo).date()
+    teams = section_of(show_teams, query={**state.query, "limit": TOP})
+    return render(
+        "overview.html",
+        glance=section_of(show_glance, query={"timezone": state.zone}),
+        comparison=section_of(show_comparison, query={**state.query, "compare_to": state.compare_to}),
+        forecast=section_of(
+            show_forecast,
+            query={"timezone": state.zone, "bucket_width": "1mo", "horizon_days": _days_left(today)},
+        ),
+        month=f"{today:%B}",
+        trend=_trend(state),
+        models=section_of(show_models, query={**state.query, "limit": TOP}),
+        teams=teams,
+        top_models=lambda fields: ranks(state, fields, "model", "/models"),
+        top_teams=lambda fields: ranks(state, fields, "team", "/teams"),
+        budgets=section_of(list_budgets),
+        nearest=_nearest_budgets,
+        savings=section_of(show_savings, query=state.query),
+        conservation=section_of(show_conservation),
+        counted=_counted,
+    )
+
+
+def _days_left(today: date) -> int:
+    """The days of the month that are not over, today included."""
+    return calendar.monthrange(today.year, today.month)[1] - today.day + 1
+
+
+def _trend(state: ViewState) -> Section:
+    """The range's cost in buckets, beside that of as many days before."""
+    width = {"bucket_width": state.bucket_width}
+    found = whole_list_of(sum_up_usage, {**state.query, **width})
+    before = whole_list_of(sum_up_usage, {**state.query, "end_time": None, **state.time_before, **width})
+    if found.fields is None or before.fields is None:
+        return found if found.fields is None else before
+    earlier = [_cost(each) for each in before["data"]]
+    points = [
+        Point(
+            bucket_label(each["start_time"], state.bucket_width, state.zone),
+            [_cost(each), earlier[place] if place < len(earlier) else None],
+            href=_narrowed(state, each),
+        )
+        for place, each in enumerate(found["data"])
+    ]
+    chart = Chart(
+        title="Cost over time",
+        of={"1h": "Hour", "1d": "Day", "1w": "Week from", "1mo": "Month"}[state.bucket_width],
+        series=[state.title, "Period before"],
+        faint=["Period before"],
+        points=points,
+        csv=state.answer_address("/v1/usage", format="csv", **width),
+    )
+    return Section({"chart": chart})
+
+
+def _cost(bucket: dict[str, Any]) -> int:
+    return sum(each["cost_nanodollars"] for each in bucket["results"])
+
+
+def _narrowed(state: ViewState, bucket: dict[str, Any]) -> str:
+    """The same page for that bucket's day alone; an hour leads nowhere."""
+    if state.bucket_width != "1d":
+        return ""
+    day = state.day_of(bucket["start_time"])
+    return state.address("/overview", **{"range": "custom", "from": day, "to": day})
+
+
+def ranks(state: ViewState, fields: dict[str, Any], dimension: str, path: str) -> list[Rank]:
+    """The rows of a breakdown as a ranked table, with what names none at its end."""
+    rows = [
+        Rank(
+            name=each[dimension],
+            amount=each["cost_nanodollars"],
+            requests=each["requests"],
+            href=state.address(path, **{dimension: [each[dimension]]}),
+        )
+        for each in fields["data"]
+    ]
+    rest = fields["unallocated"]
+    if rest is not None and rest["requests"]:
+        unnamed = Rank(f"no {dimension} named", rest["cost_nanodollars"], rest["requests"], is_unnamed=True)
+        rows.append(unnamed)
+    return rows
+
+
+def _nearest_budgets(fields: dict[str, Any]) -> list[dict[str, Any]]:
+    """The budgets in force that are nearest to their limit."""
+    enabled = [each for each in fields["data"] if each["enabled"]]
+    return sorted(enabled, key=lambda each: -each["percent"])[:BUDGETS_SHOWN]
+
+
+def _counted(fields: dict[str, Any]) -> dict[str, int]:
+    """What became of the calls of all days shown."""
+    names = ("admitted", "settled", "in_flight", "lost")
+    return {name: sum(day[name] for day in fields["data"]) for name in names}
