@@ -30,6 +30,7 @@ SUM_MEANINGS = {
     "cache_saved_nanodollars": "The part that answers from memory saved; routing saved the rest.",
     "cache_hits": "Calls answered from memory.",
     "routed": "Calls for which a rule chose another model.",
+    "blocked": "Calls that a budget refused.",
     "cost_usd": "The cost in US dollars, exact.",
     "estimated_cost_usd": "That part in US dollars, exact.",
     "saved_usd": "The saving in US dollars, exact.",

@@ -1,6 +1,6 @@
 """A UTC day's rollups in two documents, so that a month is read in a few dozen documents.
 
-`main` holds the cells of kinds main and latency, `key` those of key, template and fingerprint: a question
+`main` holds the cells of kinds main, latency and rule, `key` those of key, template and fingerprint: a question
 asks for one kind, and so reads one document a day. Sums stand in columns (`Sheet`), compressed. Both
 documents name, by `shards`, what of which quarter hour they hold: an integer a quarter, whose bits are the
 numbers of the shards that were added up; `NOT_HELD`, or `SHARDS_GONE` once the shards themselves have been
@@ -42,7 +42,7 @@ Group = TypeVar("Group", bound=Hashable)
 Slot = TypeVar("Slot", bound=Hashable)
 
 PARTS: Final[dict[Part, tuple[Kind, ...]]] = {
-    "main": ("main", "latency"),
+    "main": ("main", "latency", "rule"),
     "key": ("key", "template", "fingerprint"),
 }
 PART_OF: Final[dict[Kind, Part]] = {kind: part for part, kinds in PARTS.items() for kind in kinds}

@@ -6,7 +6,7 @@ three-quarter hours exist, so a day in any zone is a whole number of quarters. E
 kind `main`, one of `key` and one of `template`, so each of the three alone sums to all events; one that names
 no template but has a fingerprint adds to a cell of `fingerprint` in the place of `template`, and these two
 kinds are read as one (`KINDS_OF`). A call that was answered whole by its provider adds to the histograms of
-its `latency` cell too.
+its `latency` cell too, and one that a routing rule turned to another model adds to a cell of kind `rule`.
 
 Sums (`SUMS`) are counts, tokens and nanodollars; a sum of zero is not kept. `cache_saved_nanodollars` is the
 part of `saved_nanodollars` that answers from memory saved; routing saved the rest, which is less than 0 where
@@ -32,13 +32,14 @@ QUARTER = timedelta(minutes=15)
 OTHER = "other"
 BATCH_TIER = "batch"
 
-Kind = Literal["main", "key", "template", "fingerprint", "latency"]
+Kind = Literal["main", "key", "template", "fingerprint", "latency", "rule"]
 DIMENSIONS: dict[str, tuple[str, ...]] = {
     "main": ("provider", "model", "team", "app", "feature", "customer_tier", "deployment"),
     "key": ("provider", "model", "key_id"),
     "template": ("provider", "model", "prompt_template_id"),
     "fingerprint": ("provider", "model", "prompt_fingerprint"),
     "latency": ("provider", "model"),
+    "rule": ("provider", "model", "routing_rule"),  # the model that served, and the rule's name
 }
 # Kind → the kinds that sum to all events together; a value that one of them has no place for is empty.
 KINDS_OF: dict[Kind, tuple[Kind, ...]] = {"template": ("template", "fingerprint")}
@@ -46,7 +47,7 @@ KINDS_OF: dict[Kind, tuple[Kind, ...]] = {"template": ("template", "fingerprint"
 # What a full shard gives up first, one step after the other: never the money, only whose it was.
 COLLAPSES: tuple[frozenset[str], ...] = (
     frozenset({"feature", "prompt_template_id", "prompt_fingerprint"}),
-    frozenset({"customer_tier", "key_id"}),
+    frozenset({"customer_tier", "key_id", "routing_rule"}),
     frozenset({"app"}),
     frozenset({"team"}),
     frozenset({"model"}),
@@ -75,6 +76,7 @@ SUMS = (
     "cache_saved_nanodollars",
     "cache_hits",
     "routed",
+    "blocked",
 )
 
 # Upper ends of the histogram's buckets, a factor of √2 apart: 1 ms to 17 min, and one bucket for all above.
@@ -85,9 +87,10 @@ Amounts = dict[str, int]
 
 _LATENCY_COUNTERS = tuple(f"latency_{bucket:02d}" for bucket in range(len(HISTOGRAM_ENDS_MS) + 1))
 _TTFT_COUNTERS = tuple(f"ttft_{bucket:02d}" for bucket in range(len(HISTOGRAM_ENDS_MS) + 1))
+_NO_BUDGET_STATUS = 429  # of what we refused: only budgets refuse with it
 _ERROR_STATES = {"upstream_error", "upstream_truncated", "refused", "drained", "lost"}
 _COMBINATION: Callable[[CostEvent], tuple[str, ...]] = attrgetter(
-    *DIMENSIONS["main"], "key_id", "prompt_template_id", "prompt_fingerprint"
+    *DIMENSIONS["main"], "key_id", "prompt_template_id", "prompt_fingerprint", "routing_rule"
 )
 _USAGE: Callable[[CostEvent], tuple[int, ...]] = attrgetter(*USAGE_SUMS)
 _MAIN_VALUES = len(DIMENSIONS["main"])
@@ -104,25 +107,26 @@ def beginning_of_day(moment: datetime) -> datetime:
 
 
 def combination_of(event: CostEvent) -> tuple[str, ...]:
-    """All the values that choose the event's cells of kinds `main`, `key` and `template` or `fingerprint`."""
+    """All the values that choose the event's cells, but for that of its latency."""
     return _COMBINATION(event)
 
 
-def cells_of(combination: tuple[str, ...]) -> tuple[Cell, Cell, Cell]:
-    """The combination's cells of kinds `main`, `key` and `template` or `fingerprint`."""
+def cells_of(combination: tuple[str, ...]) -> tuple[Cell, ...]:
+    """The combination's cells: `main`, `key`, `template` or `fingerprint`, and `rule` where one turned it."""
     provider, model = combination[:2]
-    template, fingerprint = combination[_MAIN_VALUES + 1 :]
-    return (
+    template, fingerprint, rule = combination[_MAIN_VALUES + 1 :]
+    cells: tuple[Cell, ...] = (
         ("main", *combination[:_MAIN_VALUES]),
         ("key", provider, model, combination[_MAIN_VALUES]),
         ("fingerprint", provider, model, fingerprint)
         if fingerprint and not template
         else ("template", provider, model, template),
     )
+    return (*cells, ("rule", provider, model, rule)) if rule else cells
 
 
 def sums_of(event: CostEvent) -> tuple[int, ...]:
-    """What the event adds to each of its three cells, in the order of `SUMS`."""
+    """What the event adds to each of its cells, in the order of `SUMS`."""
     cost = event.cost_nanodollars
     return (
         1,
@@ -135,6 +139,7 @@ def sums_of(event: CostEvent) -> tuple[int, ...]:
         event.saved_nanodollars if event.cache_hit else 0,
         int(event.cache_hit),
         int(event.routed),
+        int(event.state == "refused" and event.status_code == _NO_BUDGET_STATUS),
     )
 
 

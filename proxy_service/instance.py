@@ -23,10 +23,9 @@ from metering.ledger import Ledger, Stored
 from metering.model_limits import load_model_limits
 from metering.price_table import load_price_table
 from metering.pricing import Pricer
-from metering.rollups import Amounts
+from metering.rule_savings import RoutingFigures, routing_figures
 from metering.seeding import Seeder
 from metering.segments import Segment, SegmentPacker
-from metering.stats import Statistics
 from metering.stores import DocumentStore
 from proxy_service.admission import Admittance
 from proxy_service.app import Listener, Server, serve
@@ -85,7 +84,7 @@ class Instance:
         self._file_thread = ThreadPoolExecutor(1, "files")
         self._note_thread = ThreadPoolExecutor(1, "notes")  # key uses and statistics: nobody's call waits
         self._directory = Directory(store, clock, secret, timeout_seconds=IDENTITY_STORE_SECONDS)
-        self._statistics = Statistics(store)
+        self._store = store
         self._journal = Journal(
             open_sink(settings.journal_sink, name),
             self.tally,
@@ -251,7 +250,12 @@ class Instance:
             ),
             batch_items=BatchItems(settlement, self._recorder, self._journal, tally, clock, desk=self._desk),
             service_routes=ServiceRoutes(
-                identity, tally, cache, clock, is_hosted=settings.is_hosted, month_sums=self._month_sums
+                identity,
+                tally,
+                cache,
+                clock,
+                is_hosted=settings.is_hosted,
+                figures_of_month=self._figures_of_month,
             ),
             tally=tally,
             log=self._log,
@@ -260,10 +264,12 @@ class Instance:
             is_hosted=settings.is_hosted,
         )
 
-    async def _month_sums(self, account_id: str, now: datetime) -> Amounts:
+    async def _figures_of_month(self, account_id: str, now: datetime) -> RoutingFigures:
+        begins = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
         loop = asyncio.get_running_loop()
-        overview = await loop.run_in_executor(self._note_thread, self._statistics.overview, account_id, now)
-        return overview.month
+        return await loop.run_in_executor(
+            self._note_thread, routing_figures, self._store, account_id, begins, now
+        )
 
     async def _tell_of_left_journals(self) -> None:
         """Say what earlier processes left, counted while calls are served already."""

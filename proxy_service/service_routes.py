@@ -16,7 +16,7 @@ from metering.accounts import Caller
 from metering.clock import Clock
 from metering.errors import StoreUnavailable
 from metering.money import usd_text
-from metering.rollups import Amounts
+from metering.rule_savings import RoutingFigures, hits_by_rule, saved_by_routing
 from proxy_service.cache import AnswerCache
 from proxy_service.exposition import Figures, exposition
 from proxy_service.identity import Credentials, Identity
@@ -56,7 +56,8 @@ _OPEN: Final = {b"/healthz": {"status": "ok"}, b"/health": {"status": "ok"}}
 
 BUDGET_EXCEEDED: Final = "budget_exceeded"  # our own code
 
-MonthSums = Callable[[str, datetime], Awaitable[Amounts]]  # an account's, of the UTC month of that moment
+# An account's, of the UTC month of that moment so far.
+FiguresOfMonth = Callable[[str, datetime], Awaitable[RoutingFigures]]
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -95,7 +96,7 @@ class ServiceRoutes:
         clock: Clock,
         *,
         is_hosted: bool,
-        month_sums: MonthSums,
+        figures_of_month: FiguresOfMonth,
     ) -> None:
         self.is_draining = False
         self._identity = identity
@@ -103,7 +104,7 @@ class ServiceRoutes:
         self._cache = cache
         self._clock = clock
         self._is_hosted = is_hosted
-        self._month_sums = month_sums
+        self._figures_of_month = figures_of_month
         self._started_at = clock.now()
         self._routes: dict[bytes, Callable[[Figures], Reply]] = {
             b"/stats": _stats,
@@ -161,9 +162,10 @@ class ServiceRoutes:
     async def _of_account(self, caller: Caller) -> Figures:
         now = self._clock.now()
         try:
-            sums = await self._month_sums(caller.account_id, now)
+            month = await self._figures_of_month(caller.account_id, now)
         except StoreUnavailable as error:
             raise _unavailable() from error
+        sums = month.sums
         return Figures(
             since=now.replace(day=1, hour=0, minute=0, second=0, microsecond=0),
             requests=sums["requests"],
@@ -174,7 +176,9 @@ class ServiceRoutes:
             cache_entries=self._cache.entries_of(caller.account_id),
             saved_nanodollars=sums["cache_saved_nanodollars"],
             routed=sums["routed"],
-            routing_saved_nanodollars=sums["saved_nanodollars"] - sums["cache_saved_nanodollars"],
+            blocked=sums["blocked"],
+            routing_saved_nanodollars=saved_by_routing(sums),
+            rule_hits=hits_by_rule(month.rules),
         )
 
     def _cache_stats_of(self, figures: Figures) -> Reply:

@@ -4,12 +4,14 @@ import asyncio
 import io
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 import pytest
 
 from metering.accounts import LOCAL_ACCOUNT_ID, Policy
 from metering.bounds import Bounds
+from metering.buckets import Range
 from metering.budgets import Budget
 from metering.conservation import Admissions
 from metering.events import CostEvent
@@ -17,7 +19,9 @@ from metering.keys import new_key
 from metering.model_limits import load_model_limits
 from metering.price_table import load_price_table
 from metering.pricing import Pricer
+from metering.rule_savings import RoutingFigures
 from metering.segments import Segment, SegmentPacker
+from metering.usage_groups import zeros
 from proxy_service.admission import Admittance
 from proxy_service.batch_items import BatchItems
 from proxy_service.bodies import BodyRoom
@@ -126,7 +130,9 @@ class Stage:
                 admissions=Admissions(),
             ),
             batch_items=BatchItems(settlement, recorder, journal, tally, clock, desk=desk),
-            service_routes=ServiceRoutes(identity, tally, cache, clock, is_hosted=False, month_sums=_no_sums),
+            service_routes=ServiceRoutes(
+                identity, tally, cache, clock, is_hosted=False, figures_of_month=_no_figures
+            ),
             tally=tally,
             log=CallLog(open_log("info", self.log), "info", clock, self.log),
             clock=clock,
@@ -145,8 +151,8 @@ class Stage:
         self.events += segment.events
 
 
-async def _no_sums(*_: object) -> dict[str, int]:
-    return {}
+async def _no_figures(_: str, now: datetime) -> RoutingFigures:
+    return RoutingFigures(range=Range(now, now), sums=zeros(), rules=())
 
 
 async def answered() -> Answer:

@@ -4,9 +4,11 @@ from datetime import datetime
 import msgspec
 import pytest
 
+from metering.buckets import Range
 from metering.errors import StoreUnavailable
 from metering.keys import new_key
-from metering.rollups import SUMS, Amounts
+from metering.rule_savings import RoutingFigures, RuleSums
+from metering.usage_groups import zeros
 from proxy_service.cache import AnswerCache, CacheRules
 from proxy_service.identity import Credentials, Identity
 from proxy_service.policy import KeyUses, PolicyMemory
@@ -47,16 +49,19 @@ class Desk:
             AnswerCache(rules, entries_max=10, bytes_max=10, ttl_seconds=60),
             clock,
             is_hosted=is_hosted,
-            month_sums=self._month_sums,
+            figures_of_month=self._figures_of_month,
         )
 
-    async def _month_sums(self, account_id: str, _now: datetime) -> Amounts:
+    async def _figures_of_month(self, account_id: str, now: datetime) -> RoutingFigures:
         if self.is_store_down:
             raise StoreUnavailable
         self.asked.append(account_id)
         known = {"requests": 4, "cache_hits": 1, "input_tokens": 70, "cost_nanodollars": 2_500_000_000}
         known |= {"saved_nanodollars": 200_000_000, "cache_saved_nanodollars": 300_000_000}
-        return dict.fromkeys(SUMS, 0) | known
+        known |= {"routed": 1, "blocked": 1}
+        rules = RuleSums()
+        rules.add(("openai", "gpt-4o-mini", "cheaper"), {"requests": 1})
+        return RoutingFigures(range=Range(now, now), sums=zeros() | known, rules=rules.rules())
 
     def get(
         self, path: str, given: Credentials = NOBODY, peer: str = LOOPBACK, method: bytes = b"GET"
@@ -213,3 +218,6 @@ def test_hosted_figures_tell_what_the_cache_saved_and_what_routing_did_apart() -
     cache, routing = (content(desk.get(path, KEY)) for path in ("/cache/stats", "/routing/stats"))
 
     assert (cache["estimated_savings_usd"], routing["estimated_savings"]) == (0.3, -0.1)
+    assert (routing["total_blocked"], routing["total_pass_through"], routing["rule_hits"]) == (
+        1, 2, {"cheaper": 1},
+    )  # fmt: skip
