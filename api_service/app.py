@@ -51,6 +51,7 @@ from api_service.resources.comparison import comparison
 from api_service.resources.configuration_files import configuration_files
 from api_service.resources.conservation import conservation
 from api_service.resources.costs import costs
+from api_service.resources.departure import departure
 from api_service.resources.estimates import estimates
 from api_service.resources.events import events
 from api_service.resources.exports import exports
@@ -184,6 +185,7 @@ def create_app(  # noqa: PLR0913 - what tests and `main` hand in; all but the fi
         person_routes,
         sign_in,
         second_factor,
+        departure,
         members_routes,
         invites_routes,
         keys,

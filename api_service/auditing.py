@@ -13,18 +13,21 @@ import msgspec
 from flask import Flask, Response, current_app, g, request
 
 from api_service.access import Need, Visitor, network_of_caller
-from api_service.audit_log import ActorKind, AuditEvent, AuditLog
+from api_service.audit_log import ActorKind, AuditEvent, AuditLog, write_of
 from api_service.errors import READING_METHODS
 from api_service.logs import ApiLog
+from api_service.services import services
 from metering.clock import Clock
 from metering.errors import StoreError
 from metering.ids import new_id
+from metering.stores import Write
 
 CODE_CHARACTERS_MAX: Final = 64
 ANSWER_READ_BYTES_MAX: Final = 64 * 1024  # what an answer's id is looked for in
 
 _ID = re.compile(r"[a-z]{2,20}_(?:[0-9a-f]{32}|local)")
 _TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+_NO_CONTENT = 204
 _TOO_MANY = 429  # not noted: who is refused for asking too often would fill the log
 
 
@@ -57,6 +60,12 @@ def audit_changes(app: Flask, audit: AuditLog, clock: Clock, log: ApiLog) -> Non
 def concerns(account_id: str, person_id: str) -> None:
     """Say whom a request of nobody in particular is about, such as an attempt to log in."""
     g.audit_subject = (account_id, person_id)
+
+
+def noted_as_done(account_id: str, person_id: str) -> Write:
+    """The write that notes in another account's log, too, that the person did what is asked for."""
+    event = _event(services().clock, account_id, "person", person_id, person_id)
+    return write_of(msgspec.structs.replace(event, outcome="done", status=_NO_CONTENT))
 
 
 def _is_change() -> bool:

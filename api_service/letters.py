@@ -106,6 +106,17 @@ def recovery_code_used(to: str, at: datetime, *, left: int) -> Letter:
     )
 
 
+def person_erased(to: str, at: datetime) -> Letter:
+    """To somebody who has ended their log-in, at the address they had."""
+    return _letter(
+        to,
+        "Your log-in was erased",
+        f"your ModelTrack log-in was erased on {_said(at)}, as whoever was logged in asked for. You "
+        "belong to no account any more, and this address may sign up anew.",
+        after="If it was not you, tell whoever runs your ModelTrack.",
+    )
+
+
 def invitation(to: str, base_url: str, token: str, *, account_name: str, role: str, by: str) -> Letter:
     """To somebody who may join an account."""
     return _letter(

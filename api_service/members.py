@@ -97,15 +97,27 @@ class Members:
         return place, Member(person_from(person), place_from(place))
 
     def _other_owner_stays(self, leaving: Membership) -> list[Update]:
-        for document in self._places(leaving.account_id):
-            place = place_from(document)
-            if place.role == "owner" and place.person_id != leaving.person_id:
-                return [Update(document.path, {"role": "owner"}, if_revision=document.revision)]
-        raise Conflict("an account needs an owner; make somebody else owner first")
+        other = other_owner_of(self._store, leaving)
+        if other is None:
+            raise Conflict("an account needs an owner; make somebody else owner first")
+        return [other]
 
     def _places(self, account_id: str) -> list[Document]:
-        query = Query(collection=MEMBERSHIPS, equal={"account_id": account_id}, limit=2 * MEMBERS_MAX)
-        return self._store.query(query)
+        return _places_in(self._store, account_id)
+
+
+def other_owner_of(store: DocumentStore, leaving: Membership) -> Update | None:
+    """The write by which a commit demands that another owner of the account stays one; None: none is."""
+    for document in _places_in(store, leaving.account_id):
+        place = place_from(document)
+        if place.role == "owner" and place.person_id != leaving.person_id:
+            return Update(document.path, {"role": "owner"}, if_revision=document.revision)
+    return None
+
+
+def _places_in(store: DocumentStore, account_id: str) -> list[Document]:
+    query = Query(collection=MEMBERSHIPS, equal={"account_id": account_id}, limit=2 * MEMBERS_MAX)
+    return store.query(query)
 
 
 def _one_a_document(writes: Sequence[Delete | Update]) -> list[Write]:

@@ -124,7 +124,7 @@ def complete_log_in(body: CodeGiven) -> Response:
     half, person = half_session(known)
     seat = known.people.seat_to_begin_in(person)
     concerns(seat.account.account_id, person.person_id)
-    _use_code(known, person, body.code)
+    use_code(known, person, body.code)
     known.sign_ins.use(half)
     response = with_session(known, seat, status=200)
     forget_cookie(known, response, "second_factor")
@@ -222,7 +222,8 @@ def switch_second_factor_off(body: PasswordAndCode) -> Response:
     return nothing()
 
 
-def _use_code(known: Services, person: Person, code: str) -> None:
+def use_code(known: Services, person: Person, code: str) -> None:
+    """Use up a code of the person's. Raises: Refused (422, 429)."""
     _take_attempt(known, person)
     means = known.second_factors.use(person.person_id, code)
     _forget_attempts(known, person)

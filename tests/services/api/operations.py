@@ -60,7 +60,8 @@ NEEDS: Final[dict[Need, str]] = {
         DELETE /v1/person/sessions/{session_id}, POST /v1/invites/accept, GET /v1/person/identities,
         POST /v1/person/identities/{provider}, DELETE /v1/person/identities/{provider},
         GET /v1/person/second-factor, POST /v1/person/second-factor, POST /v1/person/second-factor/confirm,
-        POST /v1/person/second-factor/recovery-codes, POST /v1/person/second-factor/switch-off""",
+        POST /v1/person/second-factor/recovery-codes, POST /v1/person/second-factor/switch-off,
+        POST /v1/person/erase""",
     "read": """
         GET /v1/account, GET /v1/members, GET /v1/keys, GET /v1/budgets, GET /v1/budgets/{budget_id},
         GET /v1/routing-rules, GET /v1/routing-rules/{rule_id}, GET /v1/configuration-files,
@@ -460,6 +461,7 @@ BODIES: Final[dict[str, BodyMaker]] = {
         "password": PASSWORD,
         "code": place.recovery_code(asking.person or place.host),
     },
+    "POST /v1/person/erase": lambda *_: {"password": PASSWORD},
     "POST /v1/session/switch": lambda place, _: {"account_id": place.account_id},
     "POST /v1/person/email": lambda place, _: {"email": place.world.email(), "password": PASSWORD},
     "POST /v1/password-reset": lambda place, _: {"email": place.host.email},
