@@ -50,7 +50,7 @@ SHARDS_A_READ: Final = 200
 OPEN_SHARDS_MAX: Final = 20_000
 OPEN_QUARTERS_MAX: Final = 400
 DOCUMENTS_AN_ANSWER: Final = 100
-DOCUMENTS_OF_WHO_ASKS: Final = 5  # of these
+DOCUMENTS_OF_WHO_ASKS: Final = 6  # of these
 OPEN_ROOM_MIN: Final = 4
 OPEN_FOR: Final = timedelta(hours=1)  # longer than any quarter hour is, where compaction runs
 

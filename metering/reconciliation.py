@@ -21,9 +21,11 @@ from metering.clock import Clock
 from metering.collections import reconciliation_path
 from metering.errors import InvalidInput
 from metering.money import NANODOLLARS_PER_DOLLAR
+from metering.quarters import OPEN_ROOM_MIN, open_room
 from metering.stats import Statistics, UsageQuery
 from metering.stores import DocumentStore, Put
 from metering.tags import normalised_tag
+from metering.usage_groups import UsageGroup
 
 BILLED_DAYS_MAX: Final = 31  # of one posting
 LINES_MAX: Final = 200  # of one day
@@ -117,32 +119,42 @@ class Reconciliations:
     def drift(self, account_id: str, provider: BilledProvider, days: Sequence[date]) -> Drift:
         """How far what was recorded is from what was billed, on each of these consecutive days.
 
-        Two reads a day: the bill and the day's rollups. Raises: InvalidInput, for more days than rollups are
-        summed up of at once.
+        Two reads a day: the bill and the day's rollups, from the first to the last that has a bill; of today
+        the last hour may be missing. Raises: InvalidInput, for more days than one sum of rollups has.
         """
-        report = Statistics(self._store).usage(
-            account_id,
-            UsageQuery(
-                start=_start_of(days[0]),
-                end=_start_of(days[-1]) + timedelta(days=1),
-                group_by=("model",),
-                filters={"provider": (provider,)},
-            ),
-        )
         paths = {day: reconciliation_path(account_id, provider, day.isoformat()) for day in days}
         bills = self._store.get_many([*paths.values()])
+        groups = self._recorded(
+            account_id, provider, [day for day in days if paths[day] in bills], len(paths)
+        )
         found = []
-        for day, bucket in zip(days, report.buckets, strict=True):
+        for day in days:
             bill = bills.get(paths[day])
             if bill is None:
                 found.append(DayDrift(day=day, posted_at=None))
                 continue
-            recorded = [_recorded(group.values["model"], group.sums) for group in bucket.groups]
+            recorded = [_recorded(group.values["model"], group.sums) for group in groups[day]]
             lines = [_billed(line) for line in bill.fields["lines"]]
             found.append(
                 DayDrift(day=day, posted_at=bill.fields["posted_at"], models=_by_model([*lines, *recorded]))
             )
         return Drift(days=tuple(found), models=_by_model(each for day in found for each in day.models))
+
+    def _recorded(
+        self, account_id: str, provider: BilledProvider, days: Sequence[date], read: int
+    ) -> Mapping[date, Sequence[UsageGroup]]:
+        """What was recorded of these and all days between, by model; so many documents were read before."""
+        if not days:
+            return {}
+        query = UsageQuery(
+            start=_start_of(days[0]),
+            end=_start_of(days[-1]) + timedelta(days=1),
+            group_by=("model",),
+            filters={"provider": (provider,)},
+        )
+        room = max(OPEN_ROOM_MIN, open_room((query.start, query.end)) - read)
+        report = Statistics(self._store).usage(account_id, query, open_max=room)
+        return {bucket.start.date(): bucket.groups for bucket in report.buckets}
 
 
 def _complaints(bills: Sequence[Bill], today: date) -> Iterable[InvalidInput]:

@@ -1,7 +1,8 @@
 """Questions about rollups: how much was used and spent, when, by whom. Never reads an event.
 
 Thirty days in any zone are at most 100 documents, whatever the traffic: one a UTC day, and the shards of the
-few quarter hours that are not compacted yet (`metering.quarters`). A comparison reads both of its ranges.
+few quarter hours that are not compacted yet (`metering.quarters`). A comparison reads both of its ranges,
+and leaves the last of these quarter hours out where they were too much.
 
 Time: `usage` widens `start` and `end` to whole buckets (`metering.buckets`), all else to whole quarter hours.
 Every quarter hour lies in exactly one bucket, so buckets sum to the range.
@@ -12,7 +13,7 @@ the same. An empty value is what no caller laid claim to: a group of its own, ne
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -32,7 +33,7 @@ from metering.buckets import (
 )
 from metering.errors import InvalidInput
 from metering.latencies import Latencies, Latency, ModelLatency
-from metering.quarters import DayRollups, rollups_between
+from metering.quarters import DayRollups, Within, open_room, rollups_between, rollups_within
 from metering.rollups import DIMENSIONS, KINDS_OF, OTHER, QUARTER, Amounts, Kind, quarter_of
 from metering.stores import DocumentStore
 from metering.usage_groups import Grouping, Groups, UsageGroup, add, total, zeros
@@ -145,8 +146,12 @@ class ComparedGroup(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """A range beside an earlier one, by group (dearest now first) and of all."""
+    """A range beside an earlier one, by group (dearest now first) and of all.
 
+    Calls before `complete_to` are all counted; it is the range's end, or not long before.
+    """
+
+    complete_to: datetime
     range: Range
     range_before: Range
     groups: tuple[ComparedGroup, ...]
@@ -207,14 +212,18 @@ class Statistics:
     def __init__(self, store: DocumentStore) -> None:
         self._store = store
 
-    def usage(self, account_id: str, query: UsageQuery) -> UsageReport:
-        """The sums that the query asks for, bucket by bucket."""
+    def usage(self, account_id: str, query: UsageQuery, *, open_max: int | None = None) -> UsageReport:
+        """The sums that the query asks for, bucket by bucket.
+
+        With `open_max`, the last quarter hours are left out where they are in more documents than that.
+        """
         _check(query)
         edges = bucket_edges(query.start, query.end, query.bucket_width, ZoneInfo(query.timezone))
         known: set[tuple[str, ...]] = set()
         buckets = [Groups(query.group_by, known) for _ in edges[1:]]
         group_of = Grouping(query.kind, query.group_by, query.filters)
-        for day in rollups_between(self._store, account_id, edges[0], edges[-1], *query.kinds):
+        range_ = Range(edges[0], edges[-1])
+        for day in self._days(account_id, range_, query.kinds, open_max):
             found = day.summed(lambda quarter: bisect_right(edges, quarter) - 1, group_of)
             for (bucket, group), amounts in found.items():
                 buckets[bucket].add(group, amounts)
@@ -232,7 +241,9 @@ class Statistics:
         """The sums of the range as a whole; the query's bucket width plays no part but for how long it is."""
         _check(query)
         range_ = whole_quarters(query.start, query.end)
-        groups = self._groups(account_id, query, range_, set())
+        groups = Groups(query.group_by)
+        days = rollups_between(self._store, account_id, range_.start, range_.end, *query.kinds)
+        _add_days(groups, days, query)
         return Totals(range=range_, groups=groups.dearest(), sums=total(groups.sums.values()))
 
     def comparison(self, account_id: str, query: UsageQuery, earlier: Earlier = "period") -> Comparison:
@@ -246,8 +257,13 @@ class Statistics:
                 f"compared with the {earlier} before, a range is a {earlier} at most", "start_time"
             )
         known: set[tuple[str, ...]] = set()
-        now = self._groups(account_id, query, range_, known)
-        then = self._groups(account_id, query, before, known)
+        now, then = Groups(query.group_by, known), Groups(query.group_by, known)
+        room = open_room((range_.start, range_.end), (before.start, before.end))
+        read = self._within(account_id, range_, query.kinds, room)
+        _add_days(now, read.days, query)
+        read_before = self._within(account_id, before, query.kinds, max(0, room - read.opened))
+        _add_days(then, read_before.days, query)
+        is_all_of_it = read_before.complete_to == before.end
         compared = [
             ComparedGroup(
                 values=now.named(group),
@@ -257,6 +273,7 @@ class Statistics:
             for group in now.sums.keys() | then.sums.keys()
         ]
         return Comparison(
+            complete_to=read.complete_to if is_all_of_it else read_before.complete_to,
             range=range_,
             range_before=before,
             groups=tuple(sorted(compared, key=_dearest_now)),
@@ -339,15 +356,15 @@ class Statistics:
             _add_histograms(latencies, day, bucket_of, query.filters)
         return latencies.by_model(buckets)
 
-    def _groups(
-        self, account_id: str, query: UsageQuery, range_: Range, known: set[tuple[str, ...]]
-    ) -> Groups:
-        groups = Groups(query.group_by, known)
-        group_of = Grouping(query.kind, query.group_by, query.filters)
-        for day in rollups_between(self._store, account_id, range_.start, range_.end, *query.kinds):
-            for (_, group), amounts in day.summed(lambda _: True, group_of).items():
-                groups.add(group, amounts)
-        return groups
+    def _days(
+        self, account_id: str, range_: Range, kinds: Sequence[Kind], open_max: int | None
+    ) -> Iterable[DayRollups]:
+        if open_max is None:
+            return rollups_between(self._store, account_id, range_.start, range_.end, *kinds)
+        return self._within(account_id, range_, kinds, open_max).days
+
+    def _within(self, account_id: str, range_: Range, kinds: Sequence[Kind], open_max: int) -> Within:
+        return rollups_within(self._store, account_id, range_.start, range_.end, *kinds, open_max=open_max)
 
 
 class _Rows:
@@ -396,6 +413,13 @@ class _Rows:
         ]
         parts.sort(key=lambda part: (-part.cost_nanodollars, -part.requests, part.value))
         return tuple(parts[:TOP_MAX])
+
+
+def _add_days(groups: Groups, days: Iterable[DayRollups], query: UsageQuery) -> None:
+    group_of = Grouping(query.kind, query.group_by, query.filters)
+    for day in days:
+        for (_, group), amounts in day.summed(lambda _: True, group_of).items():
+            groups.add(group, amounts)
 
 
 def _tells_latencies(query: UsageQuery) -> bool:

@@ -81,6 +81,7 @@ class _ComparisonBase(View):
         {
             "start_time": "2026-11-01T00:00:00Z",
             "end_time": "2026-11-21T00:00:00Z",
+            "complete_to": "2026-11-21T00:00:00Z",
             "before": {"start_time": "2026-10-01T00:00:00Z", "end_time": "2026-10-21T00:00:00Z"},
             **_CHANGE_EXAMPLE,
             "data": [{**dict.fromkeys(GROUPABLE), "team": "search", **_CHANGE_EXAMPLE}],
@@ -96,6 +97,13 @@ ComparisonView: type[View] = create_model(
     __doc__="A range beside an earlier one.",
     start_time=(datetime, Field(description="Where the range begins.")),
     end_time=(datetime, Field(description="Where it ends, exclusive.")),
+    complete_to=(
+        datetime,
+        Field(
+            description="Calls before this moment, which is never ahead, are counted: up to its end, or to an"
+            " hour before where many instances serve the account."
+        ),
+    ),
     before=(BeforeView, Field(description="The range compared with.")),
     **_CHANGE,
     data=(
@@ -112,7 +120,8 @@ ComparisonView: type[View] = create_model(
 def show_comparison(query: ComparisonFields) -> Response:
     """Compare a range with an earlier one, true to the calendar of the zone."""
     known = services()
-    asked = asked_of(query, query.group_by, _compared_length(query, known.clock.now()))
+    now = known.clock.now()
+    asked = asked_of(query, query.group_by, _compared_length(query, now))
     found = known.statistics.comparison(visitor().account_id, asked, query.compare_to)
     rows, next_page = page_of_rows(
         found.groups if query.group_by else (), _key_of_compared, query.page, query.limit
@@ -120,6 +129,7 @@ def show_comparison(query: ComparisonFields) -> Response:
     return answer_fields(
         {
             **shown_range(found.range),
+            "complete_to": min(found.complete_to, now),
             "before": shown_range(found.range_before),
             **_shown_change(found.sums, found.sums_before),
             "data": [

@@ -22,6 +22,7 @@ from metering.errors import RevisionChanged, StoreUnavailable
 from metering.events import CostEvent
 from metering.ledger import Ledger
 from metering.opening import open_store
+from metering.quarters import DOCUMENTS_AN_ANSWER, DOCUMENTS_OF_WHO_ASKS
 from metering.rollups import QUARTER, quarter_of, rolled_up
 from metering.segments import Segment
 from metering.shards import SHARDS_MAX, Shards
@@ -284,6 +285,20 @@ def test_thirty_days_in_any_zone_are_at_most_a_hundred_documents(
 
     assert report.sums["requests"] >= 30 + 3 * SHARDS_MAX - 1
     assert 32 + 3 * SHARDS_MAX - 1 <= counting.documents_read <= 100
+
+
+def test_a_comparison_of_thirty_days_leaves_out_what_would_be_more_than_a_hundred(
+    thirty_busy_days: DocumentStore,
+) -> None:
+    now = NOON + 3 * QUARTER - timedelta(seconds=1)
+    counting = CountingStore(thirty_busy_days)
+    query = UsageQuery(start=now - timedelta(days=30), end=now, timezone="Asia/Kolkata")
+
+    compared = Statistics(counting).comparison(ACCOUNT_ID, query)
+
+    assert compared.complete_to == NOON + QUARTER  # one of the three quarter hours fits in
+    assert compared.sums["requests"] == 30 + SHARDS_MAX
+    assert counting.documents_read <= DOCUMENTS_AN_ANSWER - DOCUMENTS_OF_WHO_ASKS
 
 
 @pytest.fixture(scope="module")
