@@ -133,6 +133,7 @@ class Books:
             session_id=tags.session_id,
             trace_id=tags.trace_id,
             prompt_template_id=tags.prompt_template_id,
+            prompt_fingerprint=admitted.prompt_fingerprint,
             # what the event says if the call is lost, of which nobody has seen anything
             estimate_nanodollars=max(call.estimate_nanodollars, call.held.most_nanodollars),
             holds=call.held.holds,

@@ -45,6 +45,7 @@ class Errand(msgspec.Struct, frozen=True):
             service_tier=ask.service_tier,
             region=self.region,
             is_metered=self.route.kind == "metered",
+            prompt_fingerprint=call.prompt_fingerprint,
         )
 
 
@@ -65,6 +66,7 @@ class Call:
         "held",
         "is_open",
         "prepared",
+        "prompt_fingerprint",
         "refusal",
         "request_id",
         "room_bytes",
@@ -86,6 +88,7 @@ class Call:
         self.route: Route | None = None
         self.caller: Caller | None = None  # also of a call that was refused at once
         self.prepared = NOTHING_PREPARED  # until it is sent
+        self.prompt_fingerprint = ""  # where the account has it made
         self.room_bytes = 0  # taken of the room for all bodies
         self.body_bytes = 0  # of the request
         self.waited_seconds = 0.0

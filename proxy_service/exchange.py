@@ -23,6 +23,7 @@ from proxy_service.books import Books
 from proxy_service.cache import AnswerCache, CacheKey, Kept
 from proxy_service.call import NOTHING_PREPARED, Call, Errand
 from proxy_service.delivery import Delivery, is_small
+from proxy_service.fingerprints import Fingerprints
 from proxy_service.headers import read_answer, read_inbound
 from proxy_service.identity import Identity, credentials, refuse_misplaced_key, split_ingress
 from proxy_service.journal import Ticket
@@ -38,6 +39,7 @@ from proxy_service.providers import (
     match,
     prepare,
     read_ask,
+    read_template,
     refuse_signature,
 )
 from proxy_service.replies import answer_headers, cost_header, refusal, refuse, savings_header
@@ -73,6 +75,7 @@ class Steps:
     room: BodyRoom
     admittance: Admittance
     cache: AnswerCache
+    fingerprints: Fingerprints
     origins: Origins
     upstream: Upstream
     books: Books
@@ -138,6 +141,8 @@ class Exchange:
         steps, route, headers = self._steps, errand.route, errand.inbound.outbound
         body = await self._timed(call, steps.room.read(call, steps.body_limit_bytes))
         ask = read_ask(route, headers, body)
+        if errand.who.policy.settings.prompt_fingerprints:
+            call.prompt_fingerprint = self._fingerprint(errand, body)
         admission = await self._decide(call, errand, ask, steps.admittance.decide(errand, ask, body, call.at))
         if admission.rule is not None:  # from here on it is the call that the rule made of it
             route, ask, body = admission.route, admission.ask, admission.body
@@ -153,6 +158,13 @@ class Exchange:
         call.prepared = prepare(route, ask, headers, body, self._injection.settings(errand.origin))
         del body
         return await self._relay(call, errand, ask, key)
+
+    def _fingerprint(self, errand: Errand, body: bytes) -> str:
+        """Of what makes the call's template; "" where nothing does."""
+        template = read_template(errand.route, errand.inbound.outbound, body)
+        if template is None:
+            return ""
+        return self._steps.fingerprints.of(errand.who.policy.account_id, template)
 
     async def _relay(self, call: Call, errand: Errand, ask: Ask, key: CacheKey | None) -> None:
         """Relay → meter → settle."""

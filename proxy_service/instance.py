@@ -36,6 +36,7 @@ from proxy_service.cache import AnswerCache, CacheRules
 from proxy_service.desk import SYNC_THREADS, Desk
 from proxy_service.exchange import Exchange, Steps
 from proxy_service.file_watch import FileWatch
+from proxy_service.fingerprints import Fingerprints
 from proxy_service.identity import Identity
 from proxy_service.journal import Journal, open_sink
 from proxy_service.left_journals import left_journals
@@ -236,6 +237,7 @@ class Instance:
                 pricer, Bounds(pricer, load_model_limits()), self._desk, self._log.budget_reached
             ),
             cache=cache,
+            fingerprints=Fingerprints(self._secret),
             origins=Origins(settings),
             upstream=upstream,
             books=Books(

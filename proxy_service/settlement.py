@@ -26,7 +26,7 @@ class Admitted(msgspec.Struct, frozen=True, kw_only=True):
     """What was known of a call when it was let through.
 
     `sent_model` is the model it was turned to by `routing_rule`, "" where it goes as asked. `unadmitted`: a
-    budget could not be asked.
+    budget could not be asked. `prompt_fingerprint` is "" where none was made.
     """
 
     request_id: str
@@ -43,6 +43,7 @@ class Admitted(msgspec.Struct, frozen=True, kw_only=True):
     sent_model: str = ""
     routing_rule: str = ""
     unadmitted: bool = False
+    prompt_fingerprint: str = ""
 
     @property
     def asked_model(self) -> str:
@@ -217,6 +218,7 @@ def _event(admitted: Admitted, outcome: Outcome, model: str, cost: Cost, unroute
         session_id=tags.session_id,
         trace_id=tags.trace_id,
         prompt_template_id=tags.prompt_template_id,
+        prompt_fingerprint=admitted.prompt_fingerprint,
         cache_hit=is_hit,
         routed=bool(admitted.sent_model),
         routing_rule=admitted.routing_rule,

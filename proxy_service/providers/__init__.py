@@ -2,6 +2,7 @@
 
 match         raw path → `Route` (None: not a provider's path)
 read_ask      the body of a metered call → `Ask`
+read_template what of it makes the call's template, in one form for all providers (None: nothing)
 read_extent   the same body → how far the call may reach (`metering.bounds.Extent`)
 redirected    the call turned to another model → `Redirected` (None: it cannot be edited safely)
 prepare       the call as it leaves → `Prepared`
@@ -25,6 +26,7 @@ from proxy_service.providers.preparing import (
 )
 from proxy_service.providers.redirects import Redirected, redirected
 from proxy_service.providers.routes import dialect_of, match
+from proxy_service.providers.templates import read_template
 from proxy_service.refusals import Dialect, RequestRefused, render_error
 
 __all__ = [
@@ -46,6 +48,7 @@ __all__ = [
     "prepare",
     "read_ask",
     "read_extent",
+    "read_template",
     "redirected",
     "refuse_signature",
     "refuses_include_usage",

@@ -28,6 +28,7 @@ from proxy_service.bodies import BodyRoom
 from proxy_service.books import Books
 from proxy_service.cache import AnswerCache, CacheRules
 from proxy_service.exchange import Exchange, Steps
+from proxy_service.fingerprints import Fingerprints
 from proxy_service.identity import Identity
 from proxy_service.journal import Entry, Journal, NoSink
 from proxy_service.logs import CallLog, open_log
@@ -117,6 +118,7 @@ class Stage:
             room=self.room,
             admittance=Admittance(pricer, Bounds(pricer, load_model_limits()), desk, lambda *_: None),
             cache=cache,
+            fingerprints=Fingerprints(b"secret"),
             origins=Origins(self._settings),
             upstream=self.upstream,
             books=Books(
