@@ -12,6 +12,11 @@ async function session() {
 }
 
 async function show() {
+  if (!token) {
+    part("wait").hidden = true;
+    sayAtHead(box, "Something is missing from this address: open the link in your mail again.");
+    return;
+  }
   const found = await ask("POST", "/v1/invites/look-up", { token });
   part("wait").hidden = true;
   if (!found.isDone) {
