@@ -52,9 +52,10 @@ format: $(STAMPS)/dev ## Format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix --quiet .
 
-bench: $(STAMPS)/dev ## Measure speed beside a direct call and nginx, and statistics as events grow (10 minutes)
+bench: $(STAMPS)/dev ## Measure speed beside a direct call and nginx, statistics and pages as events grow (15 minutes)
 	@$(BIN)/python -m bench
 	@$(BIN)/python -m bench.statistics
+	@$(BIN)/python -m bench.pages
 
 prices: $(STAMPS)/dev ## Compile the price table from the pinned price list and our overlay
 	@$(BIN)/python -m metering.price_compiler

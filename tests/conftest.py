@@ -62,6 +62,14 @@ def store(request: pytest.FixtureRequest) -> DocumentStore:
     return found
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the figures that tests recorded (`record_property("figure", …)`)."""
+    for report in terminalreporter.stats.get("passed", ()):
+        for name, text in report.user_properties if report.when == "call" else ():
+            if name == "figure":
+                terminalreporter.write_line(text)
+
+
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Name cases of long texts by their parameter: made-up keys would be named otherwise on each worker."""
     return argname if isinstance(val, str | bytes) and len(val) > CASE_NAME_CHARACTERS_MAX else None

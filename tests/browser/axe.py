@@ -7,11 +7,21 @@ from playwright.sync_api import Page
 
 GRAVE = ("serious", "critical")
 _SOURCE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
+# what still fades has no colour of its own yet
+_COME_TO_REST = """
+async () => {
+  const frame = () => new Promise(requestAnimationFrame);
+  await frame(); await frame();
+  const ends = (each) => each.effect.getComputedTiming().endTime < Infinity;
+  await Promise.allSettled(document.getAnimations().filter(ends).map((each) => each.finished));
+}
+"""
 _RUN = "() => axe.run(document, {resultTypes: ['violations'], reporter: 'v1'})"
 
 
 def grave_violations(page: Page) -> list[str]:
     """What axe finds serious or critical on the page as it is now, one line each place."""
+    page.evaluate(_COME_TO_REST)
     page.evaluate(_SOURCE)
     found: list[dict[str, Any]] = page.evaluate(_RUN)["violations"]
     return [
