@@ -10,7 +10,7 @@ from metering.money import NANODOLLARS_PER_DOLLAR, rounded_half_even, usd_text
 
 NONE: Final = "–"
 DIGITS_OF_SMALL_AMOUNTS: Final = 3
-_CENT: Final = NANODOLLARS_PER_DOLLAR // 100
+_SMALL: Final = NANODOLLARS_PER_DOLLAR // 10
 _NANODOLLAR_PLACES: Final = 9
 _SHORT: Final = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**4, "k"))
 _AGES: Final = ((86_400, "day"), (3_600, "hour"), (60, "minute"))
@@ -18,7 +18,7 @@ _DAYS_TOLD: Final = 60  # an age beyond is told by its date
 
 
 def money(nanodollars: int | None) -> str:
-    """The amount to cents; below a dollar with as many digits as tell something: $0.0042."""
+    """The amount to cents; below ten cents with as many digits as tell something: $0.0042."""
     if nanodollars is None:
         return NONE
     sign = "\u2212" if nanodollars < 0 else ""
@@ -30,10 +30,8 @@ def money(nanodollars: int | None) -> str:
 
 
 def _places(amount: int) -> int:
-    if amount == 0 or amount >= NANODOLLARS_PER_DOLLAR:
+    if amount == 0 or amount >= _SMALL:
         return 2
-    if amount >= _CENT:
-        return 4
     leading_zeros = _NANODOLLAR_PLACES - len(str(amount))
     return min(_NANODOLLAR_PLACES, leading_zeros + DIGITS_OF_SMALL_AMOUNTS)
 

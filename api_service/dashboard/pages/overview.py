@@ -17,7 +17,6 @@ from api_service.resources.conservation import show_conservation
 from api_service.resources.forecasts import show_forecast
 from api_service.resources.savings import show_savings
 from api_service.resources.statistics import show_models, show_teams
-from api_service.resources.statistics import show_overview as show_glance
 from api_service.resources.usage import sum_up_usage
 
 TOP: Final = 6
@@ -28,19 +27,19 @@ BUDGETS_SHOWN: Final = 4
 def show_overview(state: ViewState) -> Response:
     """Show where the money goes."""
     today = state.now.astimezone(state.tzinfo).date()
-    teams = section_of(show_teams, query={**state.query, "limit": TOP})
+    calls = {"timezone": state.zone, **state.filters}
     return render(
         "overview.html",
-        glance=section_of(show_glance, query={"timezone": state.zone}),
         comparison=section_of(show_comparison, query={**state.query, "compare_to": state.compare_to}),
-        forecast=section_of(
-            show_forecast,
-            query={"timezone": state.zone, "bucket_width": "1mo", "horizon_days": _days_left(today)},
+        today=section_of(
+            show_comparison, query={**calls, "start_time": today.isoformat(), "compare_to": "week"}
         ),
-        month=f"{today:%B}",
+        month=section_of(show_comparison, query={**calls, "compare_to": "month"}),
+        forecast=section_of(show_forecast, query={**calls, "horizon_days": _days_left(today)}),
+        month_name=f"{today:%B}",
         trend=_trend(state),
         models=section_of(show_models, query={**state.query, "limit": TOP}),
-        teams=teams,
+        teams=section_of(show_teams, query={**state.query, "limit": TOP}),
         top_models=lambda fields: ranks(state, fields, "model", "/models"),
         top_teams=lambda fields: ranks(state, fields, "team", "/teams"),
         budgets=section_of(list_budgets),
@@ -64,10 +63,11 @@ def _trend(state: ViewState) -> Section:
     if found.fields is None or before.fields is None:
         return found if found.fields is None else before
     earlier = [_cost(each) for each in before["data"]]
+    names = [state.title, "Period before"][: 2 if any(earlier) else 1]
     points = [
         Point(
             bucket_label(each["start_time"], state.bucket_width, state.zone),
-            [_cost(each), earlier[place] if place < len(earlier) else None],
+            [_cost(each), earlier[place] if place < len(earlier) else None][: len(names)],
             href=_narrowed(state, each),
         )
         for place, each in enumerate(found["data"])
@@ -75,8 +75,8 @@ def _trend(state: ViewState) -> Section:
     chart = Chart(
         title="Cost over time",
         of={"1h": "Hour", "1d": "Day", "1w": "Week from", "1mo": "Month"}[state.bucket_width],
-        series=[state.title, "Period before"],
-        faint=["Period before"],
+        series=names,
+        faint=names[1:],
         points=points,
         csv=state.answer_address("/v1/usage", format="csv", **width),
     )

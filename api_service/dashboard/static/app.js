@@ -23,14 +23,14 @@ function browserZone() {
 
 function cookie(name) {
   const found = document.cookie.split("; ").find((each) => each.startsWith(`${name}=`));
-  return found ? decodeURIComponent(found.slice(name.length + 1)) : "";
+  return found ? found.slice(name.length + 1) : "";
 }
 
 // Set before one is in, so that the first page one sees counts days as one does oneself.
 function rememberZone() {
-  if (cookie(ZONE_COOKIE)) return;
+  if (cookie(ZONE_COOKIE) || !/^[A-Za-z0-9_+/-]{1,64}$/.test(browserZone())) return;
   const secure = location.protocol === "https:" ? "; secure" : "";
-  document.cookie = `${ZONE_COOKIE}=${encodeURIComponent(browserZone())}; path=/; max-age=31536000; samesite=lax${secure}`;
+  document.cookie = `${ZONE_COOKIE}=${browserZone()}; path=/; max-age=31536000; samesite=lax${secure}`;
 }
 
 function offerZone(root) {

@@ -86,7 +86,7 @@ function options(table, figure) {
       y: { stacked: isStacked, beginAtZero: true, grid: { color: colour("line") }, border: { display: false }, ticks: { ...ticks, maxTicksLimit: 5, callback: axisText(figure.dataset.unit) } },
     },
     plugins: {
-      legend: { display: table.series.length > 1, position: "top", align: "end", labels: { color: colour("muted"), boxWidth: 9, boxHeight: 9, usePointStyle: true, pointStyle: "rectRounded", font: ticks.font } },
+      legend: { display: table.series.length > 1, position: "top", align: "end", labels: { color: colour("muted"), boxWidth: 9, boxHeight: 9, usePointStyle: true, pointStyle: "rectRounded", font: ticks.font, sort: (one, other) => one.datasetIndex - other.datasetIndex } },
       tooltip: tooltip(table),
     },
     onHover: (event, items) => {
