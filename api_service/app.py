@@ -75,6 +75,7 @@ from api_service.resources.retention import retention
 from api_service.resources.routing_rules import routing_rules
 from api_service.resources.savings import savings
 from api_service.resources.second_factor import second_factor
+from api_service.resources.routing_dry_runs import routing_dry_runs
 from api_service.resources.sessions import sessions
 from api_service.resources.sign_in import sign_in
 from api_service.resources.statistics import statistics
@@ -198,6 +199,8 @@ def create_app(  # noqa: PLR0913 - what tests and `main` hand in; all but the fi
         notice_routes,
         configuration_files,
         events,
+        routing_dry_runs,
+        rule_figures,
         exports,
         reports,
         report_schedules,

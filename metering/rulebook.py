@@ -121,7 +121,7 @@ class Rulebook:
 
         Raises: InvalidInput, Conflict (too many rules), NotFound.
         """
-        made = msgspec.structs.replace(_checked_rule(terms), rule_id=new_id("rule"), source="api")
+        made = msgspec.structs.replace(checked_rule(terms), rule_id=new_id("rule"), source="api")
 
         def edit(policy: Policy) -> Policy:
             if len(policy.routing_rules) >= RULES_MAX:
@@ -145,7 +145,7 @@ class Rulebook:
         def prepare() -> Change[RoutingRule]:
             rules = self.policy(account_id).routing_rules
             place = _place_of([each.rule_id for each in rules], rule_id, "routing rule")
-            after = _checked_rule(edit(rules[place]))
+            after = checked_rule(edit(rules[place]))
             others = (*rules[:place], *rules[place + 1 :])
             changed = _placed(others, after, place if position is None else position)
             return self._edition(account_id, lambda policy: _with_rules(policy, changed), after)
@@ -234,7 +234,7 @@ def _checked_budget(budget: Budget) -> Budget:
     )
 
 
-def _checked_rule(rule: RoutingRule) -> RoutingRule:
+def checked_rule(rule: RoutingRule) -> RoutingRule:
     """The rule. Raises: InvalidInput, for terms that make no sense."""
     if not _RULE_NAME.fullmatch(rule.name):
         raise InvalidInput("give a name of 1 to 100 printable ASCII characters", "name")

@@ -93,6 +93,12 @@ class UsageQuery(msgspec.Struct, frozen=True, kw_only=True):
                 found.append(InvalidInput(text, name))
         return found
 
+    def check(self) -> None:
+        """Raises: InvalidInput, with everything that is wrong with the query."""
+        complaints = self.complaints()
+        if complaints:
+            raise InvalidInput(complaints[0].message, complaints[0].param, tuple(complaints))
+
     @property
     def kind(self) -> Kind:
         """The kind of cell that answers the query."""
@@ -217,7 +223,7 @@ class Statistics:
 
         With `open_max`, the last quarter hours are left out where they are in more documents than that.
         """
-        _check(query)
+        query.check()
         edges = bucket_edges(query.start, query.end, query.bucket_width, ZoneInfo(query.timezone))
         known: set[tuple[str, ...]] = set()
         buckets = [Groups(query.group_by, known) for _ in edges[1:]]
@@ -239,7 +245,7 @@ class Statistics:
 
     def totals(self, account_id: str, query: UsageQuery) -> Totals:
         """The sums of the range as a whole; the query's bucket width plays no part but for how long it is."""
-        _check(query)
+        query.check()
         range_ = whole_quarters(query.start, query.end)
         groups = Groups(query.group_by)
         days = rollups_between(self._store, account_id, range_.start, range_.end, *query.kinds)
@@ -248,7 +254,7 @@ class Statistics:
 
     def comparison(self, account_id: str, query: UsageQuery, earlier: Earlier = "period") -> Comparison:
         """The range beside the one before it (`buckets.range_before`). They may not overlap."""
-        _check(query)
+        query.check()
         range_ = whole_quarters(query.start, query.end)
         # Widened first: else both would count the quarter hour in which one ends and the other starts.
         before = range_before(range_.start, range_.end, ZoneInfo(query.timezone), earlier)
@@ -287,7 +293,7 @@ class Statistics:
         Cut by key or prompt template, nothing but provider and model is known: else `within` is left out.
         Beyond `PARTS_MAX` parts in all, those that are new are `other`.
         """
-        _check(query)
+        query.check()
         within = [name for name in within if name in _KNOWN[query.kind]]
         range_ = whole_quarters(query.start, query.end)
         rows = _Rows(query.group_by, within)
@@ -339,7 +345,7 @@ class Statistics:
 
         The query's groups play no part, and its filters are of provider and model only.
         """
-        _check(query)
+        query.check()
         if query.filters.keys() - {"provider", "model"}:
             raise InvalidInput("latencies are known by provider and model only", min(query.filters))
         edges = bucket_edges(query.start, query.end, query.bucket_width, ZoneInfo(query.timezone))
@@ -443,12 +449,6 @@ def _dearest_now(group: ComparedGroup) -> tuple[int, int, tuple[str, ...]]:
         -group.sums_before["cost_nanodollars"],
         tuple(group.values.values()),
     )
-
-
-def _check(query: UsageQuery) -> None:
-    complaints = query.complaints()
-    if complaints:
-        raise InvalidInput(complaints[0].message, complaints[0].param, tuple(complaints))
 
 
 def _complaints_of_range(start: datetime, end: datetime, bucket_width: str) -> list[InvalidInput]:

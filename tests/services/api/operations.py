@@ -64,7 +64,8 @@ NEEDS: Final[dict[Need, str]] = {
         POST /v1/person/erase""",
     "read": """
         GET /v1/account, GET /v1/members, GET /v1/keys, GET /v1/budgets, GET /v1/budgets/{budget_id},
-        GET /v1/routing-rules, GET /v1/routing-rules/{rule_id}, GET /v1/configuration-files,
+        GET /v1/routing-rules, GET /v1/routing-rules/{rule_id}, POST /v1/routing-rules/dry-run,
+        GET /v1/stats/routing-rules, GET /v1/configuration-files,
         GET /v1/alerts, GET /v1/alerts/{alert_id}, GET /v1/anomalies, GET /v1/channels,
         GET /v1/channels/{channel_id}, GET /v1/webhooks, GET /v1/webhooks/{webhook_id}, GET /v1/notices,
         GET /v1/deliveries, GET /v1/deliveries/{delivery_id}, GET /v1/events, GET /v1/events/{request_id},

@@ -78,13 +78,14 @@ def test_every_operation_lists_the_errors_it_can_give_and_no_other(document: dic
         "/v1/routing-rules/{rule_id}",
         "/v1/infrastructure/namespace-map",
     }
+    named_in_the_request = {"/v1/session/switch", "/v1/sessions/timeline", "/v1/routing-rules/dry-run"}
     for (method, path), operation in operations(document).items():
         is_guarded, is_health = bool(operation.get("security")), path in {"/healthz", "/health"}
         expected = {
             "400": True,
             "401": is_guarded or path == "/v1/login",
             "403": is_guarded or method != "GET" or path == "/v1/sign-in/{provider}/return",
-            "404": "{" in path or path in {"/v1/session/switch", "/v1/sessions/timeline"},
+            "404": "{" in path or path in named_in_the_request,
             "409": method == "POST"  # for its Idempotency-Key, if for nothing else
             or (method, path) in may_be_refused
             or (path in may_be_of_a_file and method != "GET"),
