@@ -77,6 +77,7 @@ from api_service.resources.savings import savings
 from api_service.resources.second_factor import second_factor
 from api_service.resources.routing_dry_runs import routing_dry_runs
 from api_service.resources.sessions import sessions
+from api_service.resources.rule_figures import rule_figures
 from api_service.resources.sign_in import sign_in
 from api_service.resources.statistics import statistics
 from api_service.resources.suggestions import suggestion_routes
@@ -198,9 +199,9 @@ def create_app(  # noqa: PLR0913 - what tests and `main` hand in; all but the fi
         webhooks,
         notice_routes,
         configuration_files,
-        events,
         routing_dry_runs,
         rule_figures,
+        events,
         exports,
         reports,
         report_schedules,
