@@ -3,13 +3,14 @@
 `create_app` puts it together from what it is handed; importing this opens nothing and reads nothing.
 """
 
+import inspect
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor
 from functools import cache
 from typing import Any
 
-from flask import Flask, Request, Response
+from flask import Flask, Request, Response, current_app, request
 from flask_openapi3.models.info import Info
 from flask_openapi3.models.security_scheme import SecurityScheme
 from flask_openapi3.openapi import OpenAPI
@@ -298,7 +299,11 @@ def _files(settings: ApiSettings, clock: Clock) -> Callable[[], FileConfiguratio
 
 
 def _refuse(error: ValidationError) -> None:
-    raise invalid_fields(error)
+    """Raises: Refused. Of a query it tells what there is to ask for."""
+    query = inspect.signature(current_app.view_functions[request.endpoint or ""]).parameters.get("query")
+    is_of_query = query is not None and query.annotation.__name__ == error.title
+    known = tuple(query.annotation.model_fields) if query is not None and is_of_query else ()
+    raise invalid_fields(error, known)
 
 
 def _describer(app: OpenAPI) -> Callable[[], Response]:

@@ -7,6 +7,7 @@ the path of the field that is meant; `details` lists every complaint about the i
 Nothing the caller sent is ever repeated, but for names of fields.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -154,14 +155,18 @@ _HTTP_CODES: dict[int, tuple[str, str]] = {
 }
 
 
-def invalid_fields(error: ValidationError) -> Refused:
-    """The refusal that lists everything a model found wrong."""
-    return refusal_of_fields(
-        [
-            Complaint(_param(each["loc"]), _message(each))
-            for each in error.errors(include_url=False, include_input=False)[:COMPLAINTS_MAX]
-        ]
-    )
+def invalid_fields(error: ValidationError, known: Sequence[str] = ()) -> Refused:
+    """The refusal that lists everything a model found wrong; `known` are the fields there are, if they help.
+
+    They are told once, by the first complaint about a field that there is not.
+    """
+    complaints = []
+    for each in error.errors(include_url=False, include_input=False)[:COMPLAINTS_MAX]:
+        message = _message(each)
+        if known and each["type"] == "extra_forbidden" and len(each["loc"]) == 1:
+            message, known = f"{message}; there are {', '.join(known)}", ()
+        complaints.append(Complaint(_param(each["loc"]), message))
+    return refusal_of_fields(complaints)
 
 
 def unknown_field(name: str) -> Complaint:

@@ -21,6 +21,7 @@ from api_service.fields import (
     decimal_between,
     decimal_text,
     example_of,
+    left_out,
     without_default,
 )
 from api_service.routing import OF_BODIES, may_refuse, routes_of
@@ -101,6 +102,7 @@ ACCOUNT_EXAMPLE = {
     "azure": {"resource": "ada-east", "deployments": {"chat": "gpt-4o"}},
     "bedrock": {"region": "", "inference_profiles": {}},
     "events_kept_days": EVENTS_KEPT_DAYS_DEFAULT,
+    "prompt_fingerprints": False,
 }
 
 
@@ -177,6 +179,7 @@ class AccountPatch(Input):
     events_kept_days: StrictInt = Field(
         default=EVENTS_KEPT_DAYS_DEFAULT, ge=1, le=EVENTS_KEPT_DAYS_MAX, json_schema_extra=without_default
     )
+    prompt_fingerprints: StrictBool = left_out(default=False)
 
 
 class CacheView(View):
@@ -264,6 +267,10 @@ class AccountView(View):
     bedrock: BedrockView = Field(description="Calls to Amazon Bedrock.")
     events_kept_days: int = Field(
         description="How long events and sessions are to be seen; they are deleted after that. Usage stays."
+    )
+    prompt_fingerprints: bool = Field(
+        description="Whether calls get a keyed hash of their system prompt and tools, by which `/v1/prompts`"
+        " groups those that name no template."
     )
 
 
@@ -357,6 +364,9 @@ def patched(account: Account, patch: AccountPatch) -> Account:
             events_kept_days=_within_plan(account, patch.events_kept_days)
             if "events_kept_days" in patch.model_fields_set
             else settings.events_kept_days,
+            prompt_fingerprints=patch.prompt_fingerprints
+            if "prompt_fingerprints" in patch.model_fields_set
+            else settings.prompt_fingerprints,
         ),
     )
 
@@ -377,6 +387,7 @@ def account_view(account: Account) -> AccountView:
         azure=AzureView(**msgspec.structs.asdict(settings.azure)),
         bedrock=BedrockView(**msgspec.structs.asdict(settings.bedrock)),
         events_kept_days=settings.events_kept_days,
+        prompt_fingerprints=settings.prompt_fingerprints,
     )
 
 

@@ -39,6 +39,7 @@ def test_a_new_account_shows_its_defaults(ada: Person) -> None:
         "azure": {"resource": "", "deployments": {}},
         "bedrock": {"region": "", "inference_profiles": {}},
         "events_kept_days": 400,
+        "prompt_fingerprints": False,
     }
 
 
@@ -52,6 +53,22 @@ def test_what_is_left_out_stays_at_every_level(ada: Person, directory: Directory
     assert (settings.cache.enabled, settings.cache.temperature) == (True, "zero")
     assert (settings.azure.resource, settings.azure.deployments) == ("ours", {"prod.4o": "gpt-4o"})
     assert settings.prices.unpriced == "refuse"
+
+
+def test_prompt_fingerprints_are_on_where_somebody_says_so_and_that_is_noted(
+    ada: Person, directory: Directory
+) -> None:
+    assert settings_of(directory, ada).prompt_fingerprints is False
+
+    ada.write("PATCH", "/v1/account", {"prompt_fingerprints": True})
+    ada.write("PATCH", "/v1/account", {"name": "Ada"})
+
+    assert settings_of(directory, ada).prompt_fingerprints is True
+    assert ada.get("/v1/account").get_json()["prompt_fingerprints"] is True
+    noted = ada.get("/v1/audit-events").get_json()["data"]
+    assert [each["operation"] for each in noted].count("change_account") == 2
+    ada.write("PATCH", "/v1/account", {"prompt_fingerprints": False})
+    assert settings_of(directory, ada).prompt_fingerprints is False
 
 
 def test_null_follows_the_deployment_again(ada: Person, directory: Directory) -> None:
@@ -146,6 +163,9 @@ def discounted(percent: Any) -> dict[str, Any]:
         ({"events_kept_days": 0}, "events_kept_days"),
         ({"events_kept_days": 3661}, "events_kept_days"),
         ({"events_kept_days": True}, "events_kept_days"),
+        ({"prompt_fingerprints": None}, "prompt_fingerprints"),
+        ({"prompt_fingerprints": "true"}, "prompt_fingerprints"),
+        ({"prompt_fingerprints": 1}, "prompt_fingerprints"),
         ({"bedrock": {"region": "us-east-1.evil.example"}}, "bedrock.region"),
         ({"bedrock": {"region": "US-EAST-1"}}, "bedrock.region"),
         ({"bedrock": {"inference_profiles": {"arn:aws:iam::1:x": "m"}}}, "bedrock.inference_profiles"),

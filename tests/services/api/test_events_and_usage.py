@@ -119,6 +119,9 @@ def test_pages_show_every_event_once_newest_first(
         ("end_time=1795253460", {"a"}),
         ("start_time=2026-11-21T10:31:00%2B01:00&end_time=2026-11-21T09:32:00Z", {"b"}),
         ("team=nobody", set()),
+        ("trace_id=a&trace_id=c", {"a", "c"}),
+        ("prompt_template_id=tpl", {"b"}),
+        (f"prompt_fingerprint={'f' * 32}", {"b", "c"}),
     ],
 )
 def test_filters_pass_what_they_name(
@@ -128,9 +131,13 @@ def test_filters_pass_what_they_name(
     a = of(ada, timestamp=AT.replace(microsecond=0), trace_id="a", session_id="s-1")
     b = of(
         ada, timestamp=a.timestamp + minute, trace_id="b", provider="openai", model="gpt-4o", team="ads",
-        app="cms", customer_tier="gold", key_id="key_1", deployment="eu",
+        app="cms", customer_tier="gold", key_id="key_1", deployment="eu", prompt_template_id="tpl",
+        prompt_fingerprint="f" * 32,
     )  # fmt: skip
-    c = of(ada, timestamp=b.timestamp + minute, trace_id="c", team="", feature="chat", state="upstream_error")
+    c = of(
+        ada, timestamp=b.timestamp + minute, trace_id="c", team="", feature="chat", state="upstream_error",
+        prompt_fingerprint="f" * 32,
+    )  # fmt: skip
     record(sqlite_store, clock, a, b, c)
 
     body = ada.get(f"/v1/events?{query}").get_json()
@@ -257,6 +264,12 @@ def test_usage_without_a_start_covers_the_last_days_or_hours(ada: Person, query:
         ("start_time=1795219200&group_by=prompt", "group_by.0"),
         ("start_time=1795219200&group_by=team&group_by=team", "group_by"),
         ("start_time=1795219200&group_by=key_id&team=search", "key_id"),
+        ("start_time=1795219200&group_by=api_key_id&group_by=key_id", "group_by"),
+        ("model=a&models=b", "models"),
+        ("key_id=a&api_key_ids=b", "api_key_ids"),
+        ("models=a&team=b&api_key_ids=c", "key_id"),
+        ("prompt_fingerprint=a&team=b", "prompt_fingerprint"),
+        ("&".join(f"models={number}" for number in range(101)), "models"),
     ],
 )
 def test_a_usage_query_that_makes_no_sense_is_refused_by_field(ada: Person, query: str, param: str) -> None:
@@ -264,6 +277,38 @@ def test_a_usage_query_that_makes_no_sense_is_refused_by_field(ada: Person, quer
 
     assert response.status_code == 422
     assert response.get_json()["error"]["param"] == param
+
+
+def test_what_there_is_to_ask_for_is_told_to_who_asks_for_something_else(ada: Person) -> None:
+    error = ada.get("/v1/usage?project_ids=proj_1&user_ids=user_1").get_json()["error"]
+
+    (first, second) = error["details"]
+    assert (first["param"], second["param"]) == ("project_ids", "user_ids")
+    assert first["message"].startswith("there is no such field; there are start_time, end_time, ")
+    assert {"models", "api_key_ids", "group_by", "team"} <= set(first["message"].split(", "))
+    assert second["message"] == "there is no such field"
+
+
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        ("/v1/usage", "models=m-1&models=m-2&group_by=model"),
+        ("/v1/usage", "models[]=m-1&models[]=m-2&group_by[]=model"),
+        ("/v1/costs", "models[]=m-1&models[]=m-2&group_by[]=model"),
+        ("/v1/usage", "api_key_ids[]=key_1&api_key_ids[]=key_2&group_by[]=api_key_id"),
+        ("/v1/costs", "api_key_ids=key_1&api_key_ids=key_2&group_by=api_key_id"),
+    ],
+)
+def test_names_of_the_providers_own_usage_apis_are_read_as_ours(
+    ada: Person, sqlite_store: DocumentStore, clock: ManualClock, path: str, names: str
+) -> None:
+    record(sqlite_store, clock, *(of(ada, model=f"m-{each}", key_id=f"key_{each}") for each in (1, 2, 2, 3)))
+
+    theirs = ada.get(f"{path}?{names}").get_json()
+
+    ours = names.replace("models", "model").replace("api_key_ids", "key_id").replace("api_key_id", "key_id")
+    assert theirs == ada.get(f"{path}?{ours}").get_json()
+    assert [row["requests"] for row in theirs["data"][-1]["results"]] == [2, 1]
 
 
 def test_the_overview_counts_today_the_week_and_the_month(

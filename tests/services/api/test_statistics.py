@@ -414,3 +414,32 @@ def test_another_accounts_figures_are_never_shown(
 
     assert told(bob, f"{path}?{DAY}") == empty
     assert told(ada, f"{path}?{DAY}") != empty
+
+
+def test_prompts_are_told_by_template_else_by_fingerprint_and_add_up(
+    person: Person, store: DocumentStore, clock: ManualClock
+) -> None:
+    named, found, dollar = {"prompt_template_id": "tpl"}, "f" * 32, 1_000_000_000
+    day = "start_time=2026-11-21&end_time=2026-11-22"
+    record(
+        store,
+        clock,
+        of(person, **named, prompt_fingerprint=found, cost_nanodollars=9 * dollar),
+        of(person, **named, cost_nanodollars=8 * dollar),
+        of(person, prompt_fingerprint=found, cost_nanodollars=4 * dollar, model="m-1"),
+        of(person, prompt_fingerprint=found, cost_nanodollars=3 * dollar, model="m-2"),
+        of(person, cost_nanodollars=dollar),
+    )
+
+    body = told(person, f"/v1/prompts?{day}")
+
+    rows = [
+        (each["prompt_template_id"], each["prompt_fingerprint"], each["cost_usd"]) for each in body["data"]
+    ]
+    assert rows == [("tpl", "", 17), ("", found, 7)]
+    assert [part["value"] for part in body["data"][1]["by_model"]] == ["m-1", "m-2"]
+    assert (body["unallocated"]["cost_usd"], body["total"]["cost_usd"]) == (1, 25)
+    only = told(person, f"/v1/prompts?{day}&prompt_fingerprint={found}")
+    assert (len(only["data"]), only["total"]["requests"]) == (1, 2)
+    by_template = told(person, "/v1/usage?group_by=prompt_template_id")["data"][-1]["results"]
+    assert {each["prompt_template_id"]: each["cost_usd"] for each in by_template} == {"tpl": 17, "": 8}
