@@ -9,12 +9,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMPS := .make
 UV ?= uv
-FOCUS_PYTHON ?= python3.12
+FOCUS_PYTHON ?=
 
 # Handed on to `make run`: STORE_URL=firestore://demo-modeltrack, UPSTREAM=real, other ports, any setting.
 export
 
-.PHONY: help setup setup-browser run test proof focus check format bench prices vendor lock clean
+.PHONY: help setup setup-browser run test screenshots proof focus check format bench prices vendor lock clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -34,12 +34,16 @@ setup-browser: $(STAMPS)/dev ## Install Chromium for the tests of the pages (Deb
 
 test: check ## Run every check and every test
 	@$(MAKE) setup-browser || true
+	@$(MAKE) -q $(STAMPS)/focus/installed 2>/dev/null || .ci/focus || true
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(TESTS)
+
+screenshots: setup-browser ## Take pictures of every page in light, dark and phone width (PAGES='overview keys')
+	@$(BIN)/python -m tests.browser.screenshots $(PAGES)
 
 proof: $(STAMPS)/dev ## Prove at full size that no call is lost, whatever dies; prints the counts (10 minutes)
 	@PROOF=full $(BIN)/python -m pytest -n 0 tests/system/test_nothing_lost.py tests/system/test_store_outage.py
 
-focus: $(STAMPS)/dev $(STAMPS)/focus/installed ## Have focus-validator judge the FOCUS export (needs Python 3.12 or newer)
+focus: $(STAMPS)/dev $(STAMPS)/focus/installed ## Have focus-validator judge the FOCUS export; `make test` does, too
 	@$(BIN)/python -m pytest -n 0 -rs tests/services/api/test_focus_validator.py
 
 check: $(STAMPS)/dev ## Check formatting, lint, types and import contracts
@@ -67,6 +71,7 @@ lock: ## Resolve requirements/*.in into the hash-locked *.txt (needs uv)
 	@cd requirements && $(UV) pip compile --generate-hashes --universal --python-version 3.11 --no-header -q run.in -o run.txt
 	@cd requirements && $(UV) pip compile --generate-hashes --universal --python-version 3.11 --no-header -q dev.in -o dev.txt -c run.txt
 	@cd requirements && $(UV) pip compile --generate-hashes --universal --python-version 3.12 --no-header -q focus.in -o focus.txt
+	@cd requirements && $(UV) pip compile --generate-hashes --no-deps --universal --python-version 3.12 --no-header -q focus-validator.in -o focus-validator.txt
 
 clean: ## Remove what the tools left behind (not .venv, not ./data)
 	@rm -rf .make .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
@@ -89,10 +94,5 @@ $(STAMPS)/dev: requirements/dev.txt $(STAMPS)/run
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@mkdir -p $(STAMPS) && touch $@
 
-$(STAMPS)/focus/installed: requirements/focus.txt
-	@$(FOCUS_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null \
-		|| { echo "focus-validator needs Python 3.12 or newer: say where it is with FOCUS_PYTHON=/path/to/python3.12" >&2; exit 1; }
-	@echo "installing requirements/focus.txt into $(STAMPS)/focus"
-	@$(FOCUS_PYTHON) -m venv $(STAMPS)/focus
-	@$(STAMPS)/focus/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements/focus.txt
-	@touch $@
+$(STAMPS)/focus/installed: requirements/focus.txt requirements/focus-validator.txt
+	@.ci/focus

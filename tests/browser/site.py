@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from email.message import Message
 from itertools import count
 from pathlib import Path
@@ -97,6 +98,11 @@ class Site:
             return found[-1] if found else None
 
         return text_of(eventually(look, what=f"a mail to {address} about “{subject}”"))
+
+    @staticmethod
+    def now() -> datetime:
+        """What time it is for everything that runs."""
+        return SystemClock().now()
 
     def second_api(self) -> Process:
         """Another API service on the same store; its background jobs run once at its start."""

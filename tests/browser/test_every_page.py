@@ -9,16 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from flask import Flask
 from playwright.sync_api import Browser, CDPSession, Page, Response
 
-from api_service.dashboard.navigation import PAGES
 from api_service.dashboard.navigation import Page as Entry
-from api_service.dashboard.registering import register_dashboard
 from tests.browser.axe import grave_violations
 from tests.browser.chromium import PHONE, TIMEOUT_MS, WIDE
 from tests.browser.conftest import log_in
 from tests.browser.furnished import Furnished, furnish
+from tests.browser.pages import pages_made
 from tests.browser.site import Site
 from tests.browser.watching import Watch
 
@@ -26,13 +24,6 @@ TRANSFERRED_BYTES_MAX = 400_000
 LEADING_ON = ("home", "login", "sign_up", "accounts_menu")  # elsewhere for who is logged in, or a page's part
 
 _FIRST_PAINT = "() => performance.getEntriesByName('first-contentful-paint').map((each) => each.startTime)[0]"
-
-
-def pages_made() -> list[Entry]:
-    """The pages that have a view."""
-    app = Flask("pages")
-    register_dashboard(app)
-    return [each for each in PAGES if f"dashboard.{each.name}_page" in app.view_functions]
 
 
 @dataclass

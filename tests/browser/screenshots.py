@@ -1,0 +1,102 @@
+"""Pictures of every page, to be looked at: `make screenshots`, or `python -m tests.browser.screenshots`.
+
+An account with three months behind it is shown to its owner: each page in light, in dark and on a phone, in
+whole length, as `<page>-<look>.png`. Some pages are also taken as nobody sees them every day: an account in
+which nothing has happened yet (`new-…`), and what a viewer may not open (`viewer-…`).
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import Browser, BrowserContext, FloatRect
+
+from api_service.dashboard.navigation import BY_NAME
+from tests.browser.chromium import PHONE, TIMEOUT_MS, WIDE, running_chromium
+from tests.browser.conftest import Scheme, log_in
+from tests.browser.furnished import Furnished, furnish
+from tests.browser.pages import pages_made
+from tests.browser.site import Person, Site, running_site
+
+FOLDER = Path(".make/screenshots")
+DAYS = 90
+HEIGHT_MAX = 6_000  # of a picture
+NEW = ("overview", "models", "events", "budgets", "alerts", "keys", "welcome")
+OF_VIEWERS = ("overview", "keys", "budgets", "audit_log")
+
+
+def main() -> None:
+    """Take the pictures."""
+    parser = argparse.ArgumentParser(prog="python -m tests.browser.screenshots", description=__doc__)
+    parser.add_argument("--folder", type=Path, default=FOLDER)
+    parser.add_argument("--days", type=int, default=DAYS, help="how much history the account has")
+    parser.add_argument("pages", nargs="*", help="names of pages; all, when none is given")
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    names = [each.name for each in pages_made() if not options.pages or each.name in options.pages]
+    with tempfile.TemporaryDirectory(prefix="screenshots-") as folder, running_site(Path(folder)) as site:
+        furnished = furnish(site, options.days)
+        with running_chromium() as chromium:
+            Camera(site, chromium, options.folder).take_all(furnished, names)
+    print(f"pictures of {len(names)} pages are in {options.folder}")  # noqa: T201 - it is a command
+
+
+class Camera:
+    """Takes pictures of the site's pages into a folder."""
+
+    def __init__(self, site: Site, chromium: Browser, folder: Path) -> None:
+        self._site = site
+        self._chromium = chromium
+        self._folder = folder
+
+    def take_all(self, furnished: Furnished, names: list[str]) -> None:
+        """Every page in every look, and those of the other accounts."""
+        paths = {name: furnished.path(BY_NAME[name].path) for name in names}
+        newcomer = self._site.sign_up(account_name="Brand new")
+        for scheme in ("light", "dark"):
+            context = self._opened(furnished.owner, scheme=scheme)
+            for name, path in paths.items():
+                self._take(context, path, f"{name}-{scheme}")
+            context.close()
+        context = self._opened(furnished.owner, is_phone=True)
+        for name, path in paths.items():
+            self._take(context, path, f"{name}-phone")
+        context.close()
+        for who, person, some in (
+            ("new", newcomer, NEW),
+            ("viewer", furnished.people["viewer"], OF_VIEWERS),
+            ("nobody", None, ("login", "sign_up")),
+        ):
+            context = self._opened(person)
+            for name in [each for each in some if each in paths]:
+                self._take(context, paths[name], f"{who}-{name}")
+            context.close()
+
+    def _opened(
+        self, person: Person | None, *, scheme: Scheme = "light", is_phone: bool = False
+    ) -> BrowserContext:
+        context = self._chromium.new_context(
+            viewport=PHONE if is_phone else WIDE,
+            device_scale_factor=2 if is_phone else 1,
+            base_url=self._site.url,
+            color_scheme=scheme,
+            reduced_motion="reduce",
+        )
+        context.set_default_timeout(TIMEOUT_MS)
+        if person is not None:
+            log_in(context, person)
+        return context
+
+    def _take(self, context: BrowserContext, path: str, name: str) -> None:
+        page = context.new_page()
+        page.goto(path, wait_until="networkidle")
+        width, height = page.evaluate(
+            "() => [document.documentElement.clientWidth, document.body.scrollHeight]"
+        )
+        clip: FloatRect = {"x": 0, "y": 0, "width": width, "height": min(height, HEIGHT_MAX)}
+        page.screenshot(path=self._folder / f"{name}.png", full_page=True, clip=clip)
+        page.close()
+
+
+if __name__ == "__main__":
+    main()
