@@ -18,6 +18,7 @@ from metering.errors import InvalidInput
 from metering.stats import UsageBucket, UsageQuery
 
 BUCKETS_A_PAGE_MAX = {"1h": 168, "1d": 31, "1w": 13, "1mo": 3}
+DAYS_A_CSV_MAX = 92  # a file is one page: as many days as a range may have
 DEFAULT_RANGE = {
     "1h": timedelta(days=1),
     "1d": timedelta(days=7),
@@ -49,7 +50,8 @@ class BucketFields(FilterFields):
         default=None,
         ge=1,
         le=max(BUCKETS_A_PAGE_MAX.values()),
-        description="Buckets a page: at most (and by default) 168 hours, 31 days, 13 weeks or 3 months.",
+        description="Buckets a page: at most (and by default) 168 hours, 31 days, 13 weeks or 3 months;"
+        " as CSV, 92 days.",
     )
     page: str | None = Field(
         default=None,
@@ -83,7 +85,9 @@ def page_of_buckets(query: BucketFields, group_by: Sequence[str]) -> BucketPage:
     complaints = asked.complaints()
     if complaints:
         raise InvalidInput(complaints[0].message, complaints[0].param, tuple(complaints))
-    edges = _edges_of_page(asked, query.page, query.limit)
+    is_file_of_days = query.format == "csv" and query.bucket_width == "1d"
+    most = DAYS_A_CSV_MAX if is_file_of_days else BUCKETS_A_PAGE_MAX[query.bucket_width]
+    edges = _edges_of_page(asked, query.page, min(query.limit or most, most))
     page = msgspec.structs.replace(asked, start=edges[0], end=edges[-1])
     buckets = _within_bound(services().statistics.usage(visitor().account_id, page).buckets)
     reached = buckets[-1].end
@@ -100,16 +104,29 @@ def page_of_rows(
     """
     ordered = sorted(rows, key=key_of)
     if cursor is not None:
-        behind = _read_key(cursor)
+        behind = read_key(cursor)
         try:
             ordered = [row for row in ordered if key_of(row) > behind]
         except TypeError as error:  # a key of another form
             raise InvalidInput(NO_SUCH_PAGE, "page") from error
     page = ordered[:limit]
-    return page, _written_key(key_of(page[-1])) if len(ordered) > limit else None
+    return page, written_key(key_of(page[-1])) if len(ordered) > limit else None
 
 
-def _edges_of_page(asked: UsageQuery, cursor: str | None, limit: int | None) -> list[datetime]:
+def written_key(key: Key) -> str:
+    """The name of the page that goes on behind the row of that key."""
+    return _encoded(msgspec.msgpack.encode(key))
+
+
+def read_key(cursor: str) -> Key:
+    """The key behind which the page of that name goes on. Raises: InvalidInput."""
+    try:
+        return msgspec.msgpack.decode(_decoded(cursor), type=tuple[int | str, ...])
+    except (binascii.Error, ValueError, msgspec.MsgspecError) as error:
+        raise InvalidInput(NO_SUCH_PAGE, "page") from error
+
+
+def _edges_of_page(asked: UsageQuery, cursor: str | None, limit: int) -> list[datetime]:
     edges = bucket_edges(asked.start, asked.end, asked.bucket_width, ZoneInfo(asked.timezone))
     begin = 0
     if cursor is not None:
@@ -117,8 +134,7 @@ def _edges_of_page(asked: UsageQuery, cursor: str | None, limit: int | None) -> 
         if began not in edges[:-1]:
             raise InvalidInput(NO_SUCH_PAGE, "page")
         begin = edges.index(began)
-    most = BUCKETS_A_PAGE_MAX[asked.bucket_width]
-    return edges[begin : begin + min(limit or most, most) + 1]
+    return edges[begin : begin + limit + 1]
 
 
 def _within_bound(buckets: Sequence[UsageBucket]) -> Sequence[UsageBucket]:
@@ -139,17 +155,6 @@ def _read_moment(cursor: str) -> datetime | None:
         return datetime.fromtimestamp(int(_decoded(cursor)), UTC)
     except (ValueError, OverflowError, OSError):
         return None
-
-
-def _written_key(key: Key) -> str:
-    return _encoded(msgspec.msgpack.encode(key))
-
-
-def _read_key(cursor: str) -> Key:
-    try:
-        return msgspec.msgpack.decode(_decoded(cursor), type=tuple[int | str, ...])
-    except (binascii.Error, ValueError, msgspec.MsgspecError) as error:
-        raise InvalidInput(NO_SUCH_PAGE, "page") from error
 
 
 def _encoded(content: bytes) -> str:

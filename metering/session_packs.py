@@ -10,13 +10,17 @@ hours are, and whoever packs an hour later takes that away again. No hour of a d
 was ever packed.
 
 Both have the room of a day's document: sessions that cost least beyond that are told in one sum, without
-their names. Packs lie in one collection, and go with the events they tell of (`metering.retention`).
+their names. Beside the rows stand that sum and checksums of the sessions, so that whoever looks for some of
+them need not unpack what has none (`contents_of`). Packs lie in one collection, and go with the events they
+tell of (`metering.retention`).
 """
 
+import struct
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import zstandard
@@ -43,6 +47,9 @@ SEGMENTS_A_READ: Final = 50
 SEGMENTS_A_QUARTER_MAX: Final = 20_000
 ROWS_A_QUARTER_MAX: Final = 100_000
 HOURS_A_DAY: Final = 24
+CHECKSUMS_MAX: Final = (
+    25_000  # beside the rows, within a document; a pack of more sessions is always unpacked
+)
 
 SESSION_SUMS: Final = ("requests", "errors", *USAGE_SUMS, "cost_nanodollars", "saved_nanodollars")
 NAMELESS: Final[Cell] = ("", "", "", "")  # session, team, app, model of those beyond the bound
@@ -88,7 +95,7 @@ def pack_day(store: DocumentStore, account_id: str, day: datetime) -> bool:
             moved = sums | {FIRST: sums.get(FIRST, 0) + offset, LAST: sums.get(LAST, 0) + offset}
             _merge(rows.setdefault((cell, 0), {}), moved)
     changes = document.fields["changes"]
-    fields = {"hour": day_text(day), "changes": changes, "held": changes, "packed": _packed(rows)}
+    fields = {"hour": day_text(day), "changes": changes, "held": changes, **_packed(rows)}
     try:
         store.commit([Put(path, fields, document.revision)])
     except RevisionChanged:
@@ -133,6 +140,26 @@ def stored_sheet(pack: Document) -> Sheet:
         return _DECODER.decode(content)
     except (KeyError, TypeError, zstandard.ZstdError, msgspec.MsgspecError) as error:
         raise PackUnreadable("sessions are not packed as they were written") from error
+
+
+class Contents(NamedTuple):
+    """What a pack says of itself without being unpacked: checksums of its sessions, and the nameless sum."""
+
+    checksums: frozenset[int]
+    nameless: Amounts
+
+
+def contents_of(pack: Document) -> Contents | None:
+    """What the pack says of itself; None where it does not, and has to be unpacked."""
+    checksums, nameless = pack.fields.get("checksums"), pack.fields.get("nameless")
+    if not isinstance(checksums, bytes) or not isinstance(nameless, dict):
+        return None
+    return Contents(frozenset(struct.unpack(f"<{len(checksums) // 4}I", checksums)), nameless)
+
+
+def checksum(session_id: str) -> int:
+    """By which packs that do not have the session are told, nearly always."""
+    return zlib.crc32(session_id.encode())
 
 
 def rows_of(events: Iterable[CostEvent], beginning: datetime) -> Rows:
@@ -187,7 +214,7 @@ def _pack(store: DocumentStore, account_id: str, hour: datetime, quarters: Seque
             rows |= _quarter_rows(store, account_id, hour, quarter)
         if not rows and document is None:
             return False
-        fields: Mapping[str, Any] = {"hour": hour_text(hour), "packed": _packed(rows)}
+        fields: Mapping[str, Any] = {"hour": hour_text(hour), **_packed(rows)}
         put = Create(path, fields) if document is None else Put(path, fields, document.revision)
         try:
             store.commit([put, is_changed])
@@ -217,15 +244,33 @@ def _merge(totals: Amounts, sums: Mapping[str, int]) -> None:
     totals[FIRST], totals[LAST] = first, last
 
 
-def _packed(rows: Rows) -> bytes:
-    """The rows, compressed; the cheapest sessions without their names, where not all have room."""
+def _packed(rows: Rows) -> dict[str, Any]:
+    """The pack's fields; the cheapest sessions are without their names where not all have room."""
     content, percent = compressed(sheet_of(rows))
     for _ in range(FITTINGS_MAX):
         if percent <= 100:
-            return content
+            break
         rows = _dearest(rows, len(rows) * FITTING_PERCENT // percent)
         content, percent = compressed(sheet_of(rows))
-    return compressed(sheet_of(_dearest(rows, 0)))[0]
+    if percent > 100:
+        rows = _dearest(rows, 0)
+        content, _ = compressed(sheet_of(rows))
+    return {"packed": content, **_contents(rows)}
+
+
+def _contents(rows: Rows) -> dict[str, Any]:
+    nameless: Amounts = {}
+    sessions = set()
+    for (cell, _), sums in rows.items():
+        if cell == NAMELESS:
+            for name in SESSION_SUMS:
+                nameless[name] = nameless.get(name, 0) + sums.get(name, 0)
+        else:
+            sessions.add(cell[0])
+    checksums = sorted({checksum(session_id) for session_id in sessions})
+    if len(checksums) > CHECKSUMS_MAX:
+        return {}
+    return {"checksums": struct.pack(f"<{len(checksums)}I", *checksums), "nameless": nameless}
 
 
 def _dearest(rows: Rows, most: int) -> Rows:

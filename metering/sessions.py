@@ -3,19 +3,25 @@
 Read are the packs of days and, where a range cuts a day or the day's pack is not made yet, of hours
 (`metering.session_packs`); quarter hours that are not packed yet are read from their segments. A month is at
 most `READS_MAX` documents: what segments that leaves no room for are the youngest calls, and `complete_to` of
-the answer says so. One session's calls, one by one, are found by `event_pages` through its id.
+the answer says so.
+
+A page begins at the latest call and unpacks until it is full; of what lies before, however much that is, it
+unpacks only packs that have one of its own sessions. So it works as much as its own sessions are busy, and
+those of the pages before it; no page lies behind the latest `SESSIONS_MAX`.
+
+One session's calls, one by one, are found by `event_pages` through its id.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from metering.day_documents import Rows, days_between
+from metering.day_documents import days_between
 from metering.errors import InvalidInput
 from metering.events import CostEvent
-from metering.quarters import open_quarters
+from metering.quarters import DOCUMENTS_AN_ANSWER, DOCUMENTS_OF_WHO_ASKS, open_quarters
 from metering.rollups import QUARTER, Amounts, Cell, beginning_of_day, quarter_of
 from metering.segments import stored_events
 from metering.session_packs import (
@@ -23,6 +29,8 @@ from metering.session_packs import (
     LAST,
     NAMELESS,
     SESSION_SUMS,
+    checksum,
+    contents_of,
     day_pack_path,
     holds_its_hours,
     hours_of,
@@ -31,14 +39,17 @@ from metering.session_packs import (
     segments_of,
     stored_sheet,
 )
-from metering.stores import DocumentStore
+from metering.stores import Document, DocumentStore
 
-READS_MAX: Final = 100
+READS_MAX: Final = DOCUMENTS_AN_ANSWER - DOCUMENTS_OF_WHO_ASKS
 PACKS_A_READ: Final = 12
 SEGMENTS_READ_MIN: Final = 12
-RANGE_MAX: Final = timedelta(days=31)
+RANGE_MAX: Final = timedelta(days=31, hours=1)  # of days one of which may have 25 hours
 SESSIONS_MAX: Final = 1_000
 
+Place = tuple[int, str]  # where a session stands among the others, the latest first
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY: Final = timedelta(days=1)
 _HOUR: Final = timedelta(hours=1)
 _MILLISECOND: Final = timedelta(milliseconds=1)
@@ -55,12 +66,18 @@ class SessionSums(msgspec.Struct, frozen=True, kw_only=True):
     last_at: datetime
     sums: Amounts
 
+    @property
+    def place(self) -> Place:
+        """Where it stands among the others."""
+        return _place(self.last_at, self.session_id)
+
 
 class SessionReport(msgspec.Struct, frozen=True, kw_only=True):
-    """The sessions of a range of whole quarter hours, latest first.
+    """A page of the sessions of a range of whole quarter hours, latest first.
 
-    `nameless` sums up those that no pack had room for by name. Calls before `complete_to` are all counted;
-    of later ones some may be missing, until they are packed. `has_older`: there are more than were asked for.
+    `nameless` sums up those of the range that no pack had room for by name. Calls before `complete_to` are
+    all counted; of later ones some may be missing, until they are packed. `has_more`: another page follows.
+    `has_older`, on the last page: there are sessions that no page tells.
     """
 
     start: datetime
@@ -68,10 +85,11 @@ class SessionReport(msgspec.Struct, frozen=True, kw_only=True):
     sessions: tuple[SessionSums, ...]
     nameless: Amounts
     complete_to: datetime
+    has_more: bool
     has_older: bool
 
 
-def sessions_between(
+def sessions_between(  # noqa: PLR0913 - a query and its page, by name
     store: DocumentStore,
     account_id: str,
     start: datetime,
@@ -80,44 +98,50 @@ def sessions_between(
     teams: Sequence[str] = (),
     apps: Sequence[str] = (),
     limit: int = SESSIONS_MAX,
+    behind: Place | None = None,
 ) -> SessionReport:
-    """The account's sessions with calls in the range, widened to whole quarter hours; the latest `limit`.
+    """The account's sessions with calls in the range, widened to whole quarter hours.
 
-    `teams` and `apps` pass any of their values; none given passes all. A store failure passes to the caller.
+    At most `limit` of them: the latest, or those behind that place, the last one of the page before. `teams`
+    and `apps` pass any of their values; none given passes all. A store failure passes to the caller.
     Raises: InvalidInput, for a range beyond `RANGE_MAX`.
     """
     if not timedelta(0) < end - start <= RANGE_MAX:
         raise InvalidInput(f"ask for at most {RANGE_MAX.days} days", "start_time")
     start, end = quarter_of(start), quarter_of(end - timedelta(microseconds=1)) + QUARTER
-    found = _Sessions(teams, apps, min(limit, SESSIONS_MAX))
+    found = _Sessions(teams, apps, limit, behind)
     # The order matters: what is packed in between is read from both places, and counted from one.
     opened = open_quarters(store, account_id, start, end)
     packs = _Packs(store, account_id, start, end, opened)
     room = READS_MAX - len(opened) - 1 - packs.reads
     complete_to = _add_open_quarters(store, account_id, opened, max(SEGMENTS_READ_MIN, room), found)
-    for beginning, rows in packs.latest_first():
-        for cell, sums in rows:
-            found.add(beginning, cell, sums)
-        found.settle(beginning)
+    for pack in packs.latest_first():
+        found.add_pack(pack)
+    page, has_more = found.page()
     return SessionReport(
         start=start,
         end=end,
-        sessions=found.latest(),
+        sessions=page,
         nameless=found.nameless,
         complete_to=complete_to or end,
-        has_older=found.has_older,
+        has_more=has_more,
+        has_older=found.has_older and not has_more,
     )
 
 
 def session_of(session_id: str, events: Iterable[CostEvent]) -> SessionSums | None:
     """What these events of that session come to; None, where there are none."""
-    found = _Sessions((), (), 1)
+    found = _Sessions((), (), 1, None)
     for event in events:
         if event.session_id == session_id:
             beginning = beginning_of_day(event.timestamp)
             for (cell, _), sums in rows_of([event], beginning).items():
                 found.add(beginning, cell, sums)
-    return next(iter(found.latest()), None)
+    return next(iter(found.page()[0]), None)
+
+
+def _place(last: datetime, session_id: str) -> Place:
+    return (_EPOCH - last) // _MILLISECOND, session_id
 
 
 def _add_open_quarters(
@@ -132,6 +156,22 @@ def _add_open_quarters(
         if most <= 0:
             return quarter
     return None
+
+
+class _Pack(NamedTuple):
+    """A pack, and which of its quarter hours count; None: all do."""
+
+    beginning: datetime
+    document: Document
+    counted: frozenset[int] | None
+
+    def rows(self, is_wanted: Callable[[Cell], bool]) -> Iterator[tuple[Cell, Amounts]]:
+        """Those of its rows that count and whose cell is wanted."""
+        sheet = stored_sheet(self.document)
+        wanted = [is_wanted(cell) for cell in sheet.cells]
+        for row, (cell, number) in enumerate(zip(sheet.cell_of, sheet.quarter_of, strict=True)):
+            if wanted[cell] and (self.counted is None or number in self.counted):
+                yield sheet.cells[cell], {name: column[row] for name, column in sheet.columns.items()}
 
 
 class _Packs:
@@ -161,8 +201,8 @@ class _Packs:
         ]
         self.reads = len(self._days) + len(self._hours)
 
-    def latest_first(self) -> Iterator[tuple[datetime, Iterable[tuple[Cell, Amounts]]]]:
-        """What each pack holds of the range, by the pack's beginning. Each is let go before the next."""
+    def latest_first(self) -> Iterator[_Pack]:
+        """The packs, the latest first. Each is let go before the next."""
         hours = sorted(self._hours, reverse=True)
         days = sorted((day for day, pack in self._days.items() if pack and self._is_done(day)), reverse=True)
         for day in days:
@@ -171,7 +211,7 @@ class _Packs:
             hours = hours[len(later) :]
             pack = self._days.pop(day)
             if pack is not None:
-                yield day, [(cell, sums) for (cell, _), sums in stored_sheet(pack).rows().items()]
+                yield _Pack(day, pack, None)
         yield from self._of_hours(hours)
 
     def _is_done(self, day: datetime) -> bool:
@@ -181,69 +221,98 @@ class _Packs:
         pack = self._days[day]
         return pack is None or holds_its_hours(pack)
 
-    def _of_hours(
-        self, hours: Sequence[datetime]
-    ) -> Iterator[tuple[datetime, Iterable[tuple[Cell, Amounts]]]]:
+    def _of_hours(self, hours: Sequence[datetime]) -> Iterator[_Pack]:
         for place in range(0, len(hours), PACKS_A_READ):
             paths = {pack_path(self._account_id, hour): hour for hour in hours[place : place + PACKS_A_READ]}
             packs = self._store.get_many(list(paths))
             for path, hour in paths.items():
                 if path in packs:
-                    yield hour, self._counted(hour, stored_sheet(packs[path]).rows())
+                    yield _Pack(hour, packs[path], self._counted(hour))
 
-    def _counted(self, hour: datetime, rows: Rows) -> Iterator[tuple[Cell, Amounts]]:
-        """Those rows whose quarter hour lies in the range, and is not read from segments."""
-        for (cell, number), sums in rows.items():
-            quarter = hour + number * QUARTER
-            if self._start <= quarter < self._end and quarter not in self._opened:
-                yield cell, sums
+    def _counted(self, hour: datetime) -> frozenset[int] | None:
+        """Which of its quarter hours lie in the range, and are not read from segments."""
+        quarters = [hour + number * QUARTER for number in range(_HOUR // QUARTER)]
+        counted = frozenset(
+            number
+            for number, quarter in enumerate(quarters)
+            if self._start <= quarter < self._end and quarter not in self._opened
+        )
+        return None if len(counted) == len(quarters) else counted
 
 
 class _Sessions:
-    """Sessions as they are added up, from the latest packs to the earliest; only the latest `limit` stay."""
+    """Sessions as they are added up, from the latest packs to the earliest: a page, and those before it."""
 
-    def __init__(self, teams: Sequence[str], apps: Sequence[str], limit: int) -> None:
+    def __init__(self, teams: Sequence[str], apps: Sequence[str], limit: int, behind: Place | None) -> None:
         self.nameless: Amounts = dict.fromkeys(SESSION_SUMS, 0)
         self.has_older = False
         self._teams = frozenset(teams)
         self._apps = frozenset(apps)
         self._limit = limit
-        self._is_full = False
+        self._behind = behind
         self._found: dict[str, _Session] = {}
+        self._checksums: frozenset[int] | None = None  # of those found, once there will be no others
+
+    def add_pack(self, pack: _Pack) -> None:
+        """Add a pack; no later one comes after it."""
+        contents = None if self._checksums is None or pack.counted is not None else contents_of(pack.document)
+        if contents is not None and contents.checksums.isdisjoint(self._checksums or ()):
+            self._add_nameless(contents.nameless)
+            return
+        for cell, sums in pack.rows(self._is_wanted):
+            self.add(pack.beginning, cell, sums)
+        if self._checksums is None:
+            self._settle(pack.beginning)
 
     def add(self, beginning: datetime, cell: Cell, sums: Mapping[str, Any]) -> None:
         """Add a row of a pack that begins there."""
         session_id, team, app, model = cell
         if cell == NAMELESS:
-            for name in SESSION_SUMS:
-                self.nameless[name] += sums.get(name, 0)
-        elif (not self._teams or team in self._teams) and (not self._apps or app in self._apps):
+            self._add_nameless(sums)
+        elif self._is_wanted(cell):
             first = beginning + sums.get(FIRST, 0) * _MILLISECOND
             last = beginning + sums.get(LAST, 0) * _MILLISECOND
             session = self._found.get(session_id)
-            if session is None and self._is_full:
-                self.has_older = True
-                return
             if session is None:
                 session = self._found[session_id] = _Session(first, last)
             session.add(team, app, model, first, last, sums)
 
-    def settle(self, beginning: datetime) -> None:
-        """All is added from that moment on. What can not be among the latest any more is let go."""
-        later = [session.last for session in self._found.values() if session.last >= beginning]
-        if len(later) >= self._limit:
-            self._is_full = True
-            self._keep_latest()
+    def page(self) -> tuple[tuple[SessionSums, ...], bool]:
+        """The page's sessions, latest first, and whether more follow."""
+        ordered = self._ordered()
+        self.has_older = len(ordered) > SESSIONS_MAX
+        follow = [each for each in ordered[:SESSIONS_MAX] if self._is_behind(each)]
+        page = tuple(self._found[session_id].told(session_id) for _, session_id in follow[: self._limit])
+        return page, len(follow) > self._limit
 
-    def latest(self) -> tuple[SessionSums, ...]:
-        """The sessions, latest first."""
-        self._keep_latest()
-        return tuple(session.told(session_id) for session_id, session in self._found.items())
+    def _is_wanted(self, cell: Cell) -> bool:
+        session_id, team, app, _ = cell
+        if cell == NAMELESS:
+            return True
+        if self._checksums is not None and session_id not in self._found:
+            return False
+        return (not self._teams or team in self._teams) and (not self._apps or app in self._apps)
 
-    def _keep_latest(self) -> None:
-        ordered = sorted(self._found.items(), key=lambda each: (each[1].last, each[0]), reverse=True)
-        self.has_older = self.has_older or len(ordered) > self._limit
-        self._found = dict(ordered[: self._limit])
+    def _add_nameless(self, sums: Mapping[str, int]) -> None:
+        for name in SESSION_SUMS:
+            self.nameless[name] += sums.get(name, 0)
+
+    def _settle(self, beginning: datetime) -> None:
+        """All is added from that moment on: where that is enough for the page, look for no more sessions."""
+        earliest = _place(beginning, "")[0]
+        ordered = self._ordered()
+        settled = sum(place[0] <= earliest for place in ordered)
+        follow = [number for number, place in enumerate(ordered[:settled]) if self._is_behind(place)]
+        enough = min([SESSIONS_MAX, *follow[self._limit : self._limit + 1]]) + 1
+        if settled >= enough:
+            self._found = {session_id: self._found[session_id] for _, session_id in ordered[:enough]}
+            self._checksums = frozenset(map(checksum, self._found))
+
+    def _ordered(self) -> list[Place]:
+        return sorted(_place(session.last, session_id) for session_id, session in self._found.items())
+
+    def _is_behind(self, place: Place) -> bool:
+        return self._behind is None or place > self._behind
 
 
 class _Session:

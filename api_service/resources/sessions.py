@@ -1,9 +1,10 @@
 """Sessions: what the calls that share a session id came to, and one session call by call."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal
 
+import msgspec
 from flask import Response
 from pydantic import Field, StringConstraints, create_model
 
@@ -15,13 +16,14 @@ from api_service.resources.events import EventView
 from api_service.routing import may_refuse, routes_of
 from api_service.services import services
 from api_service.sums import SUM_MEANINGS, shown_money
-from api_service.usage_pages import ROW_CURSOR_CHARACTERS_MAX, page_of_rows
+from api_service.tables import answer_csv, with_csv
+from api_service.usage_pages import NO_SUCH_PAGE, ROW_CURSOR_CHARACTERS_MAX, read_key, written_key
 from metering.buckets import zone_named
 from metering.errors import InvalidInput, NotFound
 from metering.event_pages import CURSOR_CHARACTERS_MAX, EVENTS_A_PAGE_MAX, FILTER_VALUES_MAX
 from metering.events import CostEvent, wire_fields
 from metering.session_packs import SESSION_SUMS
-from metering.sessions import RANGE_MAX, SESSIONS_MAX, SessionSums, session_of, sessions_between
+from metering.sessions import RANGE_MAX, SESSIONS_MAX, Place, SessionSums, session_of, sessions_between
 
 SESSIONS_A_PAGE = 50
 CALLS_A_PAGE = 200
@@ -30,7 +32,6 @@ DEFAULT_RANGE = timedelta(days=7)
 sessions = routes_of("sessions")
 
 _MILLISECOND = timedelta(milliseconds=1)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SUMS: dict[str, Any] = {
     name: (Usd if name.endswith("_usd") else int, Field(description=SUM_MEANINGS[name]))
     for name in (*SESSION_SUMS, "cost_usd", "saved_usd")
@@ -53,6 +54,7 @@ _SESSION_EXAMPLE: dict[str, Any] = {
     "duration_ms": 690_000,
     **_SUMS_EXAMPLE,
 }
+_COLUMNS = tuple(_SESSION_EXAMPLE)
 
 
 class SessionsFields(RangeFields):
@@ -68,6 +70,10 @@ class SessionsFields(RangeFields):
         default=None,
         max_length=ROW_CURSOR_CHARACTERS_MAX,
         description="`next_page` of the answer before, with the same query.",
+    )
+    format: Literal["json", "csv"] = Field(
+        default="json",
+        description="csv: one line a session, and the next page's name in the header X-Next-Page.",
     )
 
 
@@ -92,7 +98,7 @@ SessionSumsView: type[View] = create_model(
 class SessionsView(View):
     """A page of sessions, the one with the latest call first."""
 
-    model_config = example_of(
+    model_config = with_csv(
         {
             "data": [_SESSION_EXAMPLE],
             "has_more": False,
@@ -113,8 +119,8 @@ class SessionsView(View):
         " be missing, for half an hour at most."
     )
     has_older: bool = Field(
-        description=f"Whether there are older sessions than the latest {SESSIONS_MAX:,}, which no page"
-        " tells; ask for a shorter range."
+        description=f"On the last page: whether there are older sessions than the latest {SESSIONS_MAX:,},"
+        " which no page tells; ask for a shorter range."
     )
     nameless: SessionSumsView = Field(  # type: ignore[valid-type]  # as above
         description="The cheapest sessions of very busy hours, which are kept in one sum."
@@ -136,11 +142,24 @@ def list_sessions(query: SessionsFields) -> Response:
         raise InvalidInput(f"ask for at most {RANGE_MAX.days} days", "start_time")
     start = max(start, visitor().account.settings.events_kept_since(now))
     if start >= end:
+        if query.format == "csv":
+            return answer_csv(_COLUMNS, [], None)
         return _answer([], None, min(end, now), dict.fromkeys(SESSION_SUMS, 0), has_older=False)
-    report = sessions_between(known.store, visitor().account_id, start, end, teams=query.team, apps=query.app)
-    page, next_page = page_of_rows(report.sessions, _key, query.page, query.limit)
+    report = sessions_between(
+        known.store,
+        visitor().account_id,
+        start,
+        end,
+        teams=query.team,
+        apps=query.app,
+        limit=query.limit,
+        behind=None if query.page is None else _read_place(query.page),
+    )
+    next_page = written_key(report.sessions[-1].place) if report.has_more else None
+    if query.format == "csv":
+        return answer_csv(_COLUMNS, map(_shown, page), next_page)
     complete_to = min(report.complete_to, now)  # whole quarter hours are read, also the one under way
-    return _answer(page, next_page, complete_to, report.nameless, has_older=report.has_older)
+    return _answer(report.sessions, next_page, complete_to, report.nameless, has_older=report.has_older)
 
 
 class TimelineFields(Input):
@@ -257,9 +276,13 @@ def _answer(
     )
 
 
-def _key(session: SessionSums) -> tuple[int | str, ...]:
-    """The latest first."""
-    return ((_EPOCH - session.last_at) // _MILLISECOND, session.session_id)
+def _read_place(cursor: str) -> Place:
+    """The place behind which the page of that name begins. Raises: InvalidInput."""
+    try:
+        place: Place = msgspec.convert(read_key(cursor), Place)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(NO_SUCH_PAGE, "page") from error
+    return place
 
 
 def _shown(session: SessionSums) -> dict[str, object]:

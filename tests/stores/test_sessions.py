@@ -9,17 +9,32 @@ import pytest
 
 from metering.collections import session_hours_collection
 from metering.compaction import compact_day, run
-from metering.day_documents import PART_BYTES_MAX
+from metering.day_documents import PART_BYTES_MAX, Sheet
 from metering.errors import InvalidInput
 from metering.events import CostEvent
 from metering.ledger import Ledger
 from metering.quarters import open_quarters
 from metering.rollups import QUARTER, quarter_of
 from metering.segments import Segment
-from metering.session_packs import PackUnreadable, day_pack_path, holds_its_hours, pack_day, pack_path
-from metering.sessions import RANGE_MAX, READS_MAX, SESSIONS_MAX, session_of, sessions_between
+from metering.session_packs import (
+    HOURS_A_DAY,
+    PackUnreadable,
+    day_pack_path,
+    holds_its_hours,
+    pack_day,
+    pack_path,
+    stored_sheet,
+)
+from metering.sessions import (
+    RANGE_MAX,
+    READS_MAX,
+    SESSIONS_MAX,
+    SessionSums,
+    session_of,
+    sessions_between,
+)
 from metering.shards import SHARDS_MAX, ShardKey
-from metering.stores import DocumentStore, Put
+from metering.stores import Document, DocumentStore, Put
 from tests.builders import ACCOUNT_ID, make_event
 from tests.doubles.clock import ManualClock
 from tests.doubles.counting_store import CountingStore
@@ -183,7 +198,7 @@ def test_a_month_of_sessions_is_read_from_a_pack_a_day(sqlite_store: DocumentSto
 
     assert counting.documents_read <= READS_MAX
     young = [each for each in report.sessions if each.session_id.startswith("young")]
-    assert 40 <= len(young) < 200
+    assert 30 <= len(young) < 200
     packed = sum(each.sums["requests"] for each in report.sessions) - len(young)
     assert packed == 30 * 24 - 1
     assert report.complete_to == quarter_of(now) < report.end
@@ -210,7 +225,70 @@ def test_the_latest_sessions_are_told_whole_however_far_they_reach_back(sqlite_s
 
     assert latest.sessions == all_of_them.sessions[:20]
     assert {each.session_id: each.sums["requests"] for each in latest.sessions}["session 29.12"] == 2
-    assert (all_of_them.has_older, latest.has_older) == (False, True)
+    assert (all_of_them.has_more, latest.has_more) == (False, True)
+
+
+def test_pages_tell_each_session_once_and_whole(sqlite_store: DocumentStore) -> None:
+    _a_month(sqlite_store)
+    _keep(sqlite_store, make_event(timestamp=DAY, session_id="session 29.12"))
+    range_ = (sqlite_store, ACCOUNT_ID, DAY, DAY + timedelta(days=31))
+    all_of_them = sessions_between(*range_)
+
+    paged: list[SessionSums] = []
+    has_more = True
+    while has_more:
+        page = sessions_between(*range_, limit=50, behind=paged[-1].place if paged else None)
+        paged += page.sessions
+        has_more = page.has_more
+
+    assert tuple(paged) == all_of_them.sessions
+    assert page.nameless == all_of_them.nameless
+
+
+def test_no_page_lies_behind_the_latest_sessions_and_the_last_one_says_so(
+    sqlite_store: DocumentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metering.sessions.SESSIONS_MAX", 5)
+    _a_month(sqlite_store)
+    range_ = (sqlite_store, ACCOUNT_ID, DAY, DAY + timedelta(days=31))
+
+    first = sessions_between(*range_, limit=3)
+    last = sessions_between(*range_, limit=3, behind=first.sessions[-1].place)
+
+    assert (len(first.sessions), first.has_more, first.has_older) == (3, True, False)
+    assert (len(last.sessions), last.has_more, last.has_older) == (2, False, True)
+
+
+def test_a_page_unpacks_no_earlier_day_that_has_none_of_its_sessions(
+    sqlite_store: DocumentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = _a_month(sqlite_store)
+    unpacked: list[str] = []
+
+    def noted(pack: Document) -> Sheet:
+        unpacked.append(pack.fields["hour"])
+        return stored_sheet(pack)
+
+    monkeypatch.setattr("metering.sessions.stored_sheet", noted)
+
+    sessions_between(sqlite_store, ACCOUNT_ID, now - timedelta(days=30), now, limit=20)
+    latest = [*unpacked]
+    sessions_between(sqlite_store, ACCOUNT_ID, now - timedelta(days=30), now, limit=40)
+
+    assert len(latest) <= 2 * HOURS_A_DAY  # the last day or two, by hours
+    assert len(unpacked) - len(latest) > len(latest)
+
+
+def test_packs_without_checksums_are_unpacked(sqlite_store: DocumentStore) -> None:
+    _a_month(sqlite_store)
+    range_ = (sqlite_store, ACCOUNT_ID, DAY, DAY + timedelta(days=31))
+    before = sessions_between(*range_, limit=5)
+
+    for pack in all_documents(sqlite_store, session_hours_collection(ACCOUNT_ID)):
+        kept = {name: value for name, value in pack.fields.items() if name != "checksums"}
+        sqlite_store.commit([Put(pack.path, kept)])
+
+    assert sessions_between(*range_, limit=5) == before
 
 
 def test_a_late_call_takes_its_days_pack_away_until_it_is_made_again(store: DocumentStore) -> None:

@@ -2,12 +2,19 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import count, product
 
 import pytest
 
 from metering import compaction
+from metering.events import CostEvent
+from metering.ledger import Ledger
 from metering.opening import open_store
+from metering.segments import Segment
+from metering.shards import SHARDS_MAX
+from metering.stores import DocumentStore
 from tests.builders import make_event
+from tests.doubles.clock import ManualClock
 from tests.doubles.counting_store import CountingStore
 from tests.services.api.operations import ANSWERED, OPERATIONS, Operation, Place, Sent, World, request_of
 from tests.services.api.test_events_and_usage import record
@@ -15,8 +22,6 @@ from tests.services.api.test_events_and_usage import record
 DOCUMENTS_MAX = 100
 DAYS = 61
 OPEN_QUARTERS = (timedelta(minutes=1), timedelta(minutes=16), timedelta(minutes=31))
-# Twelve weeks to forecast from, and thirty days' mix of calls.
-LONGER = {"GET /v1/forecast/scenarios": 130}
 # These hand over what is kept, call by call, as much as is asked for.
 CALL_BY_CALL = {"GET /v1/events", "GET /v1/exports/events", "GET /v1/exports/focus", "GET /v1/account/export"}
 READING = [
@@ -26,7 +31,10 @@ READING = [
 
 @pytest.fixture(scope="module")
 def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[CountingStore, Place]]:
-    """An account of two months of calls by the hour, whose last three quarter hours are not compacted."""
+    """An account of two months of calls by the hour, that as many instances serve now as have a shard each.
+
+    Its last three quarter hours are not compacted yet: no more are, where that runs every five minutes.
+    """
     folder = tmp_path_factory.mktemp("read")
     counting = CountingStore(open_store(f"sqlite:///{folder}/modeltrack.db"))
     world = World(counting, folder)
@@ -45,10 +53,20 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[CountingSto
     ]
     record(counting, world.clock, *events)
     compaction.run(counting, world.clock)
-    late = [make_event(account_id=place.account_id, timestamp=now - age) for age in OPEN_QUARTERS]
-    record(counting, world.clock, *late)
+    for age, shard in product(OPEN_QUARTERS, range(SHARDS_MAX)):
+        event = make_event(account_id=place.account_id, timestamp=now - age, session_id=f"late {shard}")
+        keep_in_shard(counting, event, shard)
     yield counting, place
     counting.close()
+
+
+def keep_in_shard(store: DocumentStore, event: CostEvent, shard: int) -> None:
+    """Store the event as one of many busy instances does."""
+    ledger = Ledger(store, ManualClock(event.timestamp))
+    ledger._shards._widths[event.account_id] = SHARDS_MAX
+    names = (f"{shard:032x}-{number}" for number in count(1))
+    name = next(name for name in names if ledger._shards._shard_of(event.account_id, name) == shard)
+    ledger.commit(Segment(name=name, account_id=event.account_id, events=(event,)))
 
 
 @pytest.mark.parametrize("operation", READING, ids=lambda each: each.name)
@@ -62,7 +80,8 @@ def test_thirty_days_are_at_most_a_hundred_documents_with_everything_that_guards
     response = place.owner.ask(Sent("GET", sent.path, {**sent.query, **thirty_days(place, operation)}, None))
 
     assert response.status_code == 200, response.text
-    assert counting.documents_read - before <= LONGER.get(operation.name, DOCUMENTS_MAX)
+    print(f"{operation.name}: {counting.documents_read - before} documents")  # noqa: T201 - for whoever runs it
+    assert counting.documents_read - before <= DOCUMENTS_MAX
 
 
 def thirty_days(place: Place, operation: Operation) -> dict[str, str]:
