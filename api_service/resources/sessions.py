@@ -157,7 +157,7 @@ def list_sessions(query: SessionsFields) -> Response:
     )
     next_page = written_key(report.sessions[-1].place) if report.has_more else None
     if query.format == "csv":
-        return answer_csv(_COLUMNS, map(_shown, page), next_page)
+        return answer_csv(_COLUMNS, map(_shown, report.sessions), next_page)
     complete_to = min(report.complete_to, now)  # whole quarter hours are read, also the one under way
     return _answer(report.sessions, next_page, complete_to, report.nameless, has_older=report.has_older)
 
