@@ -359,6 +359,8 @@ class Place:
             team=f"team of {self.account_id}",
             session_id=f"session of {self.account_id}",
             prompt_template_id=f"template of {self.account_id}",
+            prompt_fingerprint=f"fingerprint of {self.account_id}",
+            trace_id=f"trace of {self.account_id}",
         )
         record(self.world.store, self.world.clock, event)
         return event.request_id
@@ -445,7 +447,10 @@ TARGETS: Final[dict[tuple[str, str], Maker]] = {
     ),
     ("query", "confirm"): lambda place, _: place.account_id,
     ("query", "key_id"): lambda place, _: place.made("/v1/keys"),
+    ("query", "api_key_ids"): lambda place, _: place.made("/v1/keys"),
     ("query", "prompt_template_id"): lambda place, _: place.query_of_event("template"),
+    ("query", "prompt_fingerprint"): lambda place, _: place.query_of_event("fingerprint"),
+    ("query", "trace_id"): lambda place, _: place.query_of_event("trace"),
     ("query", "session_id"): lambda place, _: place.query_of_event("session"),
 }
 # Bodies, where the example of the description is not served in every account.
