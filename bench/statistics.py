@@ -13,7 +13,7 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,7 +24,7 @@ from flask.testing import FlaskClient
 from api_service.app import create_app
 from api_service.settings import ApiSettings
 from demo.emulator import running_emulator
-from metering import compaction
+from metering import compaction, firestore
 from metering.directory import Directory, KeyTerms
 from metering.events import CostEvent
 from metering.ids import new_instance_name
@@ -96,25 +96,27 @@ def main() -> None:
     parser.add_argument("--events", type=int, nargs="+", help=f"how many; else {', '.join(map(str, SIZES))}")
     options = parser.parse_args()
     sizes = options.events or (SIZES_OF_FIRESTORE if options.firestore else SIZES)
-    with _address(on_firestore=options.firestore) as address:
-        measured = {size: _measured(size, f"{address}{size}") for size in sizes}
+    with _stores(on_firestore=options.firestore) as opened:
+        measured = {size: _measured(size, opened(size)) for size in sizes}
     print(table(measured))
 
 
 @contextmanager
-def _address(*, on_firestore: bool) -> Iterator[str]:
-    """What a store's address begins with; each size has one of its own."""
+def _stores(*, on_firestore: bool) -> Iterator[Callable[[int], DocumentStore]]:
+    """Opens a store of its own for each size."""
     if on_firestore:
         with running_emulator() as emulator:
             print(f"on the Firestore emulator at {emulator}")
-            yield "firestore://demo-bench-statistics-"
+            yield lambda size: firestore.open_store(
+                f"demo-bench-statistics-{size}", "(default)", emulator_address=emulator
+            )
         return
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        yield f"sqlite:///{folder}/"
+        yield lambda size: open_store(f"sqlite:///{folder}/{size}")
 
 
-def _measured(size: int, address: str) -> dict[str, Figures]:
-    store, clock = open_store(address), ManualClock(START)
+def _measured(size: int, store: DocumentStore) -> dict[str, Figures]:
+    clock = ManualClock(START)
     directory = Directory(store, clock, _SECRET)
     account = directory.create_account("Bench")
     plain, _ = directory.create_key(account.account_id, KeyTerms(scopes=("read",)))
