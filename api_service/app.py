@@ -81,6 +81,7 @@ from api_service.resources.sessions import sessions
 from api_service.resources.rule_figures import rule_figures
 from api_service.resources.sign_in import sign_in
 from api_service.resources.statistics import statistics
+from api_service.resources.status import status
 from api_service.resources.suggestions import suggestion_routes
 from api_service.resources.usage import usage
 from api_service.resources.webhooks import webhooks
@@ -91,6 +92,7 @@ from api_service.sessions import Sessions
 from api_service.settings import ApiSettings
 from api_service.sign_in_providers import providers_of
 from api_service.sign_ins import SignIns
+from api_service.status_board import StatusBoard, proxy_probe
 from metering.clock import Clock
 from metering.directory import Directory
 from metering.file_configuration import NO_FILES, FileConfiguration, WatchedFiles
@@ -218,6 +220,7 @@ def create_app(  # noqa: PLR0913 - what tests and `main` hand in; all but the fi
         anomalies,
         estimates,
         suggestion_routes,
+        status,
         conservation,
         reconciliations,
         infrastructure,
@@ -278,6 +281,9 @@ def _services(  # noqa: PLR0913 - as create_app
         ledger=Ledger(store, clock),
         statistics=Statistics(store),
         jobs=jobs or JobFigures(),
+        status=StatusBoard(
+            store, clock, proxy_probe(settings.proxy_public_url, clock, is_hosted=settings.is_hosted)
+        ),
         rulebook=Rulebook(store, directory, clock),
         seeder=Seeder(store, clock),
         files=_files(settings, clock),

@@ -9,7 +9,8 @@
 Every counted answer says how its caller stands: `X-RateLimit-Limit`, `X-RateLimit-Remaining` (of whichever
 limit has least left) and `X-RateLimit-Reset`, the unix second at which all of it is there again if nothing
 more is asked. Health checks, this API's description, the service's own figures and what pages load besides
-themselves (which is all in memory) are not counted.
+themselves (which is all in memory) are not counted. How the service stands is answered from memory, so that
+who asks for it is counted in this process alone.
 
 The store giving no answer limits nobody: nothing that is worth limiting is to be had without it, and a
 request must not fail for the sake of a count. (Attempts at passwords are another matter: `attempts`.)
@@ -19,20 +20,28 @@ from flask import Flask, Response, current_app, g, request
 
 from api_service.access import Need, Visitor, network_of_caller
 from api_service.errors import Refused, answer_of
+from api_service.process_rates import ProcessRates
 from api_service.rates import Name, Standing, Window
 from api_service.services import services
 from metering.errors import StoreError
 from metering.plans import plan_named
 
 OF_ADDRESS = Window(300)  # requests a minute of nobody in particular
+OF_STATUS = Window(60)  # of an address, for how the service stands
 TIMEOUT_SECONDS = 2.0
 UNCOUNTED_ROUTES = frozenset(
     {"/healthz", "/health", "/readyz", "/metrics", "/openapi.json", "/static/<name>"}
 )
 
 
+COUNTED_HERE = frozenset({"/v1/status", "/status"})
+
+_HERE = "modeltrack counted here"
+
+
 def limit_requests(app: Flask) -> None:
     """Count requests once it is known who makes them, and refuse what is too much."""
+    app.extensions[_HERE] = ProcessRates()
     app.before_request(_count)
     app.after_request(_tell)
 
@@ -44,9 +53,17 @@ def _count() -> None:
     need: Need = current_app.view_functions[request.endpoint or ""].__dict__["need"]
     if asking is None and need != "anyone":
         return  # shown on a machine of one's own to whoever sits at it
-    standing = _taken(_subjects_of(asking) if asking else [_of_address()])
+    is_here = request.url_rule.rule in COUNTED_HERE
+    standing = _taken_here() if is_here else _taken(_subjects_of(asking) if asking else [_of_address()])
     if standing is not None and standing.wait_seconds:
         raise _refusal(standing)
+
+
+def _taken_here() -> Standing:
+    rates: ProcessRates = current_app.extensions[_HERE]
+    standing = rates.take(network_of_caller(), OF_STATUS, services().clock.now().timestamp())
+    g.rate_standing = standing
+    return standing
 
 
 def _taken(subjects: list[tuple[Name, Window]]) -> Standing | None:

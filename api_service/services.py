@@ -26,6 +26,7 @@ from api_service.sessions import Sessions
 from api_service.settings import ApiSettings
 from api_service.sign_in_providers import ProviderName, SignInProvider
 from api_service.sign_ins import SignIns
+from api_service.status_board import StatusBoard
 from metering.clock import Clock
 from metering.directory import Directory
 from metering.file_configuration import FileConfiguration
@@ -72,6 +73,7 @@ class Services:
     rulebook: Rulebook
     seeder: Seeder
     jobs: JobFigures
+    status: StatusBoard
     files: Callable[[], FileConfiguration]  # what the machine's own files say now
 
     @property

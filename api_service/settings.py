@@ -26,9 +26,11 @@ class SendingSettings(DeploymentSettings):
     """What the API and its functions are told, since both send. Field names are environment names.
 
     `slack_webhook_url` is for all notices of a machine of one's own. `outbound_networks` are the networks
-    that it may call though they are not of the public internet.
+    that it may call though they are not of the public internet. `proxy_public_url` is where callers reach the
+    proxy: ingress addresses are shown under it, and there it is asked for its health.
     """
 
+    proxy_public_url: str = "http://127.0.0.1:8080"
     smtp_host: str = ""
     smtp_port: int = Field(default=587, ge=1, le=65535)
     smtp_security: Literal["starttls", "tls", "none"] = "starttls"
@@ -46,6 +48,7 @@ class SendingSettings(DeploymentSettings):
     def complaints(self) -> list[str]:
         """What does not fit together, one line each."""
         found = super().complaints()
+        found += _complaints_about_address("PROXY_PUBLIC_URL", self.proxy_public_url)
         if self.smtp_host and not _SENDER.fullmatch(self.mail_from):
             found.append("MAIL_FROM: give the address that mail is from, for example modeltrack@example.com")
         if bool(self.smtp_user) != bool(self.smtp_password.get_secret_value()):
@@ -63,14 +66,13 @@ class ApiSettings(SendingSettings):
     """The API service's settings. Field names are environment names.
 
     `public_url` is where browsers reach this service: it decides the cookie's form and which origins may
-    write. `proxy_public_url` is where callers reach the proxy: ingress addresses are shown under it.
+    write.
     People sign in with Google and GitHub where the client that these know us by is given.
     """
 
     api_host: str = ""
     port: int = Field(default=3001, ge=1, le=65535)
     public_url: str = ""
-    proxy_public_url: str = "http://127.0.0.1:8080"
     api_threads: int = Field(default=16, ge=2, le=256)
     api_jobs: bool | None = None  # self-hosted yes; hosted, functions run them
     google_client_id: str = ""
@@ -134,12 +136,7 @@ class ApiSettings(SendingSettings):
     def complaints(self) -> list[str]:
         """What does not fit together, one line each."""
         found = super().complaints()
-        for name in ("public_url", "proxy_public_url"):
-            address = getattr(self, name)
-            if address and not _is_base_url(address):
-                found.append(
-                    f"{name.upper()}: give scheme and host only, for example https://api.example.com"
-                )
+        found += _complaints_about_address("PUBLIC_URL", self.public_url)
         found += self._complaints_about_providers()
         if self.is_hosted and not self.smtp_host:
             found.append("SMTP_HOST: hosted, give the mail server; people confirm their address by mail")
@@ -160,6 +157,12 @@ class ApiSettings(SendingSettings):
             if not getattr(self, name).startswith(schemes) or getattr(self, name).endswith("/")
         ]
         return found
+
+
+def _complaints_about_address(name: str, address: str) -> list[str]:
+    if not address or _is_base_url(address):
+        return []
+    return [f"{name}: give scheme and host only, for example https://api.example.com"]
 
 
 def _is_base_url(address: str) -> bool:

@@ -26,6 +26,7 @@ IDEMPOTENCY = "idempotency"
 ERASURES = "erasures"
 REPORT_SCHEDULES = "report_schedules"
 DELIVERIES = "deliveries"
+STATUS_DAYS = "status_days"
 
 # Last part of the collection's path → the fields a Query may use there.
 INDEXED_FIELDS: dict[str, tuple[str, ...]] = {
@@ -47,7 +48,7 @@ INDEXED_FIELDS: dict[str, tuple[str, ...]] = {
     "budget_periods": ("budget_id", "period"),
     "seedings": ("next_at",),
     "leases": ("account_id", "state", "expires_at"),
-    "counts": ("day",),
+    "counts": ("day", "open_day"),
     "days": ("fingerprints_day",),
     "active_days": ("state",),
     "session_hours": ("hour",),
@@ -66,6 +67,7 @@ INDEXED_FIELDS: dict[str, tuple[str, ...]] = {
     "idempotency": ("account_id", "ends_at"),
     "audit_events": ("at",),
     "erasures": ("state", "requested_at"),
+    "status_days": ("starts_at",),
 }
 
 
@@ -247,3 +249,8 @@ def infrastructure_day_path(account_id: str, day: str) -> str:
 def namespace_map_path(account_id: str) -> str:
     """Where it is kept which team each of an account's namespaces is of, in one document."""
     return f"{ACCOUNTS}/{account_id}/namespace_maps/current"
+
+
+def status_day_path(day: str) -> str:
+    """Where it is kept what was measured of the service on a UTC day."""
+    return f"{STATUS_DAYS}/{day}"

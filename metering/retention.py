@@ -77,6 +77,7 @@ class RetentionReport(msgspec.Struct, frozen=True, kw_only=True):
     alerts: int = 0
     reconciliations: int = 0
     infrastructure: int = 0
+    measurements: int = 0
     books: int = 0
 
 

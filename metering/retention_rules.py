@@ -168,6 +168,14 @@ RULES: Final[Mapping[str, Rule]] = {
         collections=("infrastructure_days",),
         moment="starts_at",
     ),
+    "measurements": Rule(
+        what="Measurements of the service for its status page, which are of no account",
+        until="31 days",
+        kept=timedelta(days=31),
+        collections=("status_days",),
+        moment="starts_at",
+        is_shared=True,
+    ),
     "account": Rule(
         what="The account itself: its people, keys, budgets, rules, settings and channels",
         until="until it is changed or deleted, or the account is erased",

@@ -91,6 +91,12 @@ def _deliver(workplace: Workplace) -> msgspec.Struct:
     return deliver.run(workplace)
 
 
+def _measure(workplace: Workplace) -> msgspec.Struct:
+    from api_service.functions import measure
+
+    return measure.run(workplace)
+
+
 # Each is a target of that name in `api_service.functions.main`.
 JOBS: Final[Sequence[Job]] = (
     Job(
@@ -142,6 +148,12 @@ JOBS: Final[Sequence[Job]] = (
         every_seconds=5.0,  # the first retry comes after five; nothing due costs a look
         alarming=("broken",),
         routine=("logged",),  # each has a line of its own
+    ),
+    Job(
+        "measure",
+        _measure,
+        every_seconds=5 * MINUTE,  # what the status page shows of the last day
+        routine=("samples", "accounts"),
     ),
 )
 

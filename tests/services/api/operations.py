@@ -52,7 +52,8 @@ NEEDS: Final[dict[Need, str]] = {
         POST /v1/signup, POST /v1/login, POST /v1/password-reset, POST /v1/password-reset/confirm,
         POST /v1/email/confirm, POST /v1/email/change, POST /v1/invites/look-up, POST /v1/invites/sign-up,
         POST /v1/login/second-factor, GET /v1/sign-in-providers, POST /v1/sign-in/{provider},
-        GET /v1/sign-in/{provider}/return, GET /healthz, GET /health, GET /readyz""",
+        GET /v1/sign-in/{provider}/return, GET /healthz, GET /health, GET /readyz,
+        GET /v1/status""",
     "person": """
         GET /v1/session, POST /v1/logout, GET /v1/accounts, POST /v1/session/switch, POST /v1/account/leave,
         GET /v1/person, PATCH /v1/person, POST /v1/person/password, POST /v1/person/email,
