@@ -1,0 +1,1 @@
+"""A folder for PYTHONPATH, whose `sitecustomize` writes down whatever a Python process dials."""
