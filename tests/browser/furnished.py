@@ -18,7 +18,7 @@ DAYS = 20
 BUDGETS: tuple[dict[str, Any], ...] = (
     {"name": "All models", "limit_usd": "700", "action": "warn"},
     {"name": "Search", "limit_usd": "150", "scope": {"team": "search"}, "action": "downgrade"},
-    {"name": "Support", "limit_usd": "150", "scope": {"team": "support"}, "action": "block"},
+    {"name": "Support", "limit_usd": "220", "scope": {"team": "support"}, "action": "block"},
     {
         "name": "Research, a day",
         "limit_usd": "40",
