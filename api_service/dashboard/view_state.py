@@ -21,13 +21,11 @@ ZONE_COOKIE: Final = "modeltrack_zone"
 ZONE_CHARACTERS_MAX: Final = 64
 FILTERS: Final = (
     "provider", "model", "team", "app", "feature", "customer_tier", "deployment", "key_id",
-    "prompt_template_id",
+    "prompt_template_id", "prompt_fingerprint",
 )  # fmt: skip
 FILTER_VALUES_MAX: Final = 20
 DAYS_BY_HOUR_MAX: Final = 2
-DAYS_BY_DAY_MAX: Final = RANGE_MAX["1d"].days
-DAYS_BY_WEEK_MAX: Final = 182
-DAYS_MAX: Final = RANGE_MAX["1mo"].days
+DAYS_MAX: Final = RANGE_MAX["1d"].days  # so that a chart's table is one CSV
 EARLIEST_DAY: Final = date(2020, 1, 1)
 LATEST_DAY: Final = date(2099, 1, 1)
 
@@ -123,11 +121,7 @@ class ViewState:
     @property
     def bucket_width(self) -> BucketWidth:
         """In what pieces a chart of the range is drawn."""
-        if self.days <= DAYS_BY_HOUR_MAX:
-            return "1h"
-        if self.days <= DAYS_BY_DAY_MAX:
-            return "1d"
-        return "1w" if self.days <= DAYS_BY_WEEK_MAX else "1mo"
+        return "1h" if self.days <= DAYS_BY_HOUR_MAX else "1d"
 
     @property
     def compare_to(self) -> Earlier:
@@ -139,7 +133,7 @@ class ViewState:
     @property
     def compared_with(self) -> str:
         """What that is called."""
-        names: dict[str, str] = {"today": "same day last week", "7d": "week before", "month": "last month"}
+        names: dict[str, str] = {"today": "last week", "7d": "week before", "month": "last month"}
         return names.get(self.range, "period before")
 
     def address(self, path: str, **changes: object) -> str:
@@ -185,7 +179,7 @@ def view_state(asked: QueryText, cookies: Mapping[str, str], now: datetime) -> V
     days = _custom(asked) if name == "custom" else _days_of(name, today)
     if days is None:
         name, days = DEFAULT_RANGE, _days_of(DEFAULT_RANGE, today)
-        complaint = f"Give a first and a last day at most {DAYS_MAX} days apart; this is the last 30 days."
+        complaint = f"Give a first and a last day, {DAYS_MAX} days at most; this is the last 30 days."
     filters = {each: _values(asked, each) for each in FILTERS if asked.getlist(each)}
     return ViewState(name, *days, zone, zone_of_browser, now, filters, complaint)
 
