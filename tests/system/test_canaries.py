@@ -13,13 +13,14 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import quote
 
+import msgspec
 import pytest
 import requests
 import zstandard
 
 from metering.keys import new_key
 from tests.system.calls import CHAT, MESSAGES, SONNET, Body, Reply, call, chat, message, open_call
-from tests.system.deployment import Deployment, Tenant
+from tests.system.deployment import SETTINGS, Deployment, Tenant
 from tests.system.processes import eventually
 
 UNPACKED_BYTES_MAX = 1 << 20
@@ -210,9 +211,8 @@ def _kept_in_firestore(store_url: str, emulator: str, account_id: str) -> dict[s
     return kept
 
 
-def test_no_canary_is_kept_or_said(
-    request: pytest.FixtureRequest, deployment: Deployment, tenant: Tenant
-) -> None:
+def test_no_canary_is_kept_or_said(request: pytest.FixtureRequest, deployment: Deployment) -> None:
+    tenant = deployment.tenant(msgspec.structs.replace(SETTINGS, prompt_fingerprints=True))
     canaries = Canaries(tenant)
 
     replies = _make_every_kind_of_call(deployment, tenant, canaries)
@@ -233,7 +233,15 @@ def test_no_canary_is_kept_or_said(
     else:
         kept |= _kept_in_sqlite(deployment.folder)
     assert len(own) >= 8
+    assert _fingerprints(deployment, tenant) > {""}
     assert {name: places_of(canary, kept) for name, canary in canaries} == {name: [] for name, _ in canaries}
+
+
+def _fingerprints(deployment: Deployment, tenant: Tenant) -> set[str]:
+    """Those of the tenant's calls."""
+    return {
+        event["prompt_fingerprint"] for event in deployment.ask_api(tenant, "/v1/events?limit=100")["data"]
+    }
 
 
 def _stats_key(tenant: Tenant) -> dict[str, str]:
