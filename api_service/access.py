@@ -89,7 +89,7 @@ def somebody_logged_in() -> Visitor | None:
     known = services()
     if known.cookie_name not in request.cookies or "Authorization" in request.headers:
         return None
-    with suppress(Unauthenticated, StoreError):  # while the store is silent, nobody is known
+    with suppress(Unauthenticated, Refused, StoreError):  # in a closed account, or the store silent: nobody
         return _identified(known)
     return None
 

@@ -17,6 +17,7 @@ from flask_openapi3.openapi import OpenAPI
 from pydantic import ValidationError
 
 from api_service.access import guard, needs
+from api_service.afterwards import Afterwards
 from api_service.alerts import Alerts
 from api_service.answers import accompany, answer_fields
 from api_service.arrivals import lead_on
@@ -27,6 +28,7 @@ from api_service.bodies import StrictRequest
 from api_service.channels import Channels
 from api_service.dashboard.registering import register_dashboard
 from api_service.described import describe_guards, describe_ranges
+from api_service.devices import Devices
 from api_service.errors import ErrorView, answer_errors, invalid_fields
 from api_service.idempotency import Claims, CommitsNoted, answer_repeats
 from api_service.identities import Identities
@@ -166,6 +168,7 @@ def create_app(  # noqa: PLR0913 - what tests and `main` hand in; all but the fi
     log = log or ApiLog(clock, settings.log_level)
     mail = mail or mail_of(settings, clock, log)
     postbox = Postbox(mail, log, executor=sender)
+    afterwards = Afterwards(log, executor=sender)
     services = _services(
         settings,
         CommitsNoted(patient),
@@ -176,6 +179,7 @@ def create_app(  # noqa: PLR0913 - what tests and `main` hand in; all but the fi
         jobs=jobs,
         mail=mail,
         postbox=postbox,
+        afterwards=afterwards,
     )
     app.extensions[EXTENSION] = services
     accompany(app, clock, services.log, is_https=settings.is_https)
@@ -183,7 +187,7 @@ def create_app(  # noqa: PLR0913 - what tests and `main` hand in; all but the fi
     guard(app)
     limit_requests(app)
     answer_repeats(app, Claims(patient, clock, secret), log)
-    audit_changes(app, AuditLog(patient), clock, log)
+    audit_changes(app, AuditLog(patient), clock, log, afterwards)
     answer_errors(app, services.log)
     for routes in (
         people_routes,
@@ -248,6 +252,7 @@ def _services(  # noqa: PLR0913 - as create_app
     jobs: JobFigures | None,
     mail: Mail,
     postbox: Postbox,
+    afterwards: Afterwards,
 ) -> Services:
     rates = Rates(store, clock, secret)
     directory = Directory(store, clock, secret, plan_of_new=FREE if settings.is_hosted else SELF_HOSTED)
@@ -271,6 +276,8 @@ def _services(  # noqa: PLR0913 - as create_app
         passwords=passwords or Passwords(),
         rates=rates,
         attempts=Attempts(rates),
+        devices=Devices(clock, secret),
+        afterwards=afterwards,
         audit=AuditLog(store),
         mail=mail,
         postbox=postbox,

@@ -3,16 +3,20 @@
 A change is noted before it is made and again with what became of it, so no change is without its entry: one
 that stays `begun` was cut off, and may or may not have been done. While the store takes no entry, nothing is
 changed. Changes are requests that write, taking an export away, and what says whom it `concerns`.
+
+Whoever fails to log in must not learn, not even by time, whether there is anybody whom that concerns: it is
+looked up and noted after the answer (`concerns_whoever`).
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
 from flask import Flask, Response, current_app, g, request
 
 from api_service.access import Need, Visitor, network_of_caller
+from api_service.afterwards import Afterwards
 from api_service.audit_log import ActorKind, AuditEvent, AuditLog, write_of
 from api_service.errors import READING_METHODS
 from api_service.logs import ApiLog
@@ -31,7 +35,7 @@ _NO_CONTENT = 204
 _TOO_MANY = 429  # not noted: who is refused for asking too often would fill the log
 
 
-def audit_changes(app: Flask, audit: AuditLog, clock: Clock, log: ApiLog) -> None:
+def audit_changes(app: Flask, audit: AuditLog, clock: Clock, log: ApiLog, afterwards: Afterwards) -> None:
     """Note every change before it is made and after, and every one that was refused."""
 
     def begin() -> None:
@@ -47,14 +51,25 @@ def audit_changes(app: Flask, audit: AuditLog, clock: Clock, log: ApiLog) -> Non
             if begun is not None:
                 audit.end(_ended(begun, response))
             elif request.url_rule is not None and _is_change() and not _is_replayed(response):
-                for event in _unbegun(clock, response):
+                events = _unbegun(clock, response)
+                for event in events:
                     audit.add(_ended(event, response))
+                if not events and not _note_later(clock, response, audit, afterwards):
+                    log.caution("too many attempts wait to be noted in audit logs; one is not")
         except StoreError:  # what was begun stays so
             log.fault("the audit log could not be told what became of a request")
         return response
 
     app.before_request(begin)
     app.after_request(end)
+
+
+def concerns_whoever(find: Callable[[], tuple[str, str] | None]) -> None:
+    """Say how to find, after the answer, whom an attempt is about that must not tell if there is anybody.
+
+    `find` gives account and person, None for nobody; it is not asked where the answer itself says who it was.
+    """
+    g.audit_search = find
 
 
 def concerns(account_id: str, person_id: str) -> None:
@@ -95,6 +110,22 @@ def _unbegun(clock: Clock, response: Response) -> Sequence[AuditEvent]:
         return []
     actor: ActorKind = "person" if response.status_code < 400 else "nobody"
     return [_event(clock, subject[0], actor, subject[1] if actor == "person" else "", subject[1])]
+
+
+def _note_later(clock: Clock, response: Response, audit: AuditLog, afterwards: Afterwards) -> bool:
+    """Note after the answer what became of an attempt, if it is anybody's; False where too many wait."""
+    find: Callable[[], tuple[str, str] | None] | None = g.pop("audit_search", None)
+    if find is None or response.status_code == _TOO_MANY:
+        return True
+    event = _ended(_event(clock, "", "nobody", ""), response)
+
+    def note() -> None:
+        found = find()
+        if found is not None:
+            account_id, person_id = found
+            audit.add(msgspec.structs.replace(event, account_id=account_id, target_id=person_id))
+
+    return afterwards.do(note)
 
 
 def _actor(asking: Visitor) -> tuple[ActorKind, str]:

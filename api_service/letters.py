@@ -4,11 +4,16 @@ A link carries its token behind `#`, which browsers send to no server: it stands
 no other page. Opening a link changes nothing, since mail is opened by programs too; its page asks first.
 """
 
+import re
+import unicodedata
 from dataclasses import dataclass, field
 from datetime import datetime
 
 _GREETING = "Hello,\n\n"
 _END = "\n\n-- \nModelTrack\n"
+_DOTS = str.maketrans("\u3002\uff0e\uff61", "...")  # what domain names are also written with
+_LINK_SIGNS = re.compile(r"//|\\|@|:\S|\S\.\S")
+_PLAIN_ADDRESS = re.compile(r"(?!.*www\.)[a-z0-9._+-]+@[a-z0-9.-]+")
 
 
 @dataclass(frozen=True)
@@ -117,15 +122,33 @@ def person_erased(to: str, at: datetime) -> Letter:
     )
 
 
-def invitation(to: str, base_url: str, token: str, *, account_name: str, role: str, by: str) -> Letter:
-    """To somebody who may join an account."""
+def invitation(
+    to: str, base_url: str, token: str, *, account_name: str, role: str, by: str, by_address: str
+) -> Letter:
+    """To somebody who may join an account.
+
+    It goes to whomever its maker wants, so no words of theirs stand in it that a mail program could make a
+    link of: it says less then.
+    """
+    named = f"“{account_name}”" if is_plain_name(account_name) else ""
+    who = by if is_plain_name(by) else by_address if _PLAIN_ADDRESS.fullmatch(by_address) else "Somebody"
     return _letter(
         to,
-        f"Join “{account_name}” on ModelTrack",
-        f"{by} invites you to the account “{account_name}” on ModelTrack, as {role}. To join it:",
+        f"Join {named or 'an account'} on ModelTrack",
+        f"{who} invites you to {f'the account {named}' if named else 'an account'} on ModelTrack, as {role}."
+        " To join it:",
         link=f"{base_url}/accept-invite#token={token}",
         after="The link works once, for seven days, with this address. If you will not join, do nothing.",
     )
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether the name may stand in a mail to a stranger: there is one, and nothing in it looks like a link.
+
+    Mail programs make links of addresses without `https://`, too, and of what browsers take for a dot.
+    """
+    read = unicodedata.normalize("NFKC", name).translate(_DOTS)
+    return bool(read.strip()) and not _LINK_SIGNS.search(read)
 
 
 def _letter(to: str, subject: str, text: str, *, link: str = "", after: str) -> Letter:

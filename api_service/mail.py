@@ -11,15 +11,15 @@ import re
 import smtplib
 import ssl
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.policy import SMTP as WIRE_FORMAT
 from email.utils import format_datetime
-from queue import SimpleQueue
-from threading import BoundedSemaphore, Event, Lock, Thread
-from typing import Any, Literal, Protocol
+from threading import BoundedSemaphore, Event
+from typing import Literal, Protocol
 
+from api_service.afterwards import FewThreads
 from api_service.errors import Refused
 from api_service.letters import Letter
 from api_service.logs import ApiLog
@@ -171,7 +171,7 @@ class Postbox:
     def __init__(self, mail: Mail, log: ApiLog, *, executor: Executor | None = None) -> None:
         self._mail = mail
         self._log = log
-        self._executor = executor or _Senders()
+        self._executor = executor or FewThreads("postbox", SENDERS, CLOSING_SECONDS_MAX)
         self._room = BoundedSemaphore(WAITING_MAX)
         self._closing = Event()
 
@@ -219,36 +219,6 @@ class Postbox:
                 if failed.is_final or self._closing.wait(pause_seconds):
                     raise
         return self._mail.send(letter.to, letter.subject, letter.text)
-
-
-class _Senders(Executor):
-    """A few threads that send, begun when there is something to send; a process ends without them."""
-
-    def __init__(self) -> None:
-        self._work: SimpleQueue[Callable[[], object] | None] = SimpleQueue()  # bounded by the postbox
-        self._lock = Lock()
-        self._threads: list[Thread] = []
-
-    def submit(self, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Do it in a thread; what comes of it is told to nobody."""
-        self._work.put(lambda: work(*args, **kwargs))
-        with self._lock:
-            while len(self._threads) < SENDERS:
-                thread = Thread(target=self._run, name="postbox", daemon=True)
-                self._threads.append(thread)
-                thread.start()
-        return Future()
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Wait until all is done, or time is up."""
-        for _ in self._threads:
-            self._work.put(None)
-        for thread in self._threads:
-            thread.join(CLOSING_SECONDS_MAX / SENDERS)
-
-    def _run(self) -> None:
-        while (work := self._work.get()) is not None:
-            work()
 
 
 def _code_of(error: BaseException) -> int:

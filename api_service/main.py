@@ -45,6 +45,7 @@ def main() -> int:
             atexit.register(schedule.stop)
         app = create_app(settings, store, clock, secret, log=log, jobs=jobs)
         atexit.register(app.extensions[EXTENSION].postbox.close)
+        atexit.register(app.extensions[EXTENSION].afterwards.close)
         return app
 
     host = f"[{settings.listen_host}]" if ":" in settings.listen_host else settings.listen_host

@@ -317,6 +317,11 @@ class People:
         """A token for the person, to be mailed to their address, or to the one they want."""
         return self._tokens.make(purpose, person.person_id, email or person.email, person.email, person.epoch)
 
+    def person_of_token(self, purpose: Purpose, plain: str) -> Person | None:
+        """Who was mailed the token, be it void by now; None where nothing is known of it."""
+        person_id = self._tokens.person_of(purpose, plain)
+        return None if person_id is None else self.person(person_id)
+
     def check_token(self, purpose: Purpose, plain: str) -> None:
         """Raises: Refused (400) where the token is good for nothing."""
         self._found(purpose, plain)

@@ -30,7 +30,7 @@ from metering.stores import Delete, DocumentStore, FieldPath, Fields, Increment
 SLOTS: Final = 60
 CLOCKS_APART_SECONDS: Final = 3  # between instances; a span that ended longer ago changes no more
 REMEMBERED_MAX: Final = 20_000  # subjects, of whom one process knows something
-KEPT_SECONDS: Final = 3600  # after a span's end; its document is of no use then
+KEPT_SECONDS: Final = 3600  # after a window has passed, or a span's end, whichever is later
 
 Name = tuple[str, ...]
 T = TypeVar("T")
@@ -54,13 +54,14 @@ class Standing(msgspec.Struct, frozen=True):
     """How a subject stands with its window after it asked for a place.
 
     `reset_at`, in unix seconds, is when all places will be free if nobody takes one; `wait_seconds` is 0 for
-    who got his place, else the time until one is free.
+    who got his place, else the time until one is free. `taken_at` is when, in unix seconds.
     """
 
     limit: int
     remaining: int
     reset_at: int
     wait_seconds: int = 0
+    taken_at: float = 0.0
 
 
 class Rates:
@@ -94,6 +95,10 @@ class Rates:
             return max((self._refusal(each) for each in full), key=_wait)
         standings = [span.standing(count) for span, count in zip(spans, counts, strict=True)]
         return min(standings, key=lambda each: each.remaining)
+
+    def give_back(self, subjects: Sequence[tuple[Name, Window]], standing: Standing) -> None:
+        """Free the places that were taken with that outcome. A failure leaves them taken."""
+        self._give_back([_Span(self._digest(name), window, standing.taken_at) for name, window in subjects])
 
     def forget(self, name: Name, window: Window) -> None:
         """Free all places of a subject. Another instance that refuses it goes on until one would be free."""
@@ -149,7 +154,9 @@ class _Span:
         self.document_id_before = f"{digest}.{window.seconds}.{number - 1}"
 
     def increment(self, by: int) -> Increment:
-        ends_at = datetime.fromtimestamp(self.began_at, UTC) + timedelta(seconds=self.window.seconds)
+        # Windows reach back into the span before for as long as a span is.
+        kept_seconds = max(self.window.seconds, 2 * self.window.seconds - KEPT_SECONDS)
+        ends_at = datetime.fromtimestamp(self.began_at, UTC) + timedelta(seconds=kept_seconds)
         return Increment(
             rate_path(self.document_id),
             {_TOTAL: by, ("slots", _slot_name(self.slot)): by},
@@ -161,6 +168,7 @@ class _Span:
             self.window.limit,
             max(0, self.window.limit - count),
             math.ceil(self.now + self.window.seconds + self.window.slot_seconds),
+            taken_at=self.now,
         )
 
     def refusal(self, until: float) -> Standing:

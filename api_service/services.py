@@ -6,10 +6,12 @@ from typing import Literal
 
 from flask import current_app
 
+from api_service.afterwards import Afterwards
 from api_service.alerts import Alerts
 from api_service.attempts import Attempts
 from api_service.audit_log import AuditLog
 from api_service.channels import Channels
+from api_service.devices import Devices
 from api_service.identities import Identities
 from api_service.invites import Invites
 from api_service.job_figures import JobFigures
@@ -62,6 +64,8 @@ class Services:
     rates: Rates
     audit: AuditLog
     attempts: Attempts
+    devices: Devices
+    afterwards: Afterwards
     mail: Mail
     postbox: Postbox
     channels: Channels
@@ -80,6 +84,11 @@ class Services:
     def cookie_name(self) -> str:
         """The session cookie's name. `__Host-` makes browsers insist on https and on this host alone."""
         return "__Host-modeltrack_session" if self.settings.is_https else "modeltrack_session"
+
+    @property
+    def device_cookie_name(self) -> str:
+        """The name of the cookie by which a browser is known that somebody has logged in with."""
+        return "__Host-modeltrack_device" if self.settings.is_https else "modeltrack_device"
 
     def ticket_name(self, of: TicketOf) -> str:
         """The name of the cookie that holds the ticket of a sign-in under way."""

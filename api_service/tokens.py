@@ -84,6 +84,11 @@ class Tokens:
             raise token_invalid()
         return FoundToken(token, Delete(document.path, if_revision=document.revision))
 
+    def person_of(self, purpose: Purpose, plain: str) -> str | None:
+        """Whom the token with that text was made for, be it void by now; None where it is not known."""
+        document = self._store.get(self._path(purpose, plain))
+        return None if document is None else document.fields["person_id"]
+
     def _surplus(self, person_id: str, now: datetime) -> Sequence[Write]:
         query = Query(collection=TOKENS, equal={"person_id": person_id}, limit=2 * TOKENS_OF_PERSON_MAX)
         found = sorted(self._store.query(query), key=lambda each: (each.fields["created_at"], each.path))

@@ -156,7 +156,8 @@ def invite(body: NewInvite) -> Response:
             token,
             account_name=seat.account.name,
             role=made.role,
-            by=seat.person.name or seat.person.email,
+            by=seat.person.name,
+            by_address=seat.person.email,
         )
     )
     return answer(_invite_view(made), 201)

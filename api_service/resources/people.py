@@ -1,6 +1,7 @@
 """Signing up, logging in and out, and in which account."""
 
 import re
+from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated
 
@@ -14,6 +15,8 @@ from api_service.attempts import (
     LOGINS_MAX,
     SIGN_UPS_FROM_ADDRESS_MAX,
 )
+from api_service.auditing import concerns_whoever
+from api_service.devices import LIFETIME as DEVICE_LIFETIME
 from api_service.errors import Refused
 from api_service.fields import (
     ID_CHARACTERS_MAX,
@@ -27,7 +30,7 @@ from api_service.fields import (
     example_of,
 )
 from api_service.letters import confirmation
-from api_service.people import NewPerson, Person, Seat, default_account_name
+from api_service.people import NOBODY, NewPerson, Person, Seat, default_account_name
 from api_service.resources.accounts import ACCOUNT_EXAMPLE, AccountView, account_view
 from api_service.resources.half_sessions import CodeAwaited, awaiting_code
 from api_service.roles import Role
@@ -146,11 +149,15 @@ def log_in(body: LogIn) -> Response:
     attempts = ("login", network, body.email)
     known.attempts.take(("logins", network), LOGINS_FROM_ADDRESS_MAX)
     known.attempts.take(attempts, LOGINS_MAX)
+    is_known = known.devices.is_known(body.email, request.cookies.get(known.device_cookie_name))
+    standing = known.attempts.take_of_address(body.email, is_known=is_known)
+    concerns_whoever(subject_of(known, lambda: known.people.by_email(body.email)))
     person = known.people.by_email(body.email)
     stored = None if person is None else person.password_hash
     if not known.passwords.matches(stored, body.password) or person is None:
         raise Unauthenticated("this e-mail address and password do not belong together")
     known.attempts.forget(attempts)
+    known.attempts.give_back_of_address(body.email, standing, is_known=is_known)
     if known.passwords.is_outdated(person.password_hash):
         known.people.renew_password_hash(person, known.passwords.hashed(body.password))
     seat = known.people.seat_to_begin_in(person)
@@ -302,6 +309,7 @@ def with_session(
     session_id = begin_session(known, seat, signed_in_at)
     response = answer(logged_in(known, seat, session_id), status)
     set_session_cookie(known, response, session_id)
+    set_device_cookie(known, response, seat.person.email)
     return response
 
 
@@ -328,6 +336,30 @@ def set_session_cookie(known: Services, response: Response, session_id: str) -> 
         httponly=True,
         samesite="Strict",
     )
+
+
+def set_device_cookie(known: Services, response: Response, email: str) -> None:
+    """Let the browser be known from now on as one of whoever has the address."""
+    response.set_cookie(
+        known.device_cookie_name,
+        known.devices.mark(email),
+        max_age=int(DEVICE_LIFETIME.total_seconds()),
+        path="/",
+        secure=known.settings.is_https,
+        httponly=True,
+        samesite="Strict",
+    )
+
+
+def subject_of(known: Services, find: Callable[[], Person | None]) -> Callable[[], tuple[str, str] | None]:
+    """What finds account and person that an attempt is about: whom `find` gives, where they are longest."""
+
+    def subject() -> tuple[str, str] | None:
+        found = find()
+        places = known.people.places_of(NOBODY if found is None else found.person_id)
+        return (places[0].account_id, places[0].person_id) if places else None
+
+    return subject
 
 
 def without_session(known: Services) -> Response:

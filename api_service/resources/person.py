@@ -11,7 +11,7 @@ from pydantic import Field
 from api_service.access import needs, network_of_caller, visitor
 from api_service.answers import answer, nothing
 from api_service.attempts import LOGINS_FROM_ADDRESS_MAX, LOGINS_MAX, MAILS_FROM_ADDRESS_MAX, MAILS_MAX
-from api_service.auditing import concerns
+from api_service.auditing import concerns, concerns_whoever
 from api_service.errors import Refused
 from api_service.fields import (
     ID_CHARACTERS_MAX,
@@ -33,6 +33,8 @@ from api_service.resources.people import (
     mail_confirmation,
     own_seat,
     person_view,
+    set_device_cookie,
+    subject_of,
     with_session,
     without_session,
 )
@@ -288,7 +290,9 @@ def ask_for_reset(body: AddressToReset) -> Response:
         token = known.people.token("reset_password", found)
         return password_reset(found.email, known.settings.base_url, token)
 
-    known.postbox.later(write)
+    if not known.afterwards.do(lambda: known.postbox.later(write)):
+        raise Refused(503, "busy", "too much is waiting; try again in a moment", retry_after_seconds=5)
+    concerns_whoever(subject_of(known, lambda: known.people.by_email(body.email)))
     return _accepted()
 
 
@@ -298,15 +302,19 @@ def reset_password(body: PasswordByToken) -> Response:
     """Set a new password by what came by mail, once.
 
     All of the person's sessions end, on every instance, and no other mailed link of theirs works any more.
+    The browser is known from then on: however many strangers try the address's password, it may log in.
     """
     known = services()
     _take_token_attempt(known)
+    concerns_whoever(subject_of(known, lambda: known.people.person_of_token("reset_password", body.token)))
     known.people.check_token("reset_password", body.token)  # before the work of hashing
     changed = known.people.reset_password(body.token, known.passwords.hashed(body.password))
     _note(known, changed)
     forget_sessions(known, changed)
     known.postbox.send(password_changed(changed.email, known.clock.now()))
-    return nothing()
+    response = nothing()
+    set_device_cookie(known, response, changed.email)  # whoever strangers keep out by trying gets in again
+    return response
 
 
 @person.post("/v1/email/confirm", responses={204: None, **may_refuse(403, *OF_BODIES, 429, 503)})

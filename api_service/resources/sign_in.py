@@ -29,7 +29,13 @@ from api_service.resources.half_sessions import (
     forget_cookie,
     set_cookie,
 )
-from api_service.resources.people import begin_session, end_earlier_session, own_seat, set_session_cookie
+from api_service.resources.people import (
+    begin_session,
+    end_earlier_session,
+    own_seat,
+    set_device_cookie,
+    set_session_cookie,
+)
 from api_service.resources.person import check_password
 from api_service.routing import OF_BODIES, OF_VISITORS, may_refuse, routes_of
 from api_service.services import Services, services
@@ -284,6 +290,7 @@ def _entered(known: Services, seat: Seat, return_to: str) -> Response:
         return response
     response = leading_to(return_to)
     set_session_cookie(known, response, begin_session(known, seat))
+    set_device_cookie(known, response, seat.person.email)
     return response
 
 

@@ -121,6 +121,7 @@ def test_a_closed_account_serves_nobody_on_any_instance(
         assert app.test_client().get("/v1/account", headers=bearer).status_code == 401
     assert ada.write("POST", "/v1/logout").status_code == 401
     assert erase(ada) == 401
+    assert ada.client.get("/login").status_code == 200  # and no way back to a page that leads there
 
 
 def test_whoever_was_in_a_closed_account_alone_does_not_log_in(ada: Person, client: FlaskClient) -> None:

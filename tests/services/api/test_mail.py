@@ -284,7 +284,13 @@ def test_a_box_that_closes_tries_nothing_again(clock: ManualClock, logbook: Logb
 
 def test_the_words_of_a_letter_stand_apart_from_an_accounts_name() -> None:
     letter = invitation(
-        ADA, "https://api.example.com", "tkn", account_name="Bob & Co", role="viewer", by="bob@example.com"
+        ADA,
+        "https://api.example.com",
+        "tkn",
+        account_name="Bob & Co",
+        role="viewer",
+        by="",
+        by_address="bob@example.com",
     )
 
     assert "https://api.example.com/accept-invite#token=tkn" in letter.text
