@@ -18,6 +18,7 @@ import msgspec
 
 from metering.active_days import CLOSED_AFTER, ActiveDay, active_days
 from metering.clock import Clock
+from metering.conservation import fold_counts
 from metering.day_documents import (
     NO_PART,
     NOT_HELD,
@@ -52,7 +53,7 @@ _DAY: Final = timedelta(days=1)
 
 
 class CompactionReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run did: quarter hours and shards put into their days' documents, and days closed.
+    """What a run did: quarter hours and shards put into their days' documents, days closed, counts folded.
 
     `overtaken`: commits given up since events kept coming; `unreadable`: days whose documents are damaged;
     `days_left`: 1 where the time was over before the last day. The next run goes on with all of them.
@@ -62,6 +63,7 @@ class CompactionReport(msgspec.Struct, frozen=True, kw_only=True):
     quarters: int = 0
     shards: int = 0
     days_closed: int = 0
+    counts: int = 0
     overtaken: int = 0
     unreadable: int = 0
     days_left: int = 0
@@ -98,11 +100,13 @@ def run(store: DocumentStore, clock: Clock) -> CompactionReport:
             done = compact_day(store, day.account_id, day.day, clock.now())
             if clock.now() >= day.ends_at + SETTLED_AFTER:
                 pack_day(store, day.account_id, day.day)
+            counts = fold_counts(store, day.account_id, day.day.date(), clock.now())
         except (DayUnreadable, PackUnreadable):
             report = _plus(report, days=1, unreadable=1)
             continue
         closed = done == DayCompacted() and _close(store, day, clock.now())
-        report = _plus(report, days=1, days_closed=int(closed), **msgspec.structs.asdict(done))
+        done_of_day = {"days_closed": int(closed), "counts": counts, **msgspec.structs.asdict(done)}
+        report = _plus(report, days=1, **done_of_day)
     return report
 
 

@@ -19,9 +19,19 @@ from metering.nightly_check import Check, last_check
 
 DAYS_MAX = 31
 DAYS_DEFAULT = 7
+INSTANCES_MAX = 60  # with a document a day, and who asks, a hundred
 
 _EXAMPLE: dict[str, Any] = {
-    "data": [{"date": "2026-11-21", "admitted": 1204, "settled": 1200, "in_flight": 3, "lost": 1}],
+    "data": [
+        {
+            "date": "2026-11-21",
+            "admitted": 1204,
+            "settled": 1200,
+            "in_flight": 3,
+            "lost": 1,
+            "is_complete": True,
+        }
+    ],
     "last_check": {
         "date": "2026-11-20",
         "checked_at": "2026-11-21T06:40:00Z",
@@ -60,6 +70,10 @@ class ConservedDayView(View):
     in_flight: int = Field(description="Those still under way, or whose event is not stored yet.")
     lost: int = Field(
         description="Those that a killed proxy had under way; each has an event with the state `lost`."
+    )
+    is_complete: bool = Field(
+        description="False: more instances were at work within the last minutes than one answer reads; these"
+        " are the calls of some."
     )
 
 
@@ -101,7 +115,7 @@ def show_conservation(query: ConservationQuery) -> Response:
     """Show what became of all calls by day, and whether the books agree."""
     known, account_id = services(), visitor().account_id
     first, last = _days(query, known.clock.now())
-    days = counts_by_day(known.store, account_id, first, last)
+    days = counts_by_day(known.store, account_id, first, last, open_max=INSTANCES_MAX)
     check = last_check(known.store, account_id)
     return answer_fields(
         {
@@ -133,6 +147,7 @@ def _shown_day(day: DayCounts) -> dict[str, object]:
         "settled": day.settled,
         "in_flight": day.in_flight,
         "lost": day.lost,
+        "is_complete": day.is_complete,
     }
 
 

@@ -56,7 +56,8 @@ def counted_calls(store: DocumentStore, account_id: str) -> Counter[str]:
     """How many calls the instances' counts say are settled, and lost."""
     totals: Counter[str] = Counter()
     for count in all_documents(store, counts_collection(account_id)):
-        totals.update(settled=count.fields["settled"], lost=count.fields["lost"])
+        if "instance" in count.fields:  # else a day's, of the same ones
+            totals.update(settled=count.fields["settled"], lost=count.fields["lost"])
     return +totals
 
 

@@ -1,21 +1,33 @@
 """Law 5 on both stores: admitted = settled + in flight + lost, whoever stores the events."""
 
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
+from itertools import count
 
 import pytest
 
-from metering.conservation import Admissions, DayCounts, counts_by_day
+from metering.compaction import run
+from metering.conservation import (
+    FOLDED_AT,
+    QUIET_FOR,
+    Admissions,
+    DayCounts,
+    counts_by_day,
+    fold_counts,
+)
 from metering.errors import StoreUnavailable
 from metering.events import CostEvent
 from metering.ledger import Ledger
 from metering.segments import Segment
 from metering.stores import DocumentStore
 from tests.builders import ACCOUNT_ID, AT, make_event
+from tests.doubles.clock import ManualClock
 from tests.doubles.counting_store import CountingStore
 from tests.doubles.unreliable_store import Fate, UnreliableStore
 
 DAY = date(2026, 11, 21)
+MIDNIGHT = datetime(2026, 11, 22, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
 
 
 def of_instance(events: Sequence[CostEvent], instance: str = "a", number: int = 1) -> Segment:
@@ -110,3 +122,87 @@ def test_counting_costs_one_write_of_two_increments_a_commit(store: DocumentStor
     counting.check_limits()
     _, uncounted, counted = (weight.writes for weight in counting.commits)
     assert counted == uncounted + 1
+
+
+def instances_at_work(store: DocumentStore, number: int, at: datetime = AT) -> None:
+    """Let so many instances admit two calls each on that day, and store one."""
+    admissions = Admissions()
+    for _ in range(2):
+        admissions.note(ACCOUNT_ID, at)
+    for instance in range(number):
+        segment = Segment(
+            name=f"{instance:032x}-1", account_id=ACCOUNT_ID, events=(make_event(timestamp=at),)
+        )
+        Ledger(store, ManualClock(at), admitted=admissions.of).commit(segment)
+
+
+def test_what_quiet_instances_counted_is_read_from_one_document(store: DocumentStore) -> None:
+    instances_at_work(store, FOLDED_AT)
+    before = counts(store)
+
+    assert fold_counts(store, ACCOUNT_ID, DAY, AT + QUIET_FOR - SECOND) == 0
+    assert fold_counts(store, ACCOUNT_ID, DAY, AT + QUIET_FOR) == FOLDED_AT
+
+    counting = CountingStore(store)
+    assert counts(counting) == before == DayCounts(day="2026-11-21", settled=10, in_flight=10)
+    assert counting.documents_read == 2
+    assert fold_counts(store, ACCOUNT_ID, DAY, AT + QUIET_FOR) == 0
+
+
+@pytest.mark.parametrize(("later", "folded"), [(AT + QUIET_FOR, 0), (MIDNIGHT + QUIET_FOR, 9)])
+def test_a_few_are_folded_once_their_day_is_over(store: DocumentStore, later: datetime, folded: int) -> None:
+    instances_at_work(store, FOLDED_AT - 1)
+
+    assert fold_counts(store, ACCOUNT_ID, DAY, later - SECOND) == 0
+    assert fold_counts(store, ACCOUNT_ID, DAY, later) == folded
+
+
+def test_what_recovery_stores_of_a_folded_instance_counts_once(store: DocumentStore) -> None:
+    instances_at_work(store, 2)
+    fold_counts(store, ACCOUNT_ID, DAY, AT + timedelta(days=1))
+
+    lost = Segment(name=f"{1:032x}-2", account_id=ACCOUNT_ID, events=(make_event(state="lost"),))
+    Ledger(store, ManualClock(AT + timedelta(days=2))).commit(lost)
+
+    assert counts(store) == DayCounts(day="2026-11-21", settled=2, lost=1, in_flight=1)
+    assert fold_counts(store, ACCOUNT_ID, DAY, AT + timedelta(days=3)) == 1
+    assert counts(store) == DayCounts(day="2026-11-21", settled=2, lost=1, in_flight=1)
+
+
+@pytest.mark.parametrize("call", [1, 2, 3])
+def test_what_is_stored_while_counts_are_folded_is_not_forgotten(store: DocumentStore, call: int) -> None:
+    instances_at_work(store, 2)
+    calls = count(1)
+    late = Segment(name=f"{1:032x}-2", account_id=ACCOUNT_ID, events=(make_event(),))
+
+    def store_late() -> None:
+        if next(calls) == call:
+            Ledger(store).commit(late)
+
+    fold_counts(UnreliableStore(store, before=store_late), ACCOUNT_ID, DAY, AT + timedelta(days=1))
+
+    assert counts(store) == DayCounts(day="2026-11-21", settled=3, in_flight=1)
+    fold_counts(store, ACCOUNT_ID, DAY, AT + timedelta(days=2))
+    assert counts(store) == DayCounts(day="2026-11-21", settled=3, in_flight=1)
+
+
+def test_compaction_folds_counts(store: DocumentStore) -> None:
+    instances_at_work(store, 2)
+
+    assert run(store, ManualClock(AT + timedelta(days=1))).counts == 2
+    assert run(store, ManualClock(AT + timedelta(days=1))).counts == 0
+
+
+@pytest.mark.parametrize(("open_max", "is_complete"), [(3, True), (2, False)])
+def test_a_day_with_more_instances_than_may_be_read_says_so(
+    store: DocumentStore, open_max: int, is_complete: bool
+) -> None:
+    instances_at_work(store, 1, AT - timedelta(days=1))
+    instances_at_work(store, 2)
+    counting = CountingStore(store)
+
+    found = counts_by_day(counting, ACCOUNT_ID, DAY - timedelta(days=1), DAY, open_max=open_max)
+
+    assert [each.is_complete for each in found] == [True, is_complete]
+    assert [each.settled for each in found] == [1, 2 if is_complete else 1]
+    assert counting.documents_read <= 2 + open_max + 1

@@ -5,15 +5,16 @@ from datetime import timedelta
 
 import pytest
 
-from api_service.resources.conservation import ConservationView
+from api_service.resources.conservation import INSTANCES_MAX, ConservationView
 from metering.collections import quarters_collection
-from metering.conservation import Admissions
+from metering.conservation import QUIET_FOR, Admissions, fold_counts
 from metering.ledger import Ledger
 from metering.nightly_check import run
 from metering.segments import Segment
 from metering.stores import Delete, DocumentStore
 from tests.builders import make_event
 from tests.doubles.clock import ManualClock
+from tests.doubles.counting_store import CountingStore
 from tests.services.api.conftest import MakeApp, Person
 from tests.stores.accounting import all_documents
 
@@ -51,7 +52,7 @@ def test_each_day_says_what_became_of_its_calls(
     ConservationView.model_validate(shown)
     assert [day["date"] for day in shown["data"]] == [f"2026-11-{day}" for day in range(15, 22)]
     assert shown["data"][-1] == {
-        "date": "2026-11-21", "admitted": 3, "settled": 1, "in_flight": 1, "lost": 1,
+        "date": "2026-11-21", "admitted": 3, "settled": 1, "in_flight": 1, "lost": 1, "is_complete": True,
     }  # fmt: skip
     assert shown["data"][0]["admitted"] == 0
     assert shown["last_check"] is None
@@ -73,6 +74,26 @@ def test_what_the_nightly_check_found_is_shown(
         "2026-11-21", False, 2, 1,
     )  # fmt: skip
     assert {"what": "main requests", "by_events": 2, "by_books": 0, "counter_id": ""} in last["differences"]
+
+
+@pytest.mark.parametrize("at_work", [INSTANCES_MAX, INSTANCES_MAX + 1])
+def test_a_day_of_very_many_instances_is_at_most_a_hundred_documents(
+    make_app: MakeApp, store: DocumentStore, clock: ManualClock, sign_up: Callable[..., Person], at_work: int
+) -> None:
+    counting = CountingStore(store)
+    person = sign_up(on=make_app(counting))
+    for number in range(100):
+        keep_calls(store, clock, person, number)
+    fold_counts(store, person.account_id, clock.now().date(), clock.now() + QUIET_FOR)
+    for number in range(at_work):
+        keep_calls(store, clock, person, 1_000 + number)
+    before = counting.documents_read
+
+    shown = person.get("/v1/conservation?start_time=2026-10-22").get_json()["data"]
+
+    assert counting.documents_read - before <= 100
+    assert (len(shown), shown[-1]["settled"]) == (31, 100 + INSTANCES_MAX)
+    assert shown[-1]["is_complete"] == (at_work == INSTANCES_MAX)
 
 
 def test_another_accounts_calls_are_never_counted(
