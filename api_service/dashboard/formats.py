@@ -93,6 +93,17 @@ def milliseconds(number: int | None) -> str:
     return f"{number} ms" if number < 1_000 else f"{Decimal(number) / 1000:.1f} s"
 
 
+def length_of_time(milliseconds_: int | None) -> str:
+    """A longer length of time, by its two largest parts: 1 h 5 min, 3 min 20 s; short ones as `milliseconds`."""
+    if milliseconds_ is None or abs(milliseconds_) < 60_000:
+        return milliseconds(milliseconds_)
+    sizes = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s"))
+    place = next(place for place, (size, _) in enumerate(sizes) if milliseconds_ >= size)
+    (size, unit), (next_size, next_unit) = sizes[place], sizes[place + 1]
+    rest = milliseconds_ % size // next_size
+    return f"{milliseconds_ // size} {unit}" + (f" {rest} {next_unit}" if rest else "")
+
+
 def moment_of(value: str | datetime | None) -> datetime | None:
     """The moment, as answers hold it."""
     return datetime.fromisoformat(value) if isinstance(value, str) else value

@@ -11,12 +11,34 @@ from api_service.arrivals import wants_page
 from api_service.dashboard import formats
 from api_service.dashboard.assets import assets, serve
 from api_service.dashboard.csp_reports import take_report
-from api_service.dashboard.pages import entering, keys, overview
+from api_service.dashboard.pages import (
+    account,
+    breakdowns,
+    entering,
+    keys,
+    overview,
+    people,
+    routing_rules,
+    security,
+    sessions,
+    status,
+)
 from api_service.dashboard.rendering import dashboard, error_page
 from api_service.errors import answer_of, refusal_of
 
 # Modules of pages: each declares its own when it is imported. Add yours here.
-PAGE_MODULES: Final = (entering, overview, keys)
+PAGE_MODULES: Final = (
+    entering,
+    overview,
+    keys,
+    breakdowns,
+    sessions,
+    people,
+    account,
+    routing_rules,
+    security,
+    status,
+)
 
 _FILTERS: Final = (
     formats.money,
@@ -26,6 +48,7 @@ _FILTERS: Final = (
     formats.share,
     formats.change,
     formats.part_of,
+    formats.length_of_time,
     formats.milliseconds,
     formats.moment,
     formats.day,

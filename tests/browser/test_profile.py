@@ -1,19 +1,12 @@
 """One's own log-in, changed in the browser: the second factor from its QR code to its switching off."""
 
 import pyotp
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import OpenWindow
-from tests.browser.site import PASSWORD, Person
-from tests.browser.test_entering import log_in_by_form
+from tests.browser.site import PASSWORD, Site
 
 
-def test_a_second_factor_is_set_up_and_its_recovery_codes_are_shown_once(
-    open_window: OpenWindow, ada: Person
-) -> None:
-    page = open_window()
-    log_in_by_form(page, ada)
-    expect(page.get_by_role("heading", level=1)).to_be_visible()
+def test_a_second_factor_is_set_up_and_its_recovery_codes_are_shown_once(page: Page, site: Site) -> None:
     page.goto("/profile")
     form = page.locator("#factor-on")
     form.get_by_label("Your password").fill(PASSWORD)
@@ -23,7 +16,7 @@ def test_a_second_factor_is_set_up_and_its_recovery_codes_are_shown_once(
     expect(picture).to_be_visible()
     assert picture.evaluate("each => each.complete && each.naturalWidth > 0")
     secret = page.get_by_label("The secret").inner_text()
-    page.locator("#factor-confirm").get_by_label("Code").fill(pyotp.TOTP(secret).now())
+    page.locator("#factor-confirm").get_by_label("Code").fill(pyotp.TOTP(secret).at(site.now()))
     page.locator("#factor-confirm").get_by_role("button").click()
 
     codes = page.get_by_label("Recovery codes")
@@ -34,10 +27,7 @@ def test_a_second_factor_is_set_up_and_its_recovery_codes_are_shown_once(
     expect(page.get_by_label("Recovery codes")).to_be_hidden()
 
 
-def test_a_name_that_was_saved_is_there_after_a_reload(open_window: OpenWindow, ada: Person) -> None:
-    page = open_window()
-    log_in_by_form(page, ada)
-    expect(page.get_by_role("heading", level=1)).to_be_visible()
+def test_a_name_that_was_saved_is_there_after_a_reload(page: Page) -> None:
     page.goto("/profile")
     form = page.locator("#name")
     form.get_by_label("Name").fill("Augusta Ada")
