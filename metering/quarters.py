@@ -302,9 +302,9 @@ class _Reader:
     def _day(self, day: datetime, document: Document | None, opened: _Open) -> DayRollups:
         part = NO_PART if document is None else stored_part(document.fields)
         numbers = {
-            number_of(quarter): quarter
-            for quarter in (day + number * QUARTER for number in range(QUARTERS_A_DAY))
-            if self._start <= quarter < self._end
+            number: quarter
+            for number in range(QUARTERS_A_DAY)
+            if self._start <= (quarter := day + number * QUARTER) < self._end
         }
         # What came after its quarter hour's shards were deleted is beside what the day holds of it.
         held = frozenset(
