@@ -2,7 +2,7 @@
 
 A page speaks no HTTP to itself and repeats no rule of a resource: `answer_of` checks the operation's own
 right against whoever asks for the page, builds the operation's own models from plain values, calls it, and
-gives the fields that it answers. So a figure on a page is the API's figure (docs/decisions/0018).
+gives the fields that it answers. So a figure on a page is the API's figure (docs/decisions/0019).
 """
 
 import inspect
