@@ -94,7 +94,7 @@ def milliseconds(number: int | None) -> str:
 
 
 def length_of_time(milliseconds_: int | None) -> str:
-    """A longer length of time, by its two largest parts: 1 h 5 min, 3 min 20 s; short ones as `milliseconds`."""
+    """A longer length of time, by its two largest parts: 1 h 5 min; one below a minute as `milliseconds`."""
     if milliseconds_ is None or abs(milliseconds_) < 60_000:
         return milliseconds(milliseconds_)
     sizes = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s"))

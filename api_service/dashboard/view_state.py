@@ -8,7 +8,7 @@ not given, and `complaint` says so: an address that was mistyped shows something
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Final, Literal, Protocol, get_args
 from urllib.parse import urlencode
 
@@ -111,6 +111,12 @@ class ViewState:
         """The range and zone alone, as the API's operations take them; a range that runs ends now."""
         end = {} if self.is_running else {"end_time": (self.last + timedelta(1)).isoformat()}
         return {"start_time": self.first.isoformat(), **end, "timezone": self.zone}
+
+    @property
+    def moments(self) -> dict[str, str]:
+        """The range's first moment and the one after its last, for what is found by moments alone."""
+        days = {"start_time": self.first, "end_time": self.last + timedelta(1)}
+        return {name: datetime.combine(day, time(), self.tzinfo).isoformat() for name, day in days.items()}
 
     @property
     def time_before(self) -> dict[str, object]:
