@@ -21,10 +21,17 @@ class OpenWindow(Protocol):
     """Opens a window of a browser of its own: of somebody logged in, or of nobody."""
 
     def __call__(
-        self, person: Person | None = None, *, size: ViewportSize = WIDE, scheme: Scheme = "light"
+        self,
+        person: Person | None = None,
+        *,
+        size: ViewportSize = WIDE,
+        scheme: Scheme = "light",
+        zone: str = "UTC",
     ) -> Page:
         """A window of that size, at no page yet."""
 
+
+WatchOf = Callable[[Page], Watch]
 
 _HAS_FAILED = pytest.StashKey[bool]()
 _WATCHES = pytest.StashKey[list[tuple[BrowserContext, Watch]]]()
@@ -60,10 +67,18 @@ def open_window(site: Site, chromium: Browser, request: pytest.FixtureRequest) -
     request.node.stash[_WATCHES] = opened
 
     def open_one(
-        person: Person | None = None, *, size: ViewportSize = WIDE, scheme: Scheme = "light"
+        person: Person | None = None,
+        *,
+        size: ViewportSize = WIDE,
+        scheme: Scheme = "light",
+        zone: str = "UTC",
     ) -> Page:
         context = chromium.new_context(
-            viewport=size, base_url=site.url, color_scheme=scheme, reduced_motion="reduce"
+            viewport=size,
+            base_url=site.url,
+            color_scheme=scheme,
+            timezone_id=zone,
+            reduced_motion="reduce",
         )
         context.set_default_timeout(TIMEOUT_MS)
         watch = Watch({site.url})
@@ -83,7 +98,7 @@ def open_window(site: Site, chromium: Browser, request: pytest.FixtureRequest) -
 
 
 @pytest.fixture
-def watch_of(request: pytest.FixtureRequest, open_window: OpenWindow) -> Callable[[Page], Watch]:
+def watch_of(request: pytest.FixtureRequest, open_window: OpenWindow) -> WatchOf:
     """Gives what is seen in a window."""
 
     def find(page: Page) -> Watch:

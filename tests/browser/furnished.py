@@ -81,7 +81,7 @@ def furnish(site: Site, days: int = DAYS) -> Furnished:
     owner, now = site.sign_up(account_name="Lovelace & Byron"), SystemClock().now()
     rules = [owner.tell("POST", "/v1/routing-rules", each)["id"] for each in RULES]
     keys = [owner.tell("POST", "/v1/keys", each)["id"] for each in KEYS]
-    past = history.Past(owner.account_id, keys, days, now, routing_rule=rules[0])
+    past = history.Past(owner.account_id, keys, days, now, routing_rule=str(RULES[0]["name"]))
     store = open_store(site.deployment.store_url)
     history.write(store, past)
     store.close()

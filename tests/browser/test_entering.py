@@ -1,22 +1,18 @@
 """Coming in and going out, as people do: by password, by mail, with a code, from elsewhere, in two tabs."""
 
 import re
-from collections.abc import Callable
 from datetime import timedelta
 
 import pyotp
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import OpenWindow
+from tests.browser.conftest import OpenWindow, WatchOf
 from tests.browser.forms import at, fill, press
 from tests.browser.site import PASSWORD, Person, Site, link_in, new_address
-from tests.browser.watching import Watch
 
 NEW_PASSWORD = "another battery, another staple"
 REFUSED = "the server responded with a status of 401"  # Chromium's own line about a refusal that is meant
-
-WatchOf = Callable[[Page], Watch]
 
 
 def log_in_by_form(page: Page, person: Person, password: str = PASSWORD) -> None:
