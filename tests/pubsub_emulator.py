@@ -1,15 +1,17 @@
 """The Pub/Sub emulator: the one PUBSUB_EMULATOR_HOST names, else that of the Google Cloud SDK, started."""
 
+import contextlib
 import os
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import requests
+
+from tests.doubles.waiting import until
 
 READY_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 10.0
@@ -57,11 +59,14 @@ def _jar() -> Path | None:
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], address: str) -> None:
-    deadline = time.monotonic() + READY_SECONDS_MAX
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            if requests.get(f"http://{address}/", timeout=1).ok:
-                return
-        except requests.RequestException:
-            time.sleep(0.1)
-    raise PubSubEmulatorMissing("the Pub/Sub emulator does not start")
+    with contextlib.suppress(AssertionError):  # told below
+        until(lambda: process.poll() is not None or _answers(address), seconds=READY_SECONDS_MAX)
+    if not _answers(address):
+        raise PubSubEmulatorMissing("the Pub/Sub emulator does not start")
+
+
+def _answers(address: str) -> bool:
+    try:
+        return requests.get(f"http://{address}/", timeout=1).ok
+    except requests.RequestException:
+        return False

@@ -4,7 +4,6 @@ import contextlib
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -165,14 +164,6 @@ class RawUpstream:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def until(claim: Callable[[], bool]) -> None:
-    """Wait until a claim about another thread or process holds. Raises: AssertionError at the deadline."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not claim():
-        assert time.monotonic() < deadline, "it did not become true in time"
-        time.sleep(0.002)
 
 
 @contextlib.contextmanager

@@ -19,15 +19,8 @@ from metering.directory import KeyTerms
 from metering.stores import DocumentStore
 from tests.builders import SECRET
 from tests.doubles.clock import ManualClock
-from tests.doubles.raw_upstream import (
-    RawUpstream,
-    ReceivedAnswer,
-    ReceivedRequest,
-    Wire,
-    call,
-    dialled,
-    until,
-)
+from tests.doubles.raw_upstream import RawUpstream, ReceivedAnswer, ReceivedRequest, Wire, call, dialled
+from tests.doubles.waiting import until
 from tests.services.api.logbook import Logbook
 from tests.services.proxy.calls import END, STREAM_HEAD, chunk, event, messages_call
 from tests.services.proxy.governed import HAIKU, Using, script_of

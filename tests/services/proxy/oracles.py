@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import uvicorn
 
-from tests.doubles.raw_upstream import RawUpstream, ReceivedRequest, dialled, until
+from tests.doubles.raw_upstream import RawUpstream, ReceivedRequest, dialled
+from tests.doubles.waiting import until
 
 NGINX = """
 daemon off; master_process off; worker_processes 1; pid {folder}/pid; error_log {folder}/errors crit;

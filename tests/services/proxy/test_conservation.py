@@ -8,15 +8,8 @@ import pytest
 
 from metering.accounts import LOCAL_ACCOUNT_ID
 from metering.conservation import DayCounts, counts_by_day
-from tests.doubles.raw_upstream import (
-    RawUpstream,
-    ReceivedRequest,
-    Wire,
-    answering,
-    call,
-    dialled,
-    until,
-)
+from tests.doubles.raw_upstream import RawUpstream, ReceivedRequest, Wire, answering, call, dialled
+from tests.doubles.waiting import until
 from tests.services.proxy.calls import answer, batch_lines, get, message, messages_call, post
 from tests.services.proxy.running import RunningProxy
 

@@ -9,8 +9,9 @@ import pytest
 from metering.accounts import LOCAL_ACCOUNT_ID
 from metering.opening import open_store
 from metering.stores import DocumentStore
-from tests.doubles.raw_upstream import RawUpstream, ReceivedRequest, Wire, answering, call, dialled, until
+from tests.doubles.raw_upstream import RawUpstream, ReceivedRequest, Wire, answering, call, dialled
 from tests.doubles.unreliable_store import UnreliableStore
+from tests.doubles.waiting import until
 from tests.services.proxy.calls import (
     BATCH_RESULTS,
     END,

@@ -21,8 +21,8 @@ from tests.doubles.raw_upstream import (
     call,
     closing,
     dialled,
-    until,
 )
+from tests.doubles.waiting import until
 from tests.services.proxy.calls import (
     BATCH_RESULTS,
     END,

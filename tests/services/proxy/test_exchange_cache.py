@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from metering.accounts import LOCAL_ACCOUNT_ID, AccountSettings, PriceSettings
-from tests.doubles.raw_upstream import RawUpstream, ReceivedAnswer, answering, call, until
+from tests.doubles.raw_upstream import RawUpstream, ReceivedAnswer, answering, call
+from tests.doubles.waiting import until
 from tests.services.proxy.calls import (
     END,
     PROVIDER_KEY,

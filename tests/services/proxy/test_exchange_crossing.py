@@ -9,7 +9,8 @@ import pytest
 
 from metering.accounts import LOCAL_ACCOUNT_ID, AccountSettings, PriceSettings
 from metering.directory import KeyTerms
-from tests.doubles.raw_upstream import RawUpstream, answering, call, until
+from tests.doubles.raw_upstream import RawUpstream, answering, call
+from tests.doubles.waiting import until
 from tests.services.proxy.calls import (
     END,
     MODEL,

@@ -15,7 +15,8 @@ from metering.directory import KeyTerms
 from metering.events import CostEvent
 from proxy_service.fingerprints import Fingerprints
 from proxy_service.providers import read_template
-from tests.doubles.raw_upstream import RawUpstream, ReceivedRequest, Wire, answering, call, until
+from tests.doubles.raw_upstream import RawUpstream, ReceivedRequest, Wire, answering, call
+from tests.doubles.waiting import until
 from tests.services.proxy.calls import (
     END,
     STREAM_HEAD,

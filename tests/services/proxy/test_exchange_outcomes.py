@@ -17,8 +17,8 @@ from tests.doubles.raw_upstream import (
     dialled,
     rest_of,
     take_answer,
-    until,
 )
+from tests.doubles.waiting import until
 from tests.services.proxy.calls import (
     END,
     ENDING,

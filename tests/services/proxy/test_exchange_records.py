@@ -12,16 +12,9 @@ from metering.directory import KeyTerms
 from metering.errors import StoreUnavailable
 from metering.opening import open_store
 from metering.stores import DocumentStore
-from tests.doubles.raw_upstream import (
-    RawUpstream,
-    ReceivedRequest,
-    Script,
-    Wire,
-    answering,
-    call,
-    until,
-)
+from tests.doubles.raw_upstream import RawUpstream, ReceivedRequest, Script, Wire, answering, call
 from tests.doubles.unreliable_store import UnreliableStore
+from tests.doubles.waiting import until
 from tests.services.proxy.calls import (
     END,
     PROVIDER_KEY,

@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 from metering.accounts import LOCAL_ACCOUNT_ID, AccountSettings, BedrockSettings
-from tests.doubles.raw_upstream import RawUpstream, answering, call, until
+from tests.doubles.raw_upstream import RawUpstream, answering, call
+from tests.doubles.waiting import until
 from tests.services.proxy.calls import answer, get, message, post
 from tests.services.proxy.running import RunningProxy
 

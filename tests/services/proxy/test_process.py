@@ -14,16 +14,8 @@ import pytest
 
 from metering.journal import Admitted, Settled, parse_line
 from proxy_service.main import OPEN_FILES_WANTED
-from tests.doubles.raw_upstream import (
-    RawUpstream,
-    ReceivedRequest,
-    Wire,
-    answering,
-    call,
-    dialled,
-    rest_of,
-    until,
-)
+from tests.doubles.raw_upstream import RawUpstream, ReceivedRequest, Wire, answering, call, dialled, rest_of
+from tests.doubles.waiting import until
 from tests.services.proxy.calls import STARTED, STREAM_HEAD, answer, chunk, message, messages_call
 
 ROOT = Path(__file__).parents[3]

@@ -6,7 +6,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.doubles.raw_upstream import RawUpstream, ReceivedAnswer, call, until
+from tests.doubles.raw_upstream import RawUpstream, ReceivedAnswer, call
+from tests.doubles.waiting import until
 from tests.services.proxy.calls import messages_call, post
 from tests.services.proxy.governed import HAIKU, SONNET, Using, script_of
 from tests.services.proxy.running import RunningProxy

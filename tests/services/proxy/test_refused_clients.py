@@ -8,7 +8,8 @@ import anthropic
 import openai
 import pytest
 
-from tests.doubles.raw_upstream import RawUpstream, ReceivedRequest, Wire, dialled, until
+from tests.doubles.raw_upstream import RawUpstream, ReceivedRequest, Wire, dialled
+from tests.doubles.waiting import until
 from tests.services.proxy.calls import messages_call
 from tests.services.proxy.governed import HAIKU, Using, govern, make_budget, script_of
 from tests.services.proxy.running import RunningProxy

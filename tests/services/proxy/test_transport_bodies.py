@@ -18,8 +18,8 @@ from tests.doubles.raw_upstream import (
     dialled,
     rest_of,
     take_answer,
-    until,
 )
+from tests.doubles.waiting import until
 from tests.services.proxy.pass_through import Gateway
 
 SIZES = [0, 1, 2, 1000, 16 * 1024, 16 * 1024 + 1, 64 * 1024, 64 * 1024 + 1, 1024 * 1024, 20 * 1024 * 1024]

@@ -20,8 +20,8 @@ from tests.doubles.raw_upstream import (
     dialled,
     rest_of,
     take_answer,
-    until,
 )
+from tests.doubles.waiting import until
 from tests.services.proxy.pass_through import Gateway
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"

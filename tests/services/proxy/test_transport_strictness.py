@@ -13,8 +13,8 @@ from tests.doubles.raw_upstream import (
     dialled,
     rest_of,
     take_answer,
-    until,
 )
+from tests.doubles.waiting import until
 from tests.services.proxy.pass_through import Gateway
 from tests.unit.proxy_service.test_http1 import MALFORMED_CHUNKS, MALFORMED_HEADS, REFUSED_HEADS
 

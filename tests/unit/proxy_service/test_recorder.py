@@ -10,6 +10,7 @@ from proxy_service.tally import Tally
 from tests.builders import make_event
 from tests.doubles.at_once import AtOnce
 from tests.doubles.clock import ManualClock
+from tests.doubles.waiting import until_timers_did
 
 INSTANCE = "0" * 32
 
@@ -86,8 +87,7 @@ def test_a_segment_is_stored_once_it_is_due() -> None:
     async def scenario() -> None:
         desk.recorder.add(make_event())
         desk.clock.advance(1)
-        while not desk.stored:  # noqa: ASYNC110 - turns of the loop until its timer has fired
-            await asyncio.sleep(0.01)
+        await until_timers_did(lambda: bool(desk.stored))
 
     run(scenario)
 
@@ -211,13 +211,11 @@ def test_while_there_is_room_for_no_more_the_loop_is_not_kept_busy(monkeypatch: 
     async def scenario() -> int:
         desk.recorder.add(make_event(account_id="acct_1"))
         desk.clock.advance(1)
-        while not desk.attempts:  # noqa: ASYNC110 - turns of the loop until its timer has fired
-            await asyncio.sleep(0.01)
+        await until_timers_did(lambda: bool(desk.attempts))
         desk.recorder.add(make_event(account_id="acct_2"))
         desk.clock.advance(10)
         before = desk.clock.readings
-        while desk.tally.commits_repeated < 5:  # noqa: ASYNC110 - longer than `LOOK_SECONDS_MAX`
-            await asyncio.sleep(0.01)
+        await until_timers_did(lambda: desk.tally.commits_repeated >= 5)  # longer than `LOOK_SECONDS_MAX`
         return desk.clock.readings - before
 
     assert asyncio.run(scenario()) < 20

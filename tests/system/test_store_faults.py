@@ -17,11 +17,10 @@ from metering.opening import open_store
 from metering.stores import Create, Document, DocumentStore, Increment, Put, Query, Write
 from tests.doubles.tcp_relay import TcpRelay
 from tests.stores.worker import COUNTER, SEGMENTS
+from tests.system.processes import ROOT, eventually
 
-ROOT = Path(__file__).resolve().parents[2]
 SHORT_SECONDS = 0.5
 LOST_SECONDS = 2.0  # enough for the commit to be applied, on a busy machine too
-RECOVERY_SECONDS_MAX = 10.0
 COMMIT: list[Write] = [Create(f"{SEGMENTS}/s1", {}), Increment(COUNTER, {("count",): 1})]
 
 
@@ -60,17 +59,16 @@ def _segments(store: DocumentStore) -> list[Document]:
     return store.query(Query(collection=SEGMENTS, limit=1000))
 
 
-def _eventually(holds: Callable[[], bool]) -> bool:
-    """Whether something comes to hold soon; a store that does not answer yet is asked again."""
-    deadline = time.monotonic() + RECOVERY_SECONDS_MAX
-    while time.monotonic() < deadline:
+def _recovers(ask: Callable[[], bool]) -> bool:
+    """Wait until something holds; a store that does not answer yet is asked again."""
+
+    def look() -> bool:
         try:
-            if holds():
-                return True
+            return ask()
         except StoreUnavailable:
-            pass
-        time.sleep(0.02)
-    return False
+            return False
+
+    return eventually(look, what="the store's recovery")
 
 
 def test_increments_of_processes_that_start_together_all_count(url: str) -> None:
@@ -211,10 +209,10 @@ def test_a_commit_whose_answer_was_lost_counts_once_however_often_it_is_repeated
     relay.swallow_replies()
     with pytest.raises(StoreUnavailable):
         relayed_store.commit(COMMIT, timeout_seconds=LOST_SECONDS)
-    assert _eventually(lambda: _count(firestore_store) == 1)
+    assert _recovers(lambda: _count(firestore_store) == 1)
 
     relay.heal()
-    assert _eventually(lambda: relayed_store.get(COUNTER) is not None)
+    assert _recovers(lambda: relayed_store.get(COUNTER) is not None)
     for _ in range(3):
         with pytest.raises(AlreadyExists):
             relayed_store.commit(COMMIT)
@@ -237,8 +235,8 @@ def test_a_store_that_stops_is_unavailable_within_the_time_out_and_recovers(
         assert time.monotonic() - began < SHORT_SECONDS + 1
 
     relay.resume()  # what was under way may arrive late: the outcome was unknown
-    assert _eventually(lambda: relayed_store.query(Query(collection=SEGMENTS)) is not None)
-    assert _eventually(lambda: _settled(relayed_store))
+    assert _recovers(lambda: relayed_store.query(Query(collection=SEGMENTS)) is not None)
+    assert _recovers(lambda: _settled(relayed_store))
     assert _count(relayed_store) == 1
 
 
@@ -256,5 +254,5 @@ def test_a_store_that_hangs_up_is_unavailable_and_recovers(
         relayed_store.commit(COMMIT, timeout_seconds=SHORT_SECONDS)
 
     relay.heal()
-    assert _eventually(lambda: _settled(relayed_store))
+    assert _recovers(lambda: _settled(relayed_store))
     assert _count(relayed_store) == 1
