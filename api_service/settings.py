@@ -11,6 +11,8 @@ from metering.settings import DeploymentSettings
 
 _SENDER = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 
+_CONTACT = re.compile(rf"{_SENDER.pattern}|https://[A-Za-z0-9.-]{{1,253}}(?:/[A-Za-z0-9./_~%-]{{0,500}})?")
+
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
 
 
@@ -66,13 +68,14 @@ class ApiSettings(SendingSettings):
     """The API service's settings. Field names are environment names.
 
     `public_url` is where browsers reach this service: it decides the cookie's form and which origins may
-    write.
+    write. `security_contact` is where weaknesses are reported to, an e-mail address or one on the web.
     People sign in with Google and GitHub where the client that these know us by is given.
     """
 
     api_host: str = ""
     port: int = Field(default=3001, ge=1, le=65535)
     public_url: str = ""
+    security_contact: str = ""
     api_threads: int = Field(default=16, ge=2, le=256)
     api_jobs: bool | None = None  # self-hosted yes; hosted, functions run them
     google_client_id: str = ""
@@ -137,6 +140,11 @@ class ApiSettings(SendingSettings):
         """What does not fit together, one line each."""
         found = super().complaints()
         found += _complaints_about_address("PUBLIC_URL", self.public_url)
+        if self.security_contact and not _CONTACT.fullmatch(self.security_contact):
+            found.append(
+                "SECURITY_CONTACT: give an e-mail address, or one on the web, for example"
+                " security@example.com"
+            )
         found += self._complaints_about_providers()
         if self.is_hosted and not self.smtp_host:
             found.append("SMTP_HOST: hosted, give the mail server; people confirm their address by mail")

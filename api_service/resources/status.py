@@ -9,14 +9,16 @@ from pydantic import Field
 
 from api_service.access import needs
 from api_service.answers import answer_fields
-from api_service.fields import View, example_of
+from api_service.fields import Input, View
 from api_service.routing import may_refuse, routes_of
 from api_service.services import services
 from api_service.status_board import KEPT_SECONDS, Board
+from api_service.tables import answer_csv, with_csv
 from metering.provider_health import ACCOUNTS_MIN, CALLS_MIN, ProviderHealth, Window
 from metering.status_history import Answered, Sample, Slot
 
 PER_MILLE = 1000
+_COLUMNS = ("start_time", "samples", "store_ms", "proxy_up", "proxy_down", "proxy_ms")
 
 status = routes_of("status", is_open=True)
 
@@ -65,6 +67,16 @@ _EXAMPLE: dict[str, Any] = {
         ],
     },
 }
+
+
+class StatusFields(Input):
+    """How to tell it."""
+
+    format: Literal["json", "csv"] = Field(
+        default="json",
+        description="csv: the history alone, one line a slot.",
+        json_schema_extra={"example": "json"},
+    )
 
 
 class ApiStateView(View):
@@ -153,7 +165,7 @@ class HistoryView(View):
 class StatusView(View):
     """How the service stands. Every figure was measured; what was not is null or a gap."""
 
-    model_config = example_of(_EXAMPLE)
+    model_config = with_csv(_EXAMPLE)
 
     checked_at: datetime = Field(
         description=f"When it was measured: at most {KEPT_SECONDS:.0f} seconds ago, as a rule."
@@ -169,13 +181,16 @@ class StatusView(View):
 
 @status.get("/v1/status", responses={200: StatusView, **may_refuse(503)})
 @needs("anyone")
-def show_status() -> Response:
+def show_status(query: StatusFields) -> Response:
     """Show how the service stands: store, proxy, recording, providers, and the last 24 hours.
 
     The answer is kept in memory for some seconds, so that it may be asked for often.
     """
     known = services()
-    return answer_fields(_shown(known.status.shown(), is_hosted=known.settings.is_hosted))
+    board = known.status.shown()
+    if query.format == "csv":
+        return answer_csv(_COLUMNS, [_shown_slot(each) for each in board.slots], None)
+    return answer_fields(_shown(board, is_hosted=known.settings.is_hosted))
 
 
 def _shown(board: Board, *, is_hosted: bool) -> dict[str, object]:
