@@ -115,7 +115,7 @@ function clearProblems(form) {
 export function sayAtHead(form, words) {
   const head = form.querySelector(".form-problem");
   if (!head) return;
-  head.textContent = words;
+  head.textContent = sentence(words);
   head.hidden = false;
 }
 
@@ -173,10 +173,12 @@ function confirmed(form) {
   if (!words || !dialog) return Promise.resolve(true);
   const button = form.querySelector("button:not([type=button])");
   const word = form.dataset.confirmTyped ?? "";
-  dialog.querySelector("#confirm-title").textContent = `${button?.textContent.trim() ?? "Go on"}?`;
+  const named = button?.getAttribute("aria-label") ?? button?.textContent.trim() ?? "Go on";
+  dialog.querySelector("#confirm-title").textContent = `${named}?`;
   dialog.querySelector("#confirm-text").textContent = words;
   const yes = dialog.querySelector("#confirm-yes");
   yes.textContent = button?.textContent.trim() ?? "Confirm";
+  yes.className = `button ${/danger/.test(button?.className ?? "") ? "danger" : "primary"}`;
   const typed = dialog.querySelector(".confirm-typed");
   const input = dialog.querySelector("#confirm-word");
   typed.hidden = !word;

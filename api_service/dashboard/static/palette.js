@@ -4,16 +4,16 @@ export function startPalette() {
   const dialog = document.getElementById("palette");
   if (!dialog) return;
   const search = dialog.querySelector("input");
-  const options = [...dialog.querySelectorAll('[role="option"]')];
+  const options = () => [...dialog.querySelectorAll('[role="option"]')]; // new ones come with a new range
   const none = dialog.querySelector(".palette-none");
   let chosen = 0;
 
-  const shown = () => options.filter((each) => !each.hidden);
+  const shown = () => options().filter((each) => !each.hidden);
 
   function choose(place) {
     const list = shown();
     chosen = list.length ? (place + list.length) % list.length : 0;
-    for (const each of options) each.setAttribute("aria-selected", "false");
+    for (const each of options()) each.setAttribute("aria-selected", "false");
     const option = list[chosen];
     option?.setAttribute("aria-selected", "true");
     option?.scrollIntoView({ block: "nearest" });
@@ -23,7 +23,7 @@ export function startPalette() {
 
   function filter() {
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
-    for (const each of options) {
+    for (const each of options()) {
       const text = each.textContent.toLowerCase();
       each.hidden = !words.every((word) => text.includes(word));
     }

@@ -65,7 +65,13 @@ def test_counts_are_short(number: int | None, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("rate", "text"),
-    [(Decimal("0.1234"), "+12.3%"), (0.0, "+0.0%"), (-0.5, "\u221250.0%"), (None, "–")],
+    [
+        (Decimal("0.1234"), "+12.3%"),
+        (0.0, "+0.0%"),
+        (-0.5, "\u221250.0%"),
+        (Decimal("3.479"), "+348%"),
+        (None, "–"),
+    ],
 )
 def test_a_change_has_its_sign(rate: Decimal | float | None, text: str) -> None:
     assert formats.change(rate) == text
