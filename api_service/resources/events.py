@@ -2,7 +2,7 @@
 
 import re
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from flask import Response
@@ -10,7 +10,7 @@ from pydantic import Field, create_model
 
 from api_service.access import needs, visitor
 from api_service.answers import answer_fields
-from api_service.fields import FilterTag, Input, Moment, Usd, View, any_of, example_of
+from api_service.fields import FilterTag, Form, Input, Moment, Usd, View, any_of, example_of
 from api_service.routing import may_refuse, routes_of
 from api_service.services import services
 from metering.errors import InvalidInput, NotFound
@@ -18,13 +18,45 @@ from metering.event_pages import CURSOR_CHARACTERS_MAX, EVENTS_A_PAGE_MAX, FILTE
 from metering.events import CostEvent, Provider, State, wire_fields
 
 EVENTS_A_PAGE = 100
+CLAIMS_MAX = 2
+
+StatusCode = Annotated[str, Form(r"0|[1-5][0-9]{2}", "give a status of HTTP, for example 429")]
+Claim = Literal["true", "false"]
 
 _REQUEST_ID = re.compile(r"req_[0-9a-f]{32}")
 
 events = routes_of("events")
 
 
-class EventsQuery(Input):
+class EventFilters(Input):
+    """Which events; each filter may be given several times, and then any of its values passes."""
+
+    provider: list[Provider] = any_of("calls to this provider", FILTER_VALUES_MAX)
+    state: list[State] = any_of("calls that ended in this way", FILTER_VALUES_MAX)
+    model: list[FilterTag] = any_of("calls of this model, as its answer named it", FILTER_VALUES_MAX)
+    team: list[FilterTag] = any_of("this team", FILTER_VALUES_MAX)
+    app: list[FilterTag] = any_of("this app", FILTER_VALUES_MAX)
+    feature: list[FilterTag] = any_of("this feature", FILTER_VALUES_MAX)
+    customer_tier: list[FilterTag] = any_of("this customer tier", FILTER_VALUES_MAX)
+    deployment: list[FilterTag] = any_of("this deployment, as the key pins it", FILTER_VALUES_MAX)
+    session_id: list[FilterTag] = any_of("this session", FILTER_VALUES_MAX)
+    key_id: list[FilterTag] = any_of("calls by the key of this id", FILTER_VALUES_MAX)
+    trace_id: list[FilterTag] = any_of("this trace", FILTER_VALUES_MAX)
+    prompt_template_id: list[FilterTag] = any_of("this prompt template", FILTER_VALUES_MAX)
+    prompt_fingerprint: list[FilterTag] = any_of("calls of this prompt fingerprint", FILTER_VALUES_MAX)
+    requested_model: list[FilterTag] = any_of("calls that asked for this model", FILTER_VALUES_MAX)
+    routing_rule: list[FilterTag] = any_of("calls that this rule turned to another model", FILTER_VALUES_MAX)
+    service_tier: list[FilterTag] = any_of("calls of this tier of the provider's", FILTER_VALUES_MAX)
+    region: list[FilterTag] = any_of("calls that ran in this region", FILTER_VALUES_MAX)
+    status_code: list[StatusCode] = any_of("calls that were given this status", FILTER_VALUES_MAX)
+    cache_hit: list[Claim] = any_of("answers from memory, or only others", CLAIMS_MAX)
+    routed: list[Claim] = any_of("calls that a rule turned to another model, or only others", CLAIMS_MAX)
+    streaming: list[Claim] = any_of("streams, or only others", CLAIMS_MAX)
+    estimated: list[Claim] = any_of("calls with an estimated figure, or only others", CLAIMS_MAX)
+    unpriced: list[Claim] = any_of("calls without a known price, or only others", CLAIMS_MAX)
+
+
+class EventsQuery(EventFilters):
     """Which events to show; each filter may be given several times, and then any of its values passes."""
 
     start_time: Moment | None = Field(
@@ -45,24 +77,9 @@ class EventsQuery(Input):
         max_length=CURSOR_CHARACTERS_MAX,
         description="`next_page` of the answer before, with the same query.",
     )
-    provider: list[Provider] = any_of("calls to this provider", FILTER_VALUES_MAX)
-    state: list[State] = any_of("calls that ended in this way", FILTER_VALUES_MAX)
-    model: list[FilterTag] = any_of("calls of this model, as its answer named it", FILTER_VALUES_MAX)
-    team: list[FilterTag] = any_of("this team", FILTER_VALUES_MAX)
-    app: list[FilterTag] = any_of("this app", FILTER_VALUES_MAX)
-    feature: list[FilterTag] = any_of("this feature", FILTER_VALUES_MAX)
-    customer_tier: list[FilterTag] = any_of("this customer tier", FILTER_VALUES_MAX)
-    deployment: list[FilterTag] = any_of("this deployment, as the key pins it", FILTER_VALUES_MAX)
-    session_id: list[FilterTag] = any_of("this session", FILTER_VALUES_MAX)
-    key_id: list[FilterTag] = any_of("calls by the key of this id", FILTER_VALUES_MAX)
-    trace_id: list[FilterTag] = any_of("this trace", FILTER_VALUES_MAX)
-    prompt_template_id: list[FilterTag] = any_of("this prompt template", FILTER_VALUES_MAX)
-    prompt_fingerprint: list[FilterTag] = any_of("calls of this prompt fingerprint", FILTER_VALUES_MAX)
 
 
-_FILTERS = tuple(
-    name for name in EventsQuery.model_fields if name not in {"start_time", "end_time", "limit", "page"}
-)
+_FILTERS = tuple(EventFilters.model_fields)
 
 
 _EXAMPLE = CostEvent(

@@ -14,17 +14,17 @@ from flask import Response, stream_with_context
 from pydantic import Field
 
 from api_service.access import check_again, needs, visitor
-from api_service.fields import FilterTag, MomentOrDay, any_of
+from api_service.fields import MomentOrDay
 from api_service.outlook import price_list
 from api_service.ranges import RangeFields
-from api_service.resources.events import EVENT_FIELDS
+from api_service.resources.events import EVENT_FIELDS, EventFilters
 from api_service.routing import routes_of
 from api_service.services import services
 from api_service.tables import CSV, csv_lines
 from metering.buckets import zone_named
 from metering.errors import InvalidInput
-from metering.event_pages import EVENTS_A_PAGE_MAX, FILTER_VALUES_MAX
-from metering.events import CostEvent, Provider, State, wire_fields
+from metering.event_pages import EVENTS_A_PAGE_MAX
+from metering.events import CostEvent, wire_fields
 from metering.focus import COLUMNS, Billed, Charges
 
 NDJSON: Final = "application/x-ndjson"
@@ -57,31 +57,17 @@ class ExportFields(RangeFields):
         return start, end
 
 
-class EventsExportFields(ExportFields):
+class EventsExportFields(ExportFields, EventFilters):
     """Which events; each filter may be given several times, and then any of its values passes."""
 
     format: Literal["csv", "ndjson"] = Field(
         default="csv", description="csv, or ndjson: one JSON object a line, as `/v1/events` shows it."
     )
-    provider: list[Provider] = any_of("calls to this provider", FILTER_VALUES_MAX)
-    state: list[State] = any_of("calls that ended in this way", FILTER_VALUES_MAX)
-    model: list[FilterTag] = any_of("calls of this model, as its answer named it", FILTER_VALUES_MAX)
-    team: list[FilterTag] = any_of("this team", FILTER_VALUES_MAX)
-    app: list[FilterTag] = any_of("this app", FILTER_VALUES_MAX)
-    feature: list[FilterTag] = any_of("this feature", FILTER_VALUES_MAX)
-    customer_tier: list[FilterTag] = any_of("this customer tier", FILTER_VALUES_MAX)
-    deployment: list[FilterTag] = any_of("this deployment, as the key pins it", FILTER_VALUES_MAX)
-    session_id: list[FilterTag] = any_of("this session", FILTER_VALUES_MAX)
-    key_id: list[FilterTag] = any_of("calls by the key of this id", FILTER_VALUES_MAX)
-    trace_id: list[FilterTag] = any_of("this trace", FILTER_VALUES_MAX)
-    prompt_template_id: list[FilterTag] = any_of("this prompt template", FILTER_VALUES_MAX)
-    prompt_fingerprint: list[FilterTag] = any_of("calls of this prompt fingerprint", FILTER_VALUES_MAX)
 
     @property
     def filters(self) -> dict[str, list[str]]:
         """The filters that are given."""
-        names = type(self).model_fields.keys() - ExportFields.model_fields.keys() - {"format"}
-        return {name: getattr(self, name) for name in sorted(names) if getattr(self, name)}
+        return {name: getattr(self, name) for name in EventFilters.model_fields if getattr(self, name)}
 
 
 @exports.get(

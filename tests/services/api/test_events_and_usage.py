@@ -122,6 +122,12 @@ def test_pages_show_every_event_once_newest_first(
         ("trace_id=a&trace_id=c", {"a", "c"}),
         ("prompt_template_id=tpl", {"b"}),
         (f"prompt_fingerprint={'f' * 32}", {"b", "c"}),
+        ("unpriced=true", {"c"}),
+        ("unpriced=false&streaming=true&streaming=false", {"a", "b"}),
+        ("status_code=500&status_code=404", {"c"}),
+        ("requested_model=claude-sonnet-4-5", {"a", "c"}),
+        ("routed=true&routing_rule=cheap&service_tier=flex&region=eu-west-1", {"b"}),
+        ("cache_hit=true", set()),
     ],
 )
 def test_filters_pass_what_they_name(
@@ -132,11 +138,12 @@ def test_filters_pass_what_they_name(
     b = of(
         ada, timestamp=a.timestamp + minute, trace_id="b", provider="openai", model="gpt-4o", team="ads",
         app="cms", customer_tier="gold", key_id="key_1", deployment="eu", prompt_template_id="tpl",
-        prompt_fingerprint="f" * 32,
+        prompt_fingerprint="f" * 32, requested_model="gpt-5", routed=True, routing_rule="cheap",
+        service_tier="flex", region="eu-west-1",
     )  # fmt: skip
     c = of(
         ada, timestamp=b.timestamp + minute, trace_id="c", team="", feature="chat", state="upstream_error",
-        prompt_fingerprint="f" * 32,
+        prompt_fingerprint="f" * 32, unpriced=True, status_code=500,
     )  # fmt: skip
     record(sqlite_store, clock, a, b, c)
 
@@ -185,6 +192,23 @@ def test_a_query_that_makes_no_sense_is_refused_by_field(
 )
 def test_a_query_that_is_no_text_is_refused(ada: Person, query: str) -> None:
     assert ada.get(f"/v1/events?{query}").status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("query", "param"),
+    [
+        ("unpriced=maybe", "unpriced.0"),
+        ("streaming=1", "streaming.0"),
+        ("cache_hit=true&cache_hit=true&cache_hit=true", "cache_hit"),
+        ("status_code=99", "status_code.0"),
+        ("status_code=2000", "status_code.0"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/events", "/v1/exports/events"])
+def test_a_filter_that_makes_no_sense_is_refused(ada: Person, path: str, query: str, param: str) -> None:
+    response = ada.get(f"{path}?{query}")
+
+    assert (response.status_code, response.get_json()["error"]["param"]) == (422, param)
 
 
 def test_usage_sums_what_was_recorded_to_the_nanodollar(
