@@ -14,7 +14,9 @@ from api_service.dashboard.csp_reports import take_report
 from api_service.dashboard.pages import (
     account,
     breakdowns,
+    budgets,
     entering,
+    events,
     keys,
     overview,
     people,
@@ -29,9 +31,11 @@ from api_service.errors import answer_of, refusal_of
 # Modules of pages: each declares its own when it is imported. Add yours here.
 PAGE_MODULES: Final = (
     entering,
+    events,
     overview,
     keys,
     breakdowns,
+    budgets,
     sessions,
     people,
     account,

@@ -1,6 +1,5 @@
 """Members of an account and its invites, and the log of who changed what."""
 
-from datetime import datetime, time, timedelta
 from typing import Final
 
 from flask import Response, request
@@ -62,15 +61,9 @@ def show_audit_log(state: ViewState) -> Response:
     cursor = next(iter(request.args.getlist("page")), None)
     return render(
         "audit_log.html",
-        entries=section_of(list_audit_events, query={**_moments(state), "page": cursor}),
+        entries=section_of(list_audit_events, query={**state.moments, "page": cursor}),
         names=_names(),
     )
-
-
-def _moments(state: ViewState) -> dict[str, object]:
-    """The range's days as moments, since entries are found by moments alone."""
-    days = {"start_time": state.first, "end_time": state.last + timedelta(1)}
-    return {name: datetime.combine(day, time(), state.tzinfo).isoformat() for name, day in days.items()}
 
 
 def _names() -> dict[str, str]:
