@@ -2,7 +2,8 @@
 
 Each line is `{"kind": …, "data": …}`. The first is of the kind `export`, the last of the kind `end` and says
 how many there are, so that a cut export is known as one. What is read from the store is read in pages and not
-kept. Secrets are not in it: no key, no hash, nothing sealed, no password.
+kept. Secrets are not in it: no key, no hash, nothing sealed, no password. What was never set is in it,
+with the value that holds then, so that nobody has to know what is usual here.
 
 An export that is under way ends where its account is suspended or closed, or whoever asked may no longer.
 """
@@ -14,6 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
+from api_service.channels import Channel
 from metering.accounts import Account
 from metering.clock import Clock
 from metering.collections import (
@@ -26,10 +28,12 @@ from metering.collections import (
 from metering.directory import Directory
 from metering.errors import MeteringError, NotFound
 from metering.events import wire_fields
+from metering.infrastructure import InfrastructureCost
 from metering.ledger import Ledger
+from metering.plans import at_limit, plan_named
 from metering.rollups import DIMENSIONS
 from metering.stats import Statistics, UsageQuery
-from metering.stores import DocumentStore, Query
+from metering.stores import Document, DocumentStore, Query
 
 FORMAT: Final = 1
 DOCUMENTS_A_READ: Final = 100
@@ -83,6 +87,7 @@ OTHERWISE: Final[Mapping[str, str]] = {
     "rates": "counts by keyed hashes; gone within hours",
     "idempotency": "sealed; opened by nobody but whoever repeats a request; gone within a day",
     "erasures": "of accounts that are no more",
+    "status_days": "of the service: how it was up",
 }
 
 _SECRET_WORDS: Final = ("hash", "secret", "sealed", "password")  # `input_tokens` are none
@@ -127,15 +132,16 @@ def _lines(source: Source, account_id: str) -> Iterator[Line]:
         raise NotFound("there is no such account")
     begun_at = source.clock.now()
     yield "export", {"format": FORMAT, "account_id": account_id, "begun_at": begun_at}
-    yield "account", account
+    yield "account", spelled_out(account)
+    yield "plan", {"name": account.plan, **spelled_out(plan_named(account.plan)), "at_limit": at_limit()}
     yield from _rules(source, account_id)
     yield from _people(source, account_id)
     for collection, kind in EXPORTED.items():
         query = Query(collection=f"{ACCOUNTS}/{account_id}/{collection}", limit=DOCUMENTS_A_READ)
-        yield from _documents(source.store, query, kind)
+        yield from _collection(source.store, account_id, query, kind)
     for collection, kind in EXPORTED_BESIDE.items():
         query = Query(collection=collection, equal={"account_id": account_id}, limit=DOCUMENTS_A_READ)
-        yield from _documents(source.store, query, kind)
+        yield from _collection(source.store, account_id, query, kind)
     yield from _usage(source, account, begun_at)
     yield from _events(source, account, begun_at)
 
@@ -143,10 +149,10 @@ def _lines(source: Source, account_id: str) -> Iterator[Line]:
 def _rules(source: Source, account_id: str) -> Iterator[Line]:
     policy = source.directory.policy(account_id)
     if policy is not None:
-        yield from (("budget", each) for each in policy.budgets)
-        yield from (("routing_rule", each) for each in policy.routing_rules)
+        yield from (("budget", spelled_out(each)) for each in policy.budgets)
+        yield from (("routing_rule", spelled_out(each)) for each in policy.routing_rules)
     for key in source.directory.keys_of(account_id):
-        yield "key", without_secrets(msgspec.to_builtins(key))
+        yield "key", without_secrets(spelled_out(key))
 
 
 def _people(source: Source, account_id: str) -> Iterator[Line]:
@@ -166,11 +172,30 @@ def _people(source: Source, account_id: str) -> Iterator[Line]:
                 yield "session", without_secrets(each.fields)
 
 
+def _collection(store: DocumentStore, account_id: str, query: Query, kind: str) -> Iterator[Line]:
+    """A collection's documents; where there is none, what holds without one."""
+    name = query.collection.rpartition("/")[2]
+    field, read = _SPELLED.get(name, ("", dict))
+    is_empty = True
+    for document in _pages(store, query):
+        is_empty = False
+        told = dict(document.fields)
+        if field in told:
+            told[field] = spelled_out(read(told[field]))
+        yield kind, without_secrets(told)
+    if is_empty and name in _WITHOUT_ANY:
+        yield kind, _WITHOUT_ANY[name](account_id)
+
+
 def _documents(store: DocumentStore, query: Query, kind: str) -> Iterator[Line]:
+    yield from ((kind, without_secrets(each.fields)) for each in _pages(store, query))
+
+
+def _pages(store: DocumentStore, query: Query) -> Iterator[Document]:
     after: tuple[str, str] | None = None
     while True:
         found = store.query(msgspec.structs.replace(query, after=after))
-        yield from ((kind, without_secrets(each.fields)) for each in found)
+        yield from found
         if len(found) < query.limit:
             return
         after = ("", found[-1].document_id)
@@ -198,10 +223,35 @@ def _events(source: Source, account: Account, now: datetime) -> Iterator[Line]:
             end=now,
             kept_since=account.settings.events_kept_since(source.clock.now()),
         )
-        yield from (("event", wire_fields(event)) for event in page.events)
+        yield from (("event", spelled_out(wire_fields(event))) for event in page.events)
         cursor = page.next_cursor
         if cursor is None:
             return
+
+
+def spelled_out(value: Any) -> Any:
+    """The value as plain fields, with those that have their usual value, which is stored for none of them."""
+    if isinstance(value, msgspec.Struct):
+        return {name: spelled_out(getattr(value, name)) for name in value.__struct_fields__}
+    if isinstance(value, Mapping):
+        return {name: spelled_out(held) for name, held in value.items()}
+    if isinstance(value, list | tuple):
+        return [spelled_out(held) for held in value]
+    return value
+
+
+# Collections whose documents keep a field shorter than it is told → that field, and what reads it in full.
+_SPELLED: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
+    "channels": ("channels", lambda kept: msgspec.convert(kept, list[Channel])),
+    "infrastructure_days": ("rows", lambda kept: msgspec.json.decode(kept, type=list[InfrastructureCost])),
+    "namespace_maps": ("teams", msgspec.json.decode),
+}
+# Collections that have a document of an account only once somebody set something → what holds until then.
+_WITHOUT_ANY: Final[Mapping[str, Callable[[str], dict[str, Any]]]] = {
+    "channels": lambda account_id: {"account_id": account_id, "channels": []},
+    "namespace_maps": lambda _: {"teams": {}},
+    "report_schedules": lambda account_id: {"account_id": account_id, "next_at": None, "schedules": []},
+}
 
 
 def without_secrets(value: Any) -> Any:

@@ -30,6 +30,7 @@ from api_service.dashboard.registering import register_dashboard
 from api_service.described import describe_guards, describe_ranges
 from api_service.devices import Devices
 from api_service.errors import ErrorView, answer_errors, invalid_fields
+from api_service.export_places import ExportPlaces
 from api_service.idempotency import Claims, CommitsNoted, answer_repeats
 from api_service.identities import Identities
 from api_service.invites import Invites
@@ -278,6 +279,7 @@ def _services(  # noqa: PLR0913 - as create_app
         attempts=Attempts(rates),
         devices=Devices(clock, secret),
         afterwards=afterwards,
+        export_places=ExportPlaces(store, clock, secret),
         audit=AuditLog(store),
         mail=mail,
         postbox=postbox,

@@ -12,6 +12,7 @@ from api_service.attempts import Attempts
 from api_service.audit_log import AuditLog
 from api_service.channels import Channels
 from api_service.devices import Devices
+from api_service.export_places import ExportPlaces
 from api_service.identities import Identities
 from api_service.invites import Invites
 from api_service.job_figures import JobFigures
@@ -66,6 +67,7 @@ class Services:
     attempts: Attempts
     devices: Devices
     afterwards: Afterwards
+    export_places: ExportPlaces
     mail: Mail
     postbox: Postbox
     channels: Channels

@@ -1,5 +1,7 @@
 """Taking everything away that an account holds."""
 
+from itertools import chain
+
 from flask import Response
 
 from api_service.access import needs, visitor
@@ -25,8 +27,9 @@ def export_account() -> Response:
     """Export everything the account holds: settings, people, keys, usage, events, audit log.
 
     NDJSON, made as fast as it is read, however much it is. No secret is in it: no key, no password, nothing
-    that is sealed. A field that a line lacks has its usual value, such as `month` for a budget's period. It
-    ends early where the account is suspended meanwhile, or you lose the right to it.
+    that is sealed. What was never set is in it with the value that holds then. It ends early where the
+    account is suspended meanwhile, or you lose the right to it. Three exports of an account may be under way
+    at once, of whatever kind; 429 `too_many_exports` beyond.
     """
     known, asking = services(), visitor()
     account_id = asking.account_id
@@ -45,6 +48,10 @@ def export_account() -> Response:
         )
 
     source = Source(known.store, known.directory, known.ledger, known.statistics, known.clock)
-    response = Response(pieces_of_export(source, account_id, may_go_on), content_type=CONTENT_TYPE)
+    place = known.export_places.take(account_id)
+    held = place.while_held(pieces_of_export(source, account_id, may_go_on))
+    first = next(held)  # at once, so that what is wrong by then is an error's answer
+    response = Response(chain([first], held), content_type=CONTENT_TYPE)
+    response.call_on_close(place.give_back)
     response.headers["Content-Disposition"] = f'attachment; filename="modeltrack-{account_id}.ndjson"'
     return response

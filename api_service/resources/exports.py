@@ -78,6 +78,8 @@ class EventsExportFields(ExportFields, EventFilters):
 def export_events(query: EventsExportFields) -> Response:
     """Export cost events as CSV or as one JSON object a line, streamed, newest first.
 
+    Three exports of an account may be under way at once, of whatever kind; 429 `too_many_exports` beyond.
+
     In CSV, a text that a spreadsheet would take for a formula gets an apostrophe in front.
     """
     pages = _pages(*query.bounds(), query.filters)
@@ -157,12 +159,15 @@ def _charge_rows(pages: Iterator[tuple[CostEvent, ...]]) -> Iterator[list[dict[s
 
 def _streamed(pieces: Iterator[bytes], content_type: str, filename: str) -> Response:
     """The pieces as they are made; the first at once, so that what is wrong by then is an error's answer."""
-    first = next(pieces, b"")
+    place = services().export_places.take(visitor().account_id)
+    held = place.while_held(pieces)
+    first = next(held, b"")
 
     def all_pieces() -> Iterator[bytes]:
         yield first
-        yield from pieces
+        yield from held
 
     response = Response(stream_with_context(all_pieces()), content_type=content_type)
+    response.call_on_close(place.give_back)
     response.headers["Content-Disposition"] = f'attachment; filename="{filename}"'
     return response

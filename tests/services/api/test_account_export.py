@@ -18,8 +18,11 @@ from api_service.account_export import (
     ExportEnded,
     without_secrets,
 )
+from metering.budgets import THRESHOLDS_DEFAULT, Budget, Scope
 from metering.collections import INDEXED_FIELDS, KEYS, PEOPLE, SESSIONS
 from metering.directory import Directory
+from metering.infrastructure import InfrastructureCost
+from metering.keys import KeyRecord
 from metering.ledger import Ledger
 from metering.segments import Segment
 from metering.stores import DocumentStore, Put, Query
@@ -121,6 +124,51 @@ def test_many_events_are_read_in_pages_and_each_is_there_once(
 
     assert len(counted) == 2_500
     assert set(counted.values()) == {1}
+
+
+def test_what_was_never_set_is_in_it_with_what_holds_then(ada: Person) -> None:
+    ada.write("POST", "/v1/budgets", BUDGET)
+    ada.write("POST", "/v1/keys", {})
+
+    exported = lines(ada)
+
+    (budget,) = of(exported, "budget")
+    assert (budget["timezone"], budget["thresholds_percent"]) == ("UTC", [*THRESHOLDS_DEFAULT])
+    assert set(budget) == set(Budget.__struct_fields__)
+    assert set(budget["scope"]) == set(Scope.__struct_fields__)
+    (account,) = of(exported, "account")
+    assert account["settings"]["cache"] == {"enabled": None, "temperature": None}
+    assert account["settings"]["events_kept_days"] == 400
+    assert of(exported, "channels") == [{"account_id": ada.account_id, "channels": []}]
+    assert of(exported, "report_schedules")[0]["schedules"] == []
+    assert of(exported, "namespace_map") == [{"teams": {}}]
+    assert of(exported, "plan")[0]["name"] == "self_hosted"
+    assert of(exported, "key")[0]["scopes"] == ["proxy"]
+    assert set(of(exported, "key")[0]) == set(KeyRecord.__struct_fields__) - {"key_hash"}
+
+
+def test_what_is_kept_short_is_told_in_full(ada: Person) -> None:
+    assert ada.write("POST", "/v1/channels", {"kind": "email", "email": ada.email}).status_code == 201
+    ada.write("PUT", "/v1/infrastructure/namespace-map", {"search": "team-search"})
+    row = {
+        "id": "r1",
+        "event_type": "aws_infrastructure",
+        "service": "ec2",
+        "start_time": "2026-11-21T00:00:00Z",
+        "end_time": "2026-11-21T01:00:00Z",
+        "cost_usd": "1",
+    }
+    taken = ada.write("POST", "/v1/infrastructure/costs", {"rows": [row]})
+    assert taken.status_code < 300, taken.text
+
+    exported = lines(ada)
+
+    (channel,) = of(exported, "channels")[0]["channels"]
+    assert (channel["least_level"], channel["enabled"], channel["failures"]) == ("info", True, 0)
+    assert not [each for each in channel if "sealed" in each]
+    assert of(exported, "namespace_map")[0]["teams"] == {"search": "team-search"}
+    (told,) = of(exported, "infrastructure_day")[0]["rows"]
+    assert set(told) == set(InfrastructureCost.__struct_fields__)
 
 
 def pieces(client: FlaskClient) -> Iterator[bytes]:
