@@ -14,8 +14,9 @@ that holds any says so by `fingerprints_day`, by which it is found.
 Measured: docs/decisions/0013.
 """
 
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, TypeVar
 
@@ -67,14 +68,14 @@ class DayUnreadable(StoreError):
 class Sheet(msgspec.Struct, frozen=True, array_like=True):
     """Cells of one kind over a day, by columns.
 
-    Row r is what `cells[cell_of[r]]` holds in the quarter hour number `quarter_of[r]`; a sum that is 0 in all
-    rows has no column.
+    Row r is what `cells[cell_of[r]]` holds in the quarter hour number `quarter_of[r]`; rows are in the order
+    of these two. A sum that is 0 in all rows has no column.
     """
 
     cells: list[Cell]
     cell_of: list[int]
     quarter_of: list[int]
-    columns: dict[str, list[int]]
+    columns: Mapping[str, list[int]]
 
     def summed(
         self,
@@ -88,30 +89,38 @@ class Sheet(msgspec.Struct, frozen=True, array_like=True):
         """
         slots, slot_numbers = _numbered(slot_of)
         groups, group_numbers = _numbered([group_of(cell) for cell in self.cells])
-        if not slots or not groups:
-            return {}
-        nowhere = len(slots) * len(groups)
-        places = [
-            nowhere if slot < 0 or group < 0 else slot * len(groups) + group
-            for slot, group in zip(
-                map(slot_numbers.__getitem__, self.quarter_of),
-                map(group_numbers.__getitem__, self.cell_of),
-                strict=True,
-            )
-        ]
+        runs = list(self._runs(slot_numbers, group_numbers, len(groups)))
         found: defaultdict[int, Amounts] = defaultdict(dict)
-        for name, column in self.columns.items():
+        for name in self.columns:
             if names is not None and name not in names:
                 continue
-            totals = [0] * (nowhere + 1)
-            for place, amount in zip(places, column, strict=True):
-                totals[place] += amount
-            for place, total in enumerate(totals[:nowhere]):
+            column = self.columns[name]
+            totals: dict[int, int] = {}
+            for place, first, end in runs:
+                totals[place] = totals.get(place, 0) + sum(column[first:end])
+            for place, total in totals.items():
                 if total:
                     found[place][name] = total
         return {
             (slots[place // len(groups)], groups[place % len(groups)]): sums for place, sums in found.items()
         }
+
+    def _runs(
+        self, slot_numbers: Sequence[int], group_numbers: Sequence[int], groups: int
+    ) -> Iterator[tuple[int, int, int]]:
+        """Rows of one cell that go to one place: the place, the first row, and the one behind the last."""
+        stretches = _stretches(slot_numbers)
+        begin = 0
+        for cell, group in enumerate(group_numbers):
+            end = bisect_right(self.cell_of, cell, begin)
+            if group >= 0:
+                first = begin
+                for slot, until in stretches:
+                    following = bisect_left(self.quarter_of, until, first, end)
+                    if slot >= 0 and following > first:
+                        yield slot * groups + group, first, following
+                    first = following
+            begin = end
 
     def rows(self) -> Rows:
         """The sheet row by row."""
@@ -133,11 +142,34 @@ class DayPart(msgspec.Struct, frozen=True, kw_only=True):
     sheets: dict[str, Sheet]
 
 
+class _Columns(Mapping[str, list[int]]):
+    """Columns as they were stored, each read when it is asked for: most questions want one or two."""
+
+    def __init__(self, stored: Mapping[str, msgspec.Raw]) -> None:
+        self._stored = stored
+
+    def __getitem__(self, name: str) -> list[int]:
+        try:
+            return _COLUMN_DECODER.decode(self._stored[name])
+        except msgspec.MsgspecError as error:
+            raise DayUnreadable("a day's document is not as it was written") from error
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stored)
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+
 NO_PART: Final = DayPart(shards=(NOT_HELD,) * QUARTERS_A_DAY, sheets={})
 NO_SHEET: Final = Sheet([], [], [], {})
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
-_DECODER: Final = msgspec.msgpack.Decoder(dict[str, Sheet])
+_DECODER: Final = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
+_SHEET_DECODER: Final = msgspec.msgpack.Decoder(
+    tuple[list[Cell], list[int], list[int], dict[str, msgspec.Raw]]
+)
+_COLUMN_DECODER: Final = msgspec.msgpack.Decoder(list[int])
 
 
 def days_between(start: datetime, end: datetime) -> list[datetime]:
@@ -194,13 +226,23 @@ def fields_without_fingerprints(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {**kept, "packed": packed({**kinds, "template": without, "fingerprint": {}})}
 
 
-def stored_part(fields: Mapping[str, Any]) -> DayPart:
-    """What a day's document holds. Raises: DayUnreadable."""
+def stored_part(fields: Mapping[str, Any], kinds: Collection[str] | None = None) -> DayPart:
+    """What a day's document holds, of these kinds where they are given. Raises: DayUnreadable."""
     try:
         content = zstandard.ZstdDecompressor().decompress(fields["packed"], CONTENT_BYTES_MAX)
-        return DayPart(shards=tuple(fields["shards"]), sheets=_DECODER.decode(content))
+        sheets = {
+            kind: _stored_sheet(sheet)
+            for kind, sheet in _DECODER.decode(content).items()
+            if kinds is None or kind in kinds
+        }
+        return DayPart(shards=tuple(fields["shards"]), sheets=sheets)
     except (KeyError, TypeError, zstandard.ZstdError, msgspec.MsgspecError) as error:
         raise DayUnreadable("a day's document is not as it was written") from error
+
+
+def _stored_sheet(stored: msgspec.Raw) -> Sheet:
+    cells, cell_of, quarter_of, columns = _SHEET_DECODER.decode(stored)
+    return Sheet(cells, cell_of, quarter_of, _Columns(columns))
 
 
 def stored_shards(fields: Mapping[str, Any]) -> tuple[int, ...]:
@@ -278,6 +320,16 @@ def _dearest(rows: Rows, rows_max: int) -> set[Cell]:
 
 def _sheets(rows: Mapping[Kind, Rows]) -> dict[Kind, Sheet]:
     return {kind: sheet_of(each) for kind, each in rows.items()}
+
+
+def _stretches(slot_numbers: Sequence[int]) -> list[tuple[int, int]]:
+    """The slots of a day's quarter hours one after the other, each with the quarter hour behind its last."""
+    ends = [*range(1, len(slot_numbers) + 1)]
+    return [
+        (slot, end)
+        for slot, end in zip(slot_numbers, ends, strict=True)
+        if end == len(slot_numbers) or slot_numbers[end] != slot
+    ]
 
 
 def _numbered(keys: Sequence[Slot | None]) -> tuple[list[Slot], list[int]]:

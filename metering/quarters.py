@@ -300,7 +300,7 @@ class _Reader:
         return complete
 
     def _day(self, day: datetime, document: Document | None, opened: _Open) -> DayRollups:
-        part = NO_PART if document is None else stored_part(document.fields)
+        part = NO_PART if document is None else stored_part(document.fields, self._kinds)
         numbers = {
             number: quarter
             for number in range(QUARTERS_A_DAY)
