@@ -14,7 +14,7 @@ FOCUS_PYTHON ?=
 # Handed on to `make run`: STORE_URL=firestore://demo-modeltrack, UPSTREAM=real, other ports, any setting.
 export
 
-.PHONY: help setup setup-browser run test screenshots proof focus check format bench prices vendor lock clean
+.PHONY: help setup setup-browser run test screenshots proof focus modules check format bench prices vendor lock clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -45,6 +45,10 @@ proof: $(STAMPS)/dev ## Prove at full size that no call is lost, whatever dies; 
 
 focus: $(STAMPS)/dev $(STAMPS)/focus/installed ## Have focus-validator judge the FOCUS export; `make test` does, too
 	@$(BIN)/python -m pytest -n 0 -rs tests/services/api/test_focus_validator.py
+
+modules: ## Say in a line what each module is
+	@find metering proxy_service api_service modeltrack_cli -name '*.py' ! -name '__init__.py' | sort \
+		| xargs awk 'FNR == 1 { gsub(/"""/, ""); printf "%-45s %s\n", FILENAME, $$0; nextfile }'
 
 check: $(STAMPS)/dev ## Check formatting, lint, types and import contracts
 	@$(BIN)/ruff format --check --quiet .
