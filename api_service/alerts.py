@@ -26,6 +26,7 @@ _NOTICES: Final[dict[AlertKind, NoticeKind]] = {
     "anomaly": "alert.anomaly",
     "unpriced_model": "alert.unpriced_model",
     "recording": "alert.recording",
+    "plan": "alert.plan",
 }
 
 

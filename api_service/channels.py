@@ -42,6 +42,7 @@ NoticeKind = Literal[
     "alert.anomaly",
     "alert.unpriced_model",
     "alert.recording",
+    "alert.plan",
     "report.ready",
     "channel.off",
     "test",

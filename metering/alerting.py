@@ -7,6 +7,7 @@
 | `anomaly` | a team's hour is far dearer than such hours are | team, hour, level |
 | `unpriced_model` | calls were made that have no known price, and so count for nothing | model, month |
 | `recording` | the nightly check found a day's books wrong | day |
+| `plan` | 80 % of a limit of the plan are used, or all of it; of both the latter | limit, month, step |
 
 An alert's id says which finding it is of, so whoever finds it again, at the same moment or later, meets the
 alert that is there: it fires once.
@@ -16,7 +17,7 @@ itself once its period is over or its day's books are right. What is snoozed is 
 ends. Meanwhile what comes of the same subject (a higher threshold, the next hour) is kept, but not told.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
@@ -25,18 +26,29 @@ import msgspec
 from metering.budgets import Budget
 from metering.errors import Conflict, InvalidInput
 from metering.ids import repeatable_digest
-from metering.money import usd_text
+from metering.money import NANODOLLARS_PER_DOLLAR, usd_text
 from metering.nightly_check import Check
 from metering.outlooks import PeriodOutlook, TeamAnomaly
 from metering.periods import Period
+from metering.plans import Plan, at_limit
 from metering.standings import BudgetStanding, ValueStanding
 
-AlertKind = Literal["budget", "forecast", "anomaly", "unpriced_model", "recording"]
+AlertKind = Literal["budget", "forecast", "anomaly", "unpriced_model", "recording", "plan"]
 AlertLevel = Literal["warning", "critical"]
 AlertState = Literal["open", "acknowledged", "snoozed", "resolved"]
 
+# Limits of a plan that are used up → how they are said.
+_PLAN_LIMITS: Final[Mapping[str, str]] = {
+    "events_a_month": "events a month",
+    "tracked_usd_a_month": "dollars a month that are tracked",
+    "teams": "teams",
+    "providers": "providers",
+}
+_COUNTED_LIMITS: Final = frozenset({"teams", "providers"})
 SNOOZE_MAX: Final = timedelta(days=30)
 EARLY_PERCENT: Final = 10  # of a period; before that, a forecast says little of it
+PLAN_STEPS: Final = (100, 80)  # percent of a plan's limit
+SMALL_LIMIT: Final = 5  # of fewer teams, none is few enough for a warning
 MODELS_MAX: Final = 50  # of which a month's alerts tell that they have no price
 
 
@@ -299,8 +311,87 @@ def recording_findings(checks: Iterable[Check]) -> list[Finding]:
     ]
 
 
-def has_come_right(alert: Alert, checks: Iterable[Check]) -> bool:
-    """Whether the alert is of a day whose books add up by now."""
+class Calls(msgspec.Struct, frozen=True):
+    """Calls of one provider by one team, in a month."""
+
+    provider: str
+    team: str
+    requests: int
+    cost_nanodollars: int
+
+
+def used_of(month: Iterable[Calls]) -> dict[str, int]:
+    """What a month's calls use of the limits that can be used up, by the limit's name; money in dollars."""
+    calls = [*month]
+    return {
+        "events_a_month": sum(each.requests for each in calls),
+        "tracked_usd_a_month": sum(each.cost_nanodollars for each in calls) // NANODOLLARS_PER_DOLLAR,
+        "teams": len({each.team for each in calls} - {""}),
+        "providers": len({each.provider for each in calls}),
+    }
+
+
+def plan_findings(plan: Plan, used: Mapping[str, int], month: Period) -> list[Finding]:
+    """What there is to tell of the limits of the plan that are nearly used up, or are, highest step first.
+
+    Amounts are used up when the limit is reached, things (teams, providers) when there are more than that.
+    """
+    found = []
+    for name, said in _PLAN_LIMITS.items():
+        limit: int | None = getattr(plan, name)
+        for step in PLAN_STEPS if limit else ():
+            if limit and _has_reached(name, used[name], limit, step):
+                found.append(_plan_finding(plan, name, said, used[name], limit, step, month))
+    return found
+
+
+def highest_of_plan(found: Iterable[Finding]) -> list[Finding]:
+    """Of each limit, the highest step."""
+    highest: dict[str, Finding] = {}
+    for each in found:
+        highest.setdefault(each.subject_id, each)
+    return [*highest.values()]
+
+
+def _has_reached(name: str, used: int, limit: int, step: int) -> bool:
+    if name in _COUNTED_LIMITS:
+        return used > limit if step == 100 else limit >= SMALL_LIMIT and used * 100 >= step * limit
+    return used * 100 >= step * limit
+
+
+def _plan_finding(
+    plan: Plan, name: str, said: str, used: int, limit: int, step: int, month: Period
+) -> Finding:
+    percent = used * 100 // limit
+    return Finding(
+        kind="plan",
+        subject_id=name,
+        period=month.text,
+        step=str(step),
+        level="critical" if step == 100 else "warning",
+        title=f"{percent}% of the {said} of the plan {plan.title} are used",
+        text=f"{used:,} of {limit:,} {said} of the plan {plan.title} are used in {month.text}; the month ends"
+        f" {_moment(month.ends_at)}. No call is refused or slowed for that. At the limit:"
+        f" {at_limit()[name]}.",
+        data={
+            "limit_name": name,
+            "limit": limit,
+            "used": used,
+            "percent": percent,
+            "threshold_percent": step,
+            "plan": plan.title,
+        },
+        ends_at=month.ends_at,
+    )
+
+
+def has_come_right(alert: Alert, checks: Iterable[Check], of_plan: Iterable[str] = ()) -> bool:
+    """Whether the alert is of a day whose books add up by now, or of a limit that the plan has no more.
+
+    `of_plan` are the ids of alerts that the plan gives rise to now.
+    """
+    if alert.kind == "plan":
+        return alert.alert_id not in set(of_plan)
     return alert.kind == "recording" and any(each.day == alert.period and each.is_sound for each in checks)
 
 

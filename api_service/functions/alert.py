@@ -21,13 +21,17 @@ from api_service.alerts import Alerts
 from api_service.functions.workplace import Workplace
 from metering.accounts import Account
 from metering.alerting import (
+    Calls,
     Finding,
     anomaly_finding,
     budget_findings,
     forecast_finding,
     has_come_right,
+    highest_of_plan,
+    plan_findings,
     recording_findings,
     unpriced_findings,
+    used_of,
 )
 from metering.budgets import Budget, undated
 from metering.collections import alert_look_path, policy_path
@@ -37,9 +41,11 @@ from metering.file_configuration import NO_FILES, FileConfiguration, WatchedFile
 from metering.nightly_check import checks_since
 from metering.outlooks import Filters, Outlooks, PeriodOutlook
 from metering.periods import period_of
+from metering.plans import plan_named
 from metering.standings import BudgetStanding, standings_of
 from metering.stats import Statistics, UsageQuery
 from metering.stores import Put
+from metering.usage_groups import UsageGroup
 
 FORECASTS_A_LOOK_MAX: Final = 20
 VALUES_A_RUN_MAX: Final = 50
@@ -118,24 +124,40 @@ class _Look:
         self, budgets: list[Budget], standings: dict[str, BudgetStanding], others: list[Finding]
     ) -> Counter[str]:
         checks = checks_since(self._store, self._account_id, (self._now - CHECKS_BACK).date())
-        used = self._used_this_month()
+        groups = self._used_this_month()
+        used = _unpriced_calls(groups)
+        of_plan = self._of_plan(groups)
         findings = [*recording_findings(checks), *self._unpriced(used), *self._anomalies(), *others]
+        findings += highest_of_plan(of_plan)
         findings += self._forecasts(budgets, standings, [model for _, model, _ in used])
         fired = self._alerts.fire(self._account_id, findings)
-        settled = self._alerts.settle(self._account_id, lambda alert: has_come_right(alert, checks))
+        plan_ids = [each.alert_id(self._account_id) for each in of_plan]
+        settled = self._alerts.settle(self._account_id, lambda alert: has_come_right(alert, checks, plan_ids))
         return Counter(fired=fired, settled=settled, looks=1)
 
-    def _used_this_month(self) -> list[tuple[str, str, int]]:
-        """Of each model used this month in UTC, how many of its calls have no known price."""
+    def _used_this_month(self) -> list[UsageGroup]:
+        """What was used this month in UTC, by model and team."""
         month = period_of("month", "UTC", self._now)
         query = UsageQuery(
-            start=month.starts_at, end=self._now + timedelta(minutes=1), group_by=("provider", "model")
+            start=month.starts_at,
+            end=self._now + timedelta(minutes=1),
+            group_by=("provider", "model", "team"),
         )
-        counts: Counter[tuple[str, str]] = Counter()
-        for bucket in Statistics(self._store).usage(self._account_id, query).buckets:
-            for group in bucket.groups:
-                counts[group.values["provider"], group.values["model"]] += group.sums["unpriced_requests"]
-        return [(*model, count) for model, count in counts.items()]
+        buckets = Statistics(self._store).usage(self._account_id, query).buckets
+        return [group for bucket in buckets for group in bucket.groups]
+
+    def _of_plan(self, groups: list[UsageGroup]) -> list[Finding]:
+        calls = (
+            Calls(
+                each.values["provider"],
+                each.values["team"],
+                each.sums["requests"],
+                each.sums["cost_nanodollars"],
+            )
+            for each in groups
+        )
+        month = period_of("month", "UTC", self._now)
+        return plan_findings(plan_named(self._account.plan), used_of(calls), month)
 
     def _unpriced(self, used: list[tuple[str, str, int]]) -> list[Finding]:
         return unpriced_findings(used, period_of("month", "UTC", self._now))
@@ -171,6 +193,14 @@ class _Look:
             )
         except InvalidInput:
             return None  # rollups do not keep keys together with teams and apps
+
+
+def _unpriced_calls(groups: list[UsageGroup]) -> list[tuple[str, str, int]]:
+    """Of each model that was used, how many of its calls have no known price."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for each in groups:
+        counts[each.values["provider"], each.values["model"]] += each.sums["unpriced_requests"]
+    return [(*model, count) for model, count in counts.items()]
 
 
 def filters_of(budget: Budget, models: list[str]) -> Filters:

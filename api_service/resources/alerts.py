@@ -85,12 +85,13 @@ class AlertView(View):
     kind: AlertKind = Field(
         description="`budget`: a threshold is reached; `forecast`: a budget will be exceeded; `anomaly`: an"
         " hour of a team was far dearer than usual; `unpriced_model`: calls have no known price; `recording`:"
-        " the books of a day do not add up."
+        " the books of a day do not add up; `plan`: 80 % of a limit of the plan are used, or all of it."
     )
     level: AlertLevel = Field(description="How much it matters.")
     state: AlertState = Field(description="Where it stands now; past its `ends_at` it is resolved.")
     subject_id: str = Field(
-        description="The id of the budget, the team's name, provider and model, or the day that it is about."
+        description="The id of the budget, the team's name, provider and model, the day, or the plan's limit"
+        " that it is about."
     )
     period: str = Field(description="The period, hour or day that it is of.")
     title: str = Field(description="It in one line.")

@@ -11,7 +11,7 @@ from api_service.answers import answer
 from api_service.fields import View, example_of
 from api_service.routing import routes_of
 from api_service.services import services
-from metering.money import NANODOLLARS_PER_DOLLAR
+from metering.alerting import Calls, used_of
 from metering.plans import Plan, at_limit, plan_named
 from metering.stats import UsageBucket, UsageQuery
 
@@ -85,14 +85,16 @@ def show_plan() -> Response:
 
 
 def _used(buckets: Sequence[UsageBucket]) -> dict[str, int]:
-    groups = [group for bucket in buckets for group in bucket.groups]
-    cost = sum(group.sums["cost_nanodollars"] for group in groups)
-    return {
-        "events_a_month": sum(group.sums["requests"] for group in groups),
-        "tracked_usd_a_month": cost // NANODOLLARS_PER_DOLLAR,
-        "teams": len({group.values["team"] for group in groups} - {""}),
-        "providers": len({group.values["provider"] for group in groups}),
-    }
+    return used_of(
+        Calls(
+            group.values["provider"],
+            group.values["team"],
+            group.sums["requests"],
+            group.sums["cost_nanodollars"],
+        )
+        for bucket in buckets
+        for group in bucket.groups
+    )
 
 
 def _limit(found: Plan, name: str, used: int | None) -> LimitView:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from api_service.functions import alert
 from metering.accounts import LOCAL_ACCOUNT_ID
@@ -16,6 +17,7 @@ from metering.counters import counter_key
 from metering.ledger import Ledger
 from metering.nightly_check import Check, Difference, check_path
 from metering.periods import period_of
+from metering.plans import plan_named
 from metering.segments import Segment
 from metering.stores import DocumentStore, Increment, Put
 from tests.builders import make_event
@@ -140,6 +142,56 @@ def test_a_model_without_a_price_alerts_once_a_month(machine: Machine, record: C
     assert (found["kind"], found["subject_id"], found["period"]) == (
         "unpriced_model", "anthropic/new-model", "2026-11"
     )  # fmt: skip
+
+
+def test_a_plan_that_is_nearly_used_up_and_then_is_alerts_once_a_step(
+    machine: Machine, record: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = replace(plan_named("free"), events_a_month=5, tracked_usd_a_month=None, teams=2)
+    monkeypatch.setattr("api_service.functions.alert.plan_named", lambda _: small)
+
+    def told() -> list[tuple[str, str, int]]:
+        machine.alert()
+        machine.clock.advance(3600)
+        machine.alert()
+        found = [each for each in machine.listed("/v1/alerts") if each["kind"] == "plan"]
+        return [(each["subject_id"], each["level"], each["data"]["used"]) for each in found]
+
+    for _ in range(3):
+        record(0.1, team="search")
+    assert told() == []
+    record(0.1, team="support")
+    assert told() == [("events_a_month", "warning", 4)]
+    record(0.1, team="third")
+    both = [("events_a_month", "critical", 5), ("events_a_month", "warning", 4), ("teams", "critical", 3)]
+    assert sorted(told()) == both
+    assert sorted(told()) == both
+    titles = [each["title"] for each in machine.listed("/v1/notices") if each["kind"] == "alert.plan"]
+    assert sorted(titles) == [
+        "100% of the events a month of the plan Free are used",
+        "150% of the teams of the plan Free are used",
+        "80% of the events a month of the plan Free are used",
+    ]
+
+    machine.clock.advance(10 * 24 * 3600)  # another month
+    record(0.1, team="search")
+    assert sorted(told()) == both
+
+
+def test_a_larger_plan_resolves_what_it_has_room_for(machine: Machine, record: Callable[..., None]) -> None:
+    known = machine.app.extensions["modeltrack"].directory
+    known.set_plan(machine.ada.account_id, "free")
+    for team in ("search", "support"):
+        record(0.1, team=team)
+    machine.alert()
+    (before,) = machine.listed("/v1/alerts")
+
+    known.set_plan(machine.ada.account_id, "pro")
+    machine.clock.advance(3600)
+    machine.alert()
+
+    (after,) = machine.listed("/v1/alerts")
+    assert (before["subject_id"], before["state"], after["state"]) == ("teams", "open", "resolved")
 
 
 def test_a_forecast_beyond_the_limit_alerts_before_it_is_spent(
