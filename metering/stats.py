@@ -357,7 +357,8 @@ class Statistics:
 
         calls_of = Grouping("main", ("provider", "model"), query.filters)
         for day in rollups_between(self._store, account_id, edges[0], edges[-1], "main", "latency"):
-            for (bucket, (provider, model)), amounts in day.summed(bucket_of, calls_of).items():
+            counted = day.summed(bucket_of, calls_of, {"requests", "errors"})
+            for (bucket, (provider, model)), amounts in counted.items():
                 latencies.count((provider, model), bucket, amounts)
             _add_histograms(latencies, day, bucket_of, query.filters)
         return latencies.by_model(buckets)
