@@ -79,7 +79,9 @@ def page_address(wanted: str) -> str:
     parts = urlsplit(wanted) if len(wanted) <= ADDRESS_CHARACTERS_MAX else urlsplit("")
     is_path = wanted.startswith("/") and not parts.scheme and not parts.netloc and "\\" not in wanted
     found = _page_at(parts.path) if is_path and wanted.isprintable() else None
-    return HOME if found is None or found.is_open else wanted
+    if found is None or found.is_open:
+        return HOME
+    return wanted.replace("{", "%7B").replace("}", "%7D")  # in forms, braces stand for fields of the answer
 
 
 def _page_at(path: str) -> Page | None:

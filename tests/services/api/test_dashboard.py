@@ -79,6 +79,12 @@ def test_nobody_is_led_anywhere_but_to_pages_of_ours(client: FlaskClient, wanted
     assert {each["data-then"] for each in page.of("form") if "data-then" in each} == {"/overview"}
 
 
+def test_where_to_go_on_takes_nothing_of_the_log_ins_answer_along(client: FlaskClient) -> None:
+    page = read(client.get("/login", query_string={"next": "/keys?team={csrf_token}"}, headers=BROWSER))
+
+    assert "/keys?team=%7Bcsrf_token%7D" in [each.get("data-then") for each in page.of("form")]
+
+
 def test_who_is_logged_in_needs_no_log_in(ada: Person) -> None:
     response = ada.get("/login?next=/keys", headers=BROWSER)
 
