@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import msgspec
 from flask import Response
-from pydantic import Field, StrictInt, model_validator
+from pydantic import Field, StrictInt, ValidationError, model_validator
 
 from api_service.access import needs, visitor
 from api_service.answers import answer_fields
+from api_service.errors import invalid_fields
 from api_service.fields import Form, Input, ModelName, Usd, View, decimal_between, decimal_text, example_of
 from api_service.outlook import (
     MODEL_EXAMPLE,
@@ -23,6 +24,7 @@ from api_service.outlook import (
 from api_service.routing import OF_BODIES, may_refuse, routes_of
 from api_service.services import services
 from api_service.sums import shown_money
+from api_service.tables import answer_csv, with_csv
 from metering.accounts import UnitPrices
 from metering.errors import InvalidInput
 from metering.estimates import (
@@ -96,6 +98,39 @@ class WorkloadFields(ModelFields):
         if self.cached_input_tokens > self.input_tokens:
             raise ValueError("cached_input_tokens is a part of input_tokens, and no more than that")
         return self
+
+
+class EstimateFields(ModelFields):
+    """The calls that `WorkloadFields` describes, in an address, and beside which other models to set them."""
+
+    input_tokens: int = Field(
+        ge=0, le=TOKENS_MAX, description="How long prompts are.", json_schema_extra={"example": 3_000}
+    )
+    output_tokens: int = Field(
+        ge=0, le=TOKENS_MAX, description="How long answers are.", json_schema_extra={"example": 400}
+    )
+    requests_per_day: int = Field(
+        ge=1, le=REQUESTS_A_DAY_MAX, description="How many calls.", json_schema_extra={"example": 10_000}
+    )
+    service_tier: Tier = "standard"
+    cached_input_tokens: int = Field(
+        default=0, ge=0, le=TOKENS_MAX, description="How much of the prompt repeats."
+    )
+    prompt_cache_hit_percent: Percent = Decimal(0)
+    cache_write: Literal["5m", "1h"] = "5m"
+    answered_from_memory_percent: Percent = Decimal(0)
+    compare: Literal["provider", "all"] = Field(
+        default="provider",
+        description="With which models that are known to take such calls: the provider's own, or all.",
+    )
+    format: Literal["json", "csv"] = Field(
+        default="json", description="csv: the comparison, one line a model, the one asked for first."
+    )
+
+    @property
+    def workload(self) -> WorkloadFields:
+        """The calls. Raises: ValidationError."""
+        return WorkloadFields.model_validate(self.model_dump(exclude={"compare", "format"}))
 
 
 class EstimatorModelsFields(Input):
@@ -238,7 +273,7 @@ class SimilarFeatureView(View):
 class EstimateView(ModelView):
     """What the calls would cost, exactly as such calls would be recorded."""
 
-    model_config = example_of(_ESTIMATE_EXAMPLE)
+    model_config = with_csv(_ESTIMATE_EXAMPLE)
 
     service_tier: str = Field(description="In which service tier.")
     price_version: str = Field(description="By which price list and rules.")
@@ -285,32 +320,63 @@ def estimate(body: WorkloadFields) -> Response:
 
     The prompt cache of the provider and answers from the proxy's memory are shown each by itself.
     """
+    others = [Model(each.provider, each.model) for each in body.compare]
+    return answer_fields(_estimated(body, others))
+
+
+@estimates.get("/v1/estimates", responses={200: EstimateView})
+@needs("read")
+def show_estimate(query: EstimateFields) -> Response:
+    """Show the same estimate at an address of its own, also beside all models that have a price."""
+    try:
+        body = query.workload
+    except ValidationError as error:
+        raise invalid_fields(error) from error
+    others = _all_alternatives(body) if query.compare == "all" else []
+    found = _estimated(body, others)
+    if query.format == "csv":
+        asked = {**dict.fromkeys(_COLUMNS), **{name: found[name] for name in _COLUMNS if name in found}}
+        month = next(each for each in found["plain"] if each["period"] == "month")
+        asked |= {f"month_{unit}": month[f"cost_{unit}"] for unit in ("nanodollars", "usd")}
+        return answer_csv(_COLUMNS, [asked, *found["comparison"]], None)
+    return answer_fields(found)
+
+
+_COLUMNS = (
+    "provider", "model", "fits", "request_nanodollars", "request_usd", "month_nanodollars", "month_usd",
+)  # fmt: skip
+
+
+def _all_alternatives(body: WorkloadFields) -> list[Model]:
+    """Every provider's models that are known to take such calls, but for the one asked for."""
+    estimator, workload = estimator_now(), _workload(body)
+    found = (each for name in get_args(Provider) for each in estimator.alternatives(workload, name))
+    return [each for each in found if each != Model(body.provider, body.model)]
+
+
+def _estimated(body: WorkloadFields, others: Sequence[Model]) -> dict[str, Any]:
+    """The estimate, beside those models, or the provider's own where there are none. Raises: InvalidInput."""
     estimator = estimator_now()
     workload, model = _workload(body), Model(body.provider, body.model)
     found = estimator.estimate(workload, model)
     if found.unpriced:
         raise _unpriced(estimator, workload, model)
-    others = [Model(each.provider, each.model) for each in body.compare]
     compared = others or estimator.alternatives(workload, model.provider)
     mixes = outlooks().mixes(visitor().account_id, services().clock.now())
-    return answer_fields(
-        {
-            **shown_model(model),
-            "service_tier": body.service_tier,
-            "price_version": found.price_version,
-            "fits": estimator.fits(workload, model),
-            **shown_money("request", found.request_nanodollars),
-            "plain": _shown_amounts(found.plain),
-            "with_prompt_cache": _shown_amounts(found.with_prompt_cache)
-            if body.cached_input_tokens
-            else None,
-            "with_answers_from_memory": _shown_amounts(found.with_memory)
-            if body.answered_from_memory_percent
-            else None,
-            "comparison": [_shown_compared(each) for each in estimator.compared(workload, compared)],
-            "similar_features": [_shown_similar(each) for each in similar_features(workload, mixes)],
-        }
-    )
+    return {
+        **shown_model(model),
+        "service_tier": body.service_tier,
+        "price_version": found.price_version,
+        "fits": estimator.fits(workload, model),
+        **shown_money("request", found.request_nanodollars),
+        "plain": _shown_amounts(found.plain),
+        "with_prompt_cache": _shown_amounts(found.with_prompt_cache) if body.cached_input_tokens else None,
+        "with_answers_from_memory": _shown_amounts(found.with_memory)
+        if body.answered_from_memory_percent
+        else None,
+        "comparison": [_shown_compared(each) for each in estimator.compared(workload, compared)],
+        "similar_features": [_shown_similar(each) for each in similar_features(workload, mixes)],
+    }
 
 
 def _unpriced(estimator: Estimator, workload: Workload, model: Model) -> InvalidInput:

@@ -34,6 +34,7 @@ from api_service.ranges import Timezone
 from api_service.routing import routes_of
 from api_service.services import services
 from api_service.sums import shown_money
+from api_service.tables import answer_csv, with_csv
 from metering.errors import InvalidInput
 from metering.events import Provider
 from metering.forecasts import (
@@ -90,6 +91,9 @@ class ForecastFields(Input):
         default="1w", description="Days, weeks (from Monday) or months of the zone to sum the days into."
     )
     timezone: Timezone = "UTC"
+    format: Literal["json", "csv"] = Field(
+        default="json", description="csv: one line a bucket, those of the past first."
+    )
     provider: list[Provider] = any_of("calls to this provider", FILTER_VALUES_MAX)
     model: list[FilterTag] = any_of("calls of this model, as its answer named it", FILTER_VALUES_MAX)
     team: list[FilterTag] = any_of("this team", FILTER_VALUES_MAX)
@@ -246,7 +250,7 @@ class BackTestView(View):
 class ForecastView(View):
     """A forecast, and what it rests on. Its first day is today, as a whole."""
 
-    model_config = example_of(_FORECAST_EXAMPLE)
+    model_config = with_csv(_FORECAST_EXAMPLE)
 
     status: ForecastStatus
     as_of: datetime = Field(description="When it was made.")
@@ -335,6 +339,13 @@ def show_forecast(query: ForecastFields) -> Response:
     spend = outlooks().daily_spend(visitor().account_id, now, query.timezone, filters)
     found = forecast(spend.days, query.horizon_days)
     past = _past(spend)
+    history = [
+        {"start_date": first, "end_date": end, **shown_money("cost", sum(costs))}
+        for first, end, costs in _buckets(spend.today - timedelta(len(past)), past, query.bucket_width)
+    ]
+    ahead = _shown_days(found, spend.today, query.bucket_width) if found else []
+    if query.format == "csv":
+        return answer_csv(_COLUMNS, _rows(history, ahead), None)
     return answer_fields(
         {
             "status": _status(found),
@@ -346,13 +357,8 @@ def show_forecast(query: ForecastFields) -> Response:
             "interval_percent": INTERVAL_PERCENT,
             "history_days": len(past),
             **shown_money("today", spend.today_nanodollars),
-            "history": [
-                {"start_date": first, "end_date": end, **shown_money("cost", sum(costs))}
-                for first, end, costs in _buckets(
-                    spend.today - timedelta(len(past)), past, query.bucket_width
-                )
-            ],
-            "forecast": _shown_days(found, spend.today, query.bucket_width) if found else [],
+            "history": history,
+            "forecast": ahead,
             "total": _total(found),
             "back_test": _shown_back_test(found),
         }
@@ -387,6 +393,18 @@ def show_scenarios(query: ScenarioFields) -> Response:
             "back_test": _shown_back_test(found),
         }
     )
+
+
+_COLUMNS = ("kind", "start_date", "end_date", "cost_nanodollars", "cost_usd", *_RANGE_EXAMPLE)
+
+
+def _rows(
+    history: Sequence[dict[str, object]], ahead: Sequence[dict[str, object]]
+) -> list[dict[str, object]]:
+    """The buckets as lines of a CSV: what `past` ones cost, what is `forecast` for those ahead."""
+    empty: dict[str, object] = dict.fromkeys(_COLUMNS)
+    kinds = (("past", history), ("forecast", ahead))
+    return [{**empty, "kind": kind, **each} for kind, several in kinds for each in several]
 
 
 def _switch(query: ScenarioFields, mixes: Sequence[Mix], prices: Prices) -> Switch | None:

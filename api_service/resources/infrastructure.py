@@ -1,9 +1,9 @@
 """Infrastructure costs: handed in, summed up, and the map of namespaces to teams."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from flask import Response
@@ -15,6 +15,7 @@ from api_service.fields import Form, Input, Moment, Tag, Usd, View, decimal_betw
 from api_service.routing import OF_BODIES, may_refuse, routes_of
 from api_service.services import services
 from api_service.sums import shown_money
+from api_service.tables import answer_csv, with_csv
 from api_service.utc_days import DayRangeFields
 from metering.accounts import LOCAL_ACCOUNT_ID
 from metering.errors import Conflict
@@ -27,6 +28,7 @@ from metering.infrastructure import (
     GpuUse,
     Infrastructure,
     InfrastructureCost,
+    InfrastructureReport,
 )
 from metering.money import nanodollars_from_usd
 from metering.tags import TAG_CHARACTERS_MAX
@@ -121,6 +123,15 @@ class TakenView(View):
     replaced: int = Field(description="Rows that stand in the place of an earlier one of that day and id.")
 
 
+class InfrastructureFields(DayRangeFields):
+    """Which days, and how they are shown."""
+
+    format: Literal["json", "csv"] = Field(
+        default="json",
+        description="csv: one line a service, team and day, with the total and what is unallocated first.",
+    )
+
+
 class CostBase(View):
     """An amount of money, twice."""
 
@@ -163,7 +174,7 @@ class GpuView(CostBase):
 class InfrastructureView(CostBase):
     """What infrastructure cost. Services, teams and days each add up to the whole."""
 
-    model_config = example_of(_REPORT_EXAMPLE)
+    model_config = with_csv(_REPORT_EXAMPLE)
 
     unallocated_nanodollars: int = Field(description="The part that is of no team.")
     unallocated_usd: Usd = Field(description="That part in US dollars, exact.")
@@ -197,13 +208,15 @@ def add_infrastructure_costs(body: NewRows) -> Response:
 
 @infrastructure.get("/v1/infrastructure", responses={200: InfrastructureView})
 @needs("read")
-def show_infrastructure(query: DayRangeFields) -> Response:
+def show_infrastructure(query: InfrastructureFields) -> Response:
     """Show what infrastructure cost by service, team and UTC day, and how much of its GPUs was used.
 
     At most 92 days. Reads a document a day, and the map of namespaces.
     """
     days = query.days(services().clock.now())
     report = _kept().report(visitor().account_id, days, _namespace_map())
+    if query.format == "csv":
+        return answer_csv(_COLUMNS, _rows(report), None)
     return answer_fields(
         {
             **shown_money("cost", report.total_nanodollars),
@@ -272,6 +285,19 @@ def _row(row: RowFields) -> InfrastructureCost:
 
 def _shown(name: str, lines: Iterable[CostLine]) -> Sequence[Mapping[str, object]]:
     return [{name: each.name, **shown_money("cost", each.cost_nanodollars)} for each in lines]
+
+
+_COLUMNS = ("section", "value", *_COST_EXAMPLE)
+
+
+def _rows(report: InfrastructureReport) -> Iterator[Mapping[str, object]]:
+    """The report as lines of a CSV."""
+    yield {"section": "total", "value": None, **shown_money("cost", report.total_nanodollars)}
+    unallocated = shown_money("cost", report.unallocated_nanodollars)
+    yield {"section": "unallocated", "value": None, **unallocated}
+    for section, several in (("service", report.services), ("team", report.teams), ("day", report.days)):
+        for each in several:
+            yield {"section": section, "value": each.name, **shown_money("cost", each.cost_nanodollars)}
 
 
 def _gpu_fields(use: GpuUse) -> Mapping[str, object]:

@@ -1,9 +1,9 @@
 """Reconciliation: providers' bills taken in, and shown beside what was recorded of their calls."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from flask import Response
 from pydantic import Field, StrictStr, StringConstraints
@@ -14,6 +14,7 @@ from api_service.fields import Form, Input, Usd, View, decimal_between, example_
 from api_service.routing import OF_BODIES, may_refuse, routes_of
 from api_service.services import services
 from api_service.sums import rate, shown_money
+from api_service.tables import answer_csv, with_csv
 from api_service.utc_days import DayRangeFields
 from metering.money import nanodollars_from_usd
 from metering.reconciliation import (
@@ -23,6 +24,7 @@ from metering.reconciliation import (
     BilledProvider,
     BillLine,
     DayDrift,
+    Drift,
     ModelDrift,
     Reconciliations,
 )
@@ -113,6 +115,10 @@ class DriftFields(DayRangeFields):
     provider: BilledProvider = Field(
         description="Whose bills to look at.", json_schema_extra={"example": "openai"}
     )
+    format: Literal["json", "csv"] = Field(
+        default="json",
+        description="csv: one line a model and a day that has a bill, with the total first.",
+    )
 
 
 class DriftView(View):
@@ -155,7 +161,7 @@ class DayDriftView(View):
 class ReconciliationView(View):
     """Days, oldest first, and the models and the total of all that have a bill."""
 
-    model_config = example_of(
+    model_config = with_csv(
         {
             "provider": "openai",
             "days_billed": 1,
@@ -202,6 +208,8 @@ def show_drift(query: DriftFields) -> Response:
     At most 92 days. Reads two documents a day. Days without a bill play no part in the sums.
     """
     found = _kept().drift(visitor().account_id, query.provider, query.days(services().clock.now()))
+    if query.format == "csv":
+        return answer_csv(_COLUMNS, _rows(found), None)
     return answer_fields(
         {
             "provider": query.provider,
@@ -220,6 +228,19 @@ def _kept() -> Reconciliations:
 
 def _line(line: LineFields) -> BillLine:
     return BillLine(model=line.model, cost_nanodollars=nanodollars_from_usd(line.cost_usd))
+
+
+_COLUMNS = ("section", "value", *_DRIFT_EXAMPLE)
+
+
+def _rows(found: Drift) -> Iterator[Mapping[str, object]]:
+    """The drift as lines of a CSV."""
+    yield {"section": "total", "value": None, **_drift_fields(found.total)}
+    for model in found.models:
+        yield {"section": "model", "value": model.model, **_drift_fields(model)}
+    for day in found.days:
+        if day.posted_at is not None:
+            yield {"section": "day", "value": day.day.isoformat(), **_drift_fields(day.total)}
 
 
 def _day_fields(day: DayDrift) -> Mapping[str, object]:

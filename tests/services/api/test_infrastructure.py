@@ -1,7 +1,10 @@
 """Infrastructure costs over REST: each counted once, beside what calls cost and never in it."""
 
+import csv
+import io
 from collections.abc import Callable
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +77,20 @@ def test_services_teams_and_days_each_add_up_to_the_total(person: Person) -> Non
         "2026-11-20": 3_500_000_001,
         "2026-11-21": -500_000_000,
     }
+
+
+def test_costs_as_csv_are_the_same(person: Person) -> None:
+    send(person, row("a", "1.5", team="search"), row("b", "2.000000001"))
+    query = "start_time=2026-11-19&end_time=2026-11-22"
+
+    body = person.get(f"/v1/infrastructure?{query}").get_json()
+    text = person.get(f"/v1/infrastructure?{query}&format=csv").text
+    found = [(each["section"], each["value"], each["cost_usd"]) for each in csv.DictReader(io.StringIO(text))]
+
+    assert found[:2] == [("total", "", "3.500000001"), ("unallocated", "", "2.000000001")]
+    for section, name in (("service", "by_service"), ("team", "by_team"), ("day", "daily_trend")):
+        rows = [(section, each[section], Decimal(str(each["cost_usd"]))) for each in body[name]]
+        assert [(kind, value, Decimal(cost)) for kind, value, cost in found if kind == section] == rows
 
 
 def test_a_row_that_comes_again_counts_once_and_a_correction_alone(person: Person) -> None:

@@ -1,10 +1,13 @@
 """Forecasts, scenarios, odd hours, estimates and suggestions over REST: the same figures as the events."""
 
+import csv
+import io
 import json
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from flask import Flask
@@ -354,6 +357,50 @@ def test_an_estimate_of_nothing_sensible_is_refused_by_field(
 def test_no_more_of_a_prompt_is_cached_than_there_is(ada: Person) -> None:
     assert ada.write("POST", "/v1/estimates", CALL | {"cached_input_tokens": 3_001}).status_code == 422
     assert estimated(ada, cached_input_tokens=3_000)["with_prompt_cache"] is not None
+
+
+def test_an_estimate_has_an_address_that_says_the_same(ada: Person) -> None:
+    fields = CALL | {"cached_input_tokens": 2_000, "prompt_cache_hit_percent": "87.5"}
+
+    assert told(ada, f"/v1/estimates?{urlencode(fields)}") == estimated(ada, **fields)
+    assert refused(ada, f"/v1/estimates?{urlencode(CALL | {'model': 'no-such-model'})}") == "model"
+    assert ada.get(f"/v1/estimates?{urlencode(CALL | {'cached_input_tokens': 3_001})}").status_code == 422
+
+
+def test_an_estimate_can_be_set_beside_all_models_that_take_such_calls(ada: Person) -> None:
+    address = f"/v1/estimates?{urlencode(CALL)}"
+
+    own, everybody = told(ada, address), told(ada, f"{address}&compare=all")
+
+    assert {each["provider"] for each in own["comparison"]} == {"anthropic"}
+    assert {each["provider"] for each in everybody["comparison"]} == {
+        "anthropic",
+        "openai",
+        "azure",
+        "bedrock",
+    }
+    costs = [each["month_nanodollars"] for each in everybody["comparison"]]
+    assert costs == sorted(costs)
+    assert all(each["fits"] for each in everybody["comparison"])
+    by_csv = list(csv.DictReader(io.StringIO(ada.get(f"{address}&compare=all&format=csv").text)))
+    assert by_csv[0]["month_nanodollars"] == str(everybody["plain"][2]["cost_nanodollars"])
+    assert [int(each["month_nanodollars"]) for each in by_csv[1:]] == costs
+
+
+def test_a_forecast_as_csv_has_the_same_buckets(
+    ada: Person, sqlite_store: DocumentStore, clock: ManualClock
+) -> None:
+    record(sqlite_store, clock, daily(ada, 20))
+
+    body = told(ada, "/v1/forecast?bucket_width=1w")
+    found = list(csv.DictReader(io.StringIO(ada.get("/v1/forecast?bucket_width=1w&format=csv").text)))
+
+    past = [(each["start_date"], str(each["cost_nanodollars"])) for each in body["history"]]
+    ahead = [(each["start_date"], str(each["predicted_nanodollars"])) for each in body["forecast"]]
+    rows = {kind: [each for each in found if each["kind"] == kind] for kind in ("past", "forecast")}
+    assert [(each["start_date"], each["cost_nanodollars"]) for each in rows["past"]] == past
+    assert [(each["start_date"], each["predicted_nanodollars"]) for each in rows["forecast"]] == ahead
+    assert len(found) == len(past) + len(ahead)
 
 
 def test_every_priced_model_is_listed_with_exact_prices(ada: Person) -> None:

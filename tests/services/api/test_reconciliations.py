@@ -1,5 +1,7 @@
 """Providers' bills over REST: taken in once, whole or not at all, and held against what was recorded."""
 
+import csv
+import io
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -85,6 +87,22 @@ def test_a_day_without_a_bill_is_shown_and_plays_no_part(
     assert shown.days_billed == 1
     assert shown.days[1].total.billed_nanodollars == 0
     assert shown.total.recorded_nanodollars == 0
+
+
+def test_drift_as_csv_is_the_same(person: Person) -> None:
+    person.write("POST", "/v1/reconciliations", bill(("2026-11-20", {"gpt-4o": "2.5", "o3": "0.000000001"})))
+    query = "provider=openai&start_time=2026-11-20&end_time=2026-11-22"
+
+    body, text = drift(person, query), person.get(f"/v1/reconciliations?{query}&format=csv").text
+    found = list(csv.DictReader(io.StringIO(text)))
+
+    assert [(each["section"], each["value"], each["billed_usd"]) for each in found] == [
+        ("total", "", "2.500000001"), ("model", "gpt-4o", "2.5"), ("model", "o3", "0.000000001"),
+        ("day", "2026-11-20", "2.500000001"),
+    ]  # fmt: skip
+    assert [int(each["drift_nanodollars"]) for each in found[1:3]] == [
+        each.drift_nanodollars for each in body.models
+    ]
 
 
 def test_a_repeat_counts_once_and_a_correction_alone(person: Person) -> None:
