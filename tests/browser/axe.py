@@ -16,14 +16,16 @@ async () => {
   await Promise.allSettled(document.getAnimations().filter(ends).map((each) => each.finished));
 }
 """
-_RUN = "() => axe.run(document, {resultTypes: ['violations'], reporter: 'v1'})"
+_OPTIONS = {"resultTypes": ["violations"], "reporter": "v1"}
+_COLOURS = {**_OPTIONS, "runOnly": ["color-contrast"]}  # all that another theme may change
+_RUN = "(options) => axe.run(document, options)"
 
 
-def grave_violations(page: Page) -> list[str]:
+def grave_violations(page: Page, *, only_colours: bool = False) -> list[str]:
     """What axe finds serious or critical on the page as it is now, one line each place."""
     page.evaluate(_COME_TO_REST)
     page.evaluate(_SOURCE)
-    found: list[dict[str, Any]] = page.evaluate(_RUN)["violations"]
+    found: list[dict[str, Any]] = page.evaluate(_RUN, _COLOURS if only_colours else _OPTIONS)["violations"]
     return [
         f"{rule['impact']} {rule['id']}: {' '.join(node['target'])} – {node['failureSummary']}"
         for rule in found

@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect
 
 from tests.browser.chromium import TIMEOUT_MS, WIDE, ChromiumMissing, running_chromium
+from tests.browser.furnished import Furnished, furnish
 from tests.browser.site import Person, Site, running_site
 from tests.browser.watching import Watch
 
@@ -54,6 +55,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Everything that runs."""
     with running_site(tmp_path_factory.mktemp("site")) as running:
         yield running
+
+
+@pytest.fixture(scope="package")
+def furnished(site: Site) -> Furnished:
+    """An account that every page has something to show of. Tests leave it as it is."""
+    return furnish(site)
 
 
 @pytest.fixture

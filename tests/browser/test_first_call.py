@@ -2,46 +2,13 @@
 
 import csv
 import io
-import re
 from decimal import Decimal
 
-import anthropic
-import openai
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.forms import at, fill, press
+from tests.browser.clients import MODEL, call_claude, call_gpt
+from tests.browser.forms import at, make_key
 from tests.browser.site import Person, Site
-
-MODEL = "claude-sonnet-4-6"
-
-
-def make_key(page: Page, name: str = "first") -> str:
-    """A key for calls, made in the browser and read off the page, which shows it once."""
-    page.goto("/keys/new")
-    fill(page, name=name)
-    press(page, "Make the key")
-    key = page.get_by_label("The key", exact=True)
-    expect(key).to_have_text(re.compile(r"^mt_\w+$"))
-    return key.inner_text()
-
-
-def call_claude(site: Site, key: str, **headers: str) -> anthropic.types.Message:
-    """A message of the real client, with only base URL and headers changed."""
-    told = {"X-ModelTrack-Key": key, **{f"X-ModelTrack-{name}": value for name, value in headers.items()}}
-    with anthropic.Anthropic(
-        api_key="sk-of-their-own", base_url=site.proxy_url, default_headers=told, max_retries=0
-    ) as client:
-        return client.messages.create(
-            model=MODEL, max_tokens=200, messages=[{"role": "user", "content": "Hello, how much are you?"}]
-        )
-
-
-def call_gpt(site: Site, key: str, **headers: str) -> openai.types.chat.ChatCompletion:
-    told = {"X-ModelTrack-Key": key, **{f"X-ModelTrack-{name}": value for name, value in headers.items()}}
-    with openai.OpenAI(
-        api_key="sk-of-their-own", base_url=f"{site.proxy_url}/v1", default_headers=told, max_retries=0
-    ) as client:
-        return client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "Hello"}])
 
 
 def values(row: Locator) -> list[str]:

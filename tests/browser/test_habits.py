@@ -6,10 +6,10 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.chromium import PHONE
+from tests.browser.clients import call_claude
 from tests.browser.conftest import OpenWindow, WatchOf
 from tests.browser.forms import at, press
 from tests.browser.site import Person, Site
-from tests.browser.test_first_call import call_claude
 
 NARROWEST = PHONE["width"]
 

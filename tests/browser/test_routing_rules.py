@@ -9,10 +9,10 @@ from metering.ids import new_instance_name
 from metering.ledger import Ledger
 from metering.opening import open_store
 from metering.segments import SegmentPacker
+from tests.browser.clients import MODEL, call_claude
 from tests.browser.conftest import OpenWindow
 from tests.browser.forms import at, fill, press
 from tests.browser.site import Person, Site
-from tests.browser.test_first_call import MODEL, call_claude
 from tests.builders import make_event
 
 DOLLAR = 1_000_000_000
