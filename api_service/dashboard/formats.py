@@ -75,7 +75,7 @@ def change(rate: Decimal | float | None) -> str:
     """A change as percent with its sign: +12.3%; a manifold one without decimals."""
     if rate is None:
         return NONE
-    text = share(rate, 0 if abs(rate) >= 1 else 1)
+    text = share(rate, 0 if abs(Decimal(str(rate))) >= 1 else 1)
     return text if text.startswith("\u2212") else f"+{text}"
 
 
