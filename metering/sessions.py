@@ -9,12 +9,17 @@ A page begins at the latest call and unpacks until it is full; of what lies befo
 unpacks only packs that have one of its own sessions. So it works as much as its own sessions are busy, and
 those of the pages before it; no page lies behind the latest `SESSIONS_MAX`.
 
+Which sessions cost most is known only once all of the range are added up: each pack is unpacked for its costs
+then, and those that hold the page's sessions a second time, from memory. So what is put in order by cost is
+bounded: `ROWS_IN_ORDER_MAX` rows, beyond which a shorter range has to be asked for.
+
 One session's calls, one by one, are found by `event_pages` through its id.
 """
 
+import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -46,8 +51,10 @@ PACKS_A_READ: Final = 12
 SEGMENTS_READ_MIN: Final = 12
 RANGE_MAX: Final = timedelta(days=31, hours=1)  # of days one of which may have 25 hours
 SESSIONS_MAX: Final = 1_000
+ROWS_IN_ORDER_MAX: Final = 300_000
 
-Place = tuple[int, str]  # where a session stands among the others, the latest first
+Order = Literal["latest", "cost"]
+Place = tuple[int, str]  # where a session stands among the others: the latest first, or the dearest
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY: Final = timedelta(days=1)
@@ -68,12 +75,17 @@ class SessionSums(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def place(self) -> Place:
-        """Where it stands among the others."""
+        """Where it stands among the others, the latest first."""
         return _place(self.last_at, self.session_id)
+
+    @property
+    def place_by_cost(self) -> Place:
+        """Where it stands among the others, the dearest first."""
+        return -self.sums["cost_nanodollars"], self.session_id
 
 
 class SessionReport(msgspec.Struct, frozen=True, kw_only=True):
-    """A page of the sessions of a range of whole quarter hours, latest first.
+    """A page of the sessions of a range of whole quarter hours, in the order that was asked for.
 
     `nameless` sums up those of the range that no pack had room for by name. Calls before `complete_to` are
     all counted; of later ones some may be missing, until they are packed. `has_more`: another page follows.
@@ -97,19 +109,22 @@ def sessions_between(  # noqa: PLR0913 - a query and its page, by name
     *,
     teams: Sequence[str] = (),
     apps: Sequence[str] = (),
+    order: Order = "latest",
     limit: int = SESSIONS_MAX,
     behind: Place | None = None,
 ) -> SessionReport:
     """The account's sessions with calls in the range, widened to whole quarter hours.
 
-    At most `limit` of them: the latest, or those behind that place, the last one of the page before. `teams`
-    and `apps` pass any of their values; none given passes all. A store failure passes to the caller.
-    Raises: InvalidInput, for a range beyond `RANGE_MAX`.
+    At most `limit` of them: the first in that order, or those behind that place, the last one of the page
+    before. `teams` and `apps` pass any of their values; none given passes all. A store failure passes to the
+    caller. Raises: InvalidInput, for a range beyond `RANGE_MAX`, or with more than can be put in order.
     """
     if not timedelta(0) < end - start <= RANGE_MAX:
         raise InvalidInput(f"ask for at most {RANGE_MAX.days} days", "start_time")
     start, end = quarter_of(start), quarter_of(end - timedelta(microseconds=1)) + QUARTER
-    found = _Sessions(teams, apps, limit, behind)
+    found: _Sessions | _Dearest = (
+        _Sessions(teams, apps, limit, behind) if order == "latest" else _Dearest(teams, apps, limit, behind)
+    )
     # The order matters: what is packed in between is read from both places, and counted from one.
     opened = open_quarters(store, account_id, start, end)
     packs = _Packs(store, account_id, start, end, opened)
@@ -145,7 +160,11 @@ def _place(last: datetime, session_id: str) -> Place:
 
 
 def _add_open_quarters(
-    store: DocumentStore, account_id: str, opened: Iterable[datetime], most: int, found: "_Sessions"
+    store: DocumentStore,
+    account_id: str,
+    opened: Iterable[datetime],
+    most: int,
+    found: "_Sessions | _Dearest",
 ) -> datetime | None:
     """Add what is not packed yet, at most so many segments; from where on some may be missing."""
     for quarter in sorted(opened):
@@ -172,6 +191,17 @@ class _Pack(NamedTuple):
         for row, (cell, number) in enumerate(zip(sheet.cell_of, sheet.quarter_of, strict=True)):
             if wanted[cell] and (self.counted is None or number in self.counted):
                 yield sheet.cells[cell], {name: column[row] for name, column in sheet.columns.items()}
+
+    def add_costs(self, costs: dict[str, int], is_wanted: Callable[[Cell], bool]) -> int:
+        """Add what rows that count and are wanted cost to their sessions; how many rows there are in all."""
+        sheet = stored_sheet(self.document)
+        wanted = [cell[0] if cell != NAMELESS and is_wanted(cell) else None for cell in sheet.cells]
+        spent = sheet.columns.get("cost_nanodollars") or [0] * len(sheet.cell_of)
+        for cell, number, cost in zip(sheet.cell_of, sheet.quarter_of, spent, strict=True):
+            session_id = wanted[cell]
+            if session_id is not None and (self.counted is None or number in self.counted):
+                costs[session_id] = costs.get(session_id, 0) + cost
+        return len(sheet.cell_of)
 
 
 class _Packs:
@@ -243,7 +273,14 @@ class _Packs:
 class _Sessions:
     """Sessions as they are added up, from the latest packs to the earliest: a page, and those before it."""
 
-    def __init__(self, teams: Sequence[str], apps: Sequence[str], limit: int, behind: Place | None) -> None:
+    def __init__(
+        self,
+        teams: Sequence[str],
+        apps: Sequence[str],
+        limit: int,
+        behind: Place | None,
+        only: frozenset[str] | None = None,
+    ) -> None:
         self.nameless: Amounts = dict.fromkeys(SESSION_SUMS, 0)
         self.has_older = False
         self._teams = frozenset(teams)
@@ -251,7 +288,9 @@ class _Sessions:
         self._limit = limit
         self._behind = behind
         self._found: dict[str, _Session] = {}
-        self._checksums: frozenset[int] | None = None  # of those found, once there will be no others
+        self._only = only
+        # Of those that are wanted, once there will be no others.
+        self._checksums = None if only is None else frozenset(map(checksum, only))
 
     def add_pack(self, pack: _Pack) -> None:
         """Add a pack; no later one comes after it."""
@@ -277,6 +316,10 @@ class _Sessions:
                 session = self._found[session_id] = _Session(first, last)
             session.add(team, app, model, first, last, sums)
 
+    def told(self, session_id: str) -> SessionSums:
+        """One of those that were found."""
+        return self._found[session_id].told(session_id)
+
     def page(self) -> tuple[tuple[SessionSums, ...], bool]:
         """The page's sessions, latest first, and whether more follow."""
         ordered = self._ordered()
@@ -289,7 +332,7 @@ class _Sessions:
         session_id, team, app, _ = cell
         if cell == NAMELESS:
             return True
-        if self._checksums is not None and session_id not in self._found:
+        if self._checksums is not None and session_id not in (self._only or self._found):
             return False
         return (not self._teams or team in self._teams) and (not self._apps or app in self._apps)
 
@@ -313,6 +356,60 @@ class _Sessions:
 
     def _is_behind(self, place: Place) -> bool:
         return self._behind is None or place > self._behind
+
+
+class _Dearest:
+    """Sessions in the order of their cost: what all of the range cost first, then the page's own whole."""
+
+    def __init__(self, teams: Sequence[str], apps: Sequence[str], limit: int, behind: Place | None) -> None:
+        self.nameless: Amounts = dict.fromkeys(SESSION_SUMS, 0)
+        self.has_older = False
+        self._teams = frozenset(teams)
+        self._apps = frozenset(apps)
+        self._limit = limit
+        self._behind = behind
+        self._costs: dict[str, int] = {}
+        self._rows = 0
+        self._opened: list[tuple[datetime, Cell, Mapping[str, Any]]] = []
+        self._packs: list[_Pack] = []
+
+    def add(self, beginning: datetime, cell: Cell, sums: Mapping[str, Any]) -> None:
+        """Add a row that is in no pack yet."""
+        if self._is_wanted(cell):
+            self._opened.append((beginning, cell, sums))
+            self._costs[cell[0]] = self._costs.get(cell[0], 0) + sums.get("cost_nanodollars", 0)
+            self._count(1)
+
+    def add_pack(self, pack: _Pack) -> None:
+        """Add a pack. Raises: InvalidInput, where there is more than can be put in order."""
+        self._packs.append(pack)
+        self._count(pack.add_costs(self._costs, self._is_wanted))
+
+    def page(self) -> tuple[tuple[SessionSums, ...], bool]:
+        """The page's sessions, dearest first, and whether more follow."""
+        ordered = heapq.nsmallest(SESSIONS_MAX, ((-cost, name) for name, cost in self._costs.items()))
+        self.has_older = len(self._costs) > SESSIONS_MAX
+        follow = [name for cost, name in ordered if self._behind is None or (cost, name) > self._behind]
+        page = follow[: self._limit]
+        found = _Sessions((*self._teams,), (*self._apps,), self._limit, None, frozenset(page))
+        for row in self._opened:
+            found.add(*row)
+        for pack in self._packs:
+            found.add_pack(pack)
+        self.nameless = found.nameless
+        return tuple(map(found.told, page)), len(follow) > self._limit
+
+    def _is_wanted(self, cell: Cell) -> bool:
+        _, team, app, _ = cell
+        return (not self._teams or team in self._teams) and (not self._apps or app in self._apps)
+
+    def _count(self, rows: int) -> None:
+        self._rows += rows
+        if self._rows > ROWS_IN_ORDER_MAX:
+            raise InvalidInput(
+                "there is more than one answer can put in order by cost; ask for a shorter range",
+                "start_time",
+            )
 
 
 class _Session:

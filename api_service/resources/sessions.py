@@ -23,7 +23,15 @@ from metering.errors import InvalidInput, NotFound
 from metering.event_pages import CURSOR_CHARACTERS_MAX, EVENTS_A_PAGE_MAX, FILTER_VALUES_MAX
 from metering.events import CostEvent, wire_fields
 from metering.session_packs import SESSION_SUMS
-from metering.sessions import RANGE_MAX, SESSIONS_MAX, Place, SessionSums, session_of, sessions_between
+from metering.sessions import (
+    RANGE_MAX,
+    SESSIONS_MAX,
+    Order,
+    Place,
+    SessionSums,
+    session_of,
+    sessions_between,
+)
 
 SESSIONS_A_PAGE = 50
 CALLS_A_PAGE = 200
@@ -65,6 +73,12 @@ class SessionsFields(RangeFields):
 
     team: list[FilterTag] = any_of("calls of this team", FILTER_VALUES_MAX)
     app: list[FilterTag] = any_of("calls of this app", FILTER_VALUES_MAX)
+    sort_by: Order = Field(
+        default="latest",
+        description="`latest`: by their last call; `cost`: the dearest first, which works through all of the"
+        " range, so that a very busy one may be refused with 422 until it is shorter.",
+        json_schema_extra={"example": "cost"},
+    )
     limit: int = Field(default=SESSIONS_A_PAGE, ge=1, le=SESSIONS_MAX, description="Sessions a page at most.")
     page: str | None = Field(
         default=None,
@@ -96,7 +110,7 @@ SessionSumsView: type[View] = create_model(
 
 
 class SessionsView(View):
-    """A page of sessions, the one with the latest call first."""
+    """A page of sessions, the one with the latest call first, or the dearest."""
 
     model_config = with_csv(
         {
@@ -119,8 +133,8 @@ class SessionsView(View):
         " be missing, for half an hour at most."
     )
     has_older: bool = Field(
-        description=f"On the last page: whether there are older sessions than the latest {SESSIONS_MAX:,},"
-        " which no page tells; ask for a shorter range."
+        description=f"On the last page: whether there are more sessions than the first {SESSIONS_MAX:,} in"
+        " that order, which no page tells; ask for a shorter range."
     )
     nameless: SessionSumsView = Field(  # type: ignore[valid-type]  # as above
         description="The cheapest sessions of very busy hours, which are kept in one sum."
@@ -130,7 +144,7 @@ class SessionsView(View):
 @sessions.get("/v1/sessions", responses={200: SessionsView})
 @needs("read")
 def list_sessions(query: SessionsFields) -> Response:
-    """List the sessions that had calls in a range, latest first."""
+    """List the sessions that had calls in a range, latest or dearest first."""
     known = services()
     now = known.clock.now()
     start, end = query.moments(now, DEFAULT_RANGE)
@@ -152,10 +166,14 @@ def list_sessions(query: SessionsFields) -> Response:
         end,
         teams=query.team,
         apps=query.app,
+        order=query.sort_by,
         limit=query.limit,
         behind=None if query.page is None else _read_place(query.page),
     )
-    next_page = written_key(report.sessions[-1].place) if report.has_more else None
+    next_page = None
+    if report.has_more:
+        last = report.sessions[-1]
+        next_page = written_key(last.place if query.sort_by == "latest" else last.place_by_cost)
     if query.format == "csv":
         return answer_csv(_COLUMNS, map(_shown, report.sessions), next_page)
     complete_to = min(report.complete_to, now)  # whole quarter hours are read, also the one under way

@@ -245,6 +245,66 @@ def test_pages_tell_each_session_once_and_whole(sqlite_store: DocumentStore) -> 
     assert page.nameless == all_of_them.nameless
 
 
+@pytest.mark.parametrize("is_compacted", [True, False])
+def test_the_dearest_sessions_are_told_whole_in_pages(store: DocumentStore, is_compacted: bool) -> None:
+    _two_sessions(store)
+    _keep(store, make_event(timestamp=NOON, session_id="cheap", team="team 0", cost_nanodollars=1))
+    if is_compacted:
+        run(store, ManualClock(DAY + timedelta(days=1, hours=1)))
+    range_ = (store, ACCOUNT_ID, DAY, DAY + timedelta(days=1))
+    latest = {each.session_id: each for each in sessions_between(*range_).sessions}
+
+    first = sessions_between(*range_, order="cost", limit=2)
+    rest = sessions_between(*range_, order="cost", limit=2, behind=first.sessions[-1].place_by_cost)
+
+    assert [each.session_id for each in first.sessions] == ["session 1", "session 0"]
+    assert [each.session_id for each in rest.sessions] == ["cheap"]
+    assert (first.has_more, rest.has_more, rest.has_older) == (True, False, False)
+    assert all(latest[each.session_id] == each for each in (*first.sessions, *rest.sessions))
+    of_team = sessions_between(*range_, order="cost", teams=["team 0"])
+    assert [each.session_id for each in of_team.sessions] == ["session 0", "cheap"]
+
+
+def test_a_month_of_sessions_is_put_in_order_of_cost_in_as_many_reads(sqlite_store: DocumentStore) -> None:
+    _a_month(sqlite_store)
+    _keep(sqlite_store, make_event(timestamp=DAY, session_id="session 29.12", cost_nanodollars=10**12))
+    counting = CountingStore(sqlite_store)
+    range_ = (ACCOUNT_ID, DAY, DAY + timedelta(days=31))
+    all_of_them = sessions_between(sqlite_store, *range_).sessions
+
+    dearest = sessions_between(counting, *range_, order="cost", limit=5)
+
+    assert counting.documents_read <= READS_MAX
+    by_cost = sorted(all_of_them, key=lambda each: each.place_by_cost)
+    assert dearest.sessions[0] == by_cost[0]
+    assert (dearest.sessions[0].session_id, dearest.sessions[0].sums["requests"]) == ("session 29.12", 2)
+
+
+def test_what_is_too_much_to_be_put_in_order_is_refused_and_listed_all_the_same(
+    sqlite_store: DocumentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _two_sessions(sqlite_store)
+    range_ = (sqlite_store, ACCOUNT_ID, DAY, DAY + timedelta(days=1))
+    rows = 6  # a session, team, app and model each
+    monkeypatch.setattr("metering.sessions.ROWS_IN_ORDER_MAX", rows)
+    assert len(sessions_between(*range_, order="cost").sessions) == 2
+
+    monkeypatch.setattr("metering.sessions.ROWS_IN_ORDER_MAX", rows - 1)
+    with pytest.raises(InvalidInput, match="shorter range"):
+        sessions_between(*range_, order="cost")
+    run(sqlite_store, ManualClock(DAY + timedelta(days=1, hours=1)))
+    with pytest.raises(InvalidInput, match="shorter range"):
+        sessions_between(*range_, order="cost")
+    assert len(sessions_between(*range_).sessions) == 2
+
+
+def test_sessions_without_names_are_summed_up_in_any_order(sqlite_store: DocumentStore) -> None:
+    now = _a_month(sqlite_store)
+    range_ = (sqlite_store, ACCOUNT_ID, now - timedelta(days=30), now)
+
+    assert sessions_between(*range_, order="cost", limit=3).nameless == sessions_between(*range_).nameless
+
+
 def test_no_page_lies_behind_the_latest_sessions_and_the_last_one_says_so(
     sqlite_store: DocumentStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -82,6 +82,24 @@ def test_pages_show_every_session_once(ada: Person, sqlite_store: DocumentStore,
     assert sorted(seen) == [f"s-{number}" for number in range(5)]
 
 
+def test_the_dearest_sessions_come_first_where_asked_for(
+    person: Person, store: DocumentStore, clock: ManualClock
+) -> None:
+    costs = {"a": 5, "b": 7, "c": 7, "d": 1}
+    record(
+        store, clock, *(of(person, session_id=name, cost_nanodollars=cost) for name, cost in costs.items())
+    )
+
+    seen: list[str] = []
+    page = ""
+    while page is not None:
+        body = told(person, f"/v1/sessions?{DAY}&sort_by=cost&limit=2{page and '&page=' + page}")
+        seen += [each["session_id"] for each in body["data"]]
+        page = body["next_page"]
+
+    assert seen == ["b", "c", "a", "d"]
+
+
 def test_sessions_are_found_by_team(ada: Person, sqlite_store: DocumentStore, clock: ManualClock) -> None:
     record(sqlite_store, clock, of(ada, session_id="a", team="ads"), of(ada, session_id="b"))
 
@@ -98,6 +116,7 @@ def test_sessions_are_found_by_team(ada: Person, sqlite_store: DocumentStore, cl
         ("limit=1001", "limit"),
         ("page=!", "page"),
         ("feature=x", "feature"),
+        ("sort_by=errors", "sort_by"),
     ],
 )
 def test_a_list_that_makes_no_sense_is_refused_by_field(ada: Person, query: str, param: str) -> None:
