@@ -181,21 +181,21 @@ class DryBudgetView(View):
     reached_at: datetime = Field(description="The first quarter hour of the week that began with that.")
 
 
-class UnfollowedBudgetView(View):
+class DryUnfollowedView(View):
     """A budget whose spending cannot be told from sums."""
 
     budget_id: str = Field(description="The budget.")
     name: str = Field(description="Its name.")
 
 
-class TakenView(View):
+class DryTakenView(View):
     """Calls that a rule asked before this one would have routed."""
 
     name: str = Field(description="That rule.")
     calls: int = Field(description="Calls of models that this one names, too.")
 
 
-class DoneView(View):
+class DryDoneView(View):
     """What the rule of that name did in the week. It stays as it was, and is no part of the figures above."""
 
     calls: int = Field(description="Calls that it routed.")
@@ -229,11 +229,11 @@ class DryRunView(View):
     models: list[DryModelView] = Field(description="The same by model, dearest first.")
     budgets: list[DryBudgetView] = Field(description="Which budgets had reached it, a hundred at most.")
     budgets_followed: int = Field(description="Budgets that are switched on and could be followed.")
-    budgets_not_followed: list[UnfollowedBudgetView] = Field(
+    budgets_not_followed: list[DryUnfollowedView] = Field(
         description="Those over a key and a team or app together, which sums do not tell."
     )
-    taken: list[TakenView] = Field(description="What rules asked before it would have taken.")
-    done: DoneView | None = Field(description="What the rule did in the week; null: nothing.")
+    taken: list[DryTakenView] = Field(description="What rules asked before it would have taken.")
+    done: DryDoneView | None = Field(description="What the rule did in the week; null: nothing.")
     how: str = Field(description="How it was reckoned.")
     assumed: list[str] = Field(description="What was taken for granted.")
     unknown: list[str] = Field(description="What sums of calls cannot tell.")

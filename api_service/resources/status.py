@@ -79,27 +79,27 @@ class StatusFields(Input):
     )
 
 
-class ApiStateView(View):
+class StatusApiView(View):
     """The service that answers this."""
 
     state: Literal["up"] = Field(description="It answers, or this would not be read.")
 
 
-class StoreStateView(View):
+class StatusStoreView(View):
     """Where everything is kept."""
 
     state: Literal["up", "down"] = Field(description="Whether it answered a read just now.")
     latency_ms: int | None = Field(description="How long that took; null: it did not answer.")
 
 
-class ProxyStateView(View):
+class StatusProxyView(View):
     """What relays calls."""
 
     state: State = Field(description="Whether it answered just now; `unknown`: its address is not given.")
     latency_ms: int | None = Field(description="How long that took; null: it did not answer.")
 
 
-class RecordingView(View):
+class StatusRecordingView(View):
     """When a call was recorded last, at the last look. Null: not known, or too few accounts to tell."""
 
     measured_at: datetime | None = Field(description="When that was looked at.")
@@ -110,7 +110,7 @@ class RecordingView(View):
     instances: int | None = Field(description="Instances of the proxy heard of in the quarter hour before.")
 
 
-class ProviderWindowView(View):
+class StatusProviderWindowView(View):
     """How a provider answered in a stretch of time."""
 
     calls: int | None = Field(description="Calls; null: not told, where they are of several people's.")
@@ -121,15 +121,15 @@ class ProviderWindowView(View):
     p95_ms: int | None = Field(description="95 % of them took no longer.")
 
 
-class ProviderStateView(View):
+class StatusProviderView(View):
     """One provider, as calls through this service see it."""
 
     provider: str = Field(description="Which.")
-    hour: ProviderWindowView | None = Field(description="In the last hour; null: too little to tell.")
-    day: ProviderWindowView | None = Field(description="In the last 24 hours; null: likewise.")
+    hour: StatusProviderWindowView | None = Field(description="In the last hour; null: too little to tell.")
+    day: StatusProviderWindowView | None = Field(description="In the last 24 hours; null: likewise.")
 
 
-class ProvidersView(View):
+class StatusProvidersView(View):
     """The providers that had calls in the last 24 hours. What might be one account's figure is not told."""
 
     measured_at: datetime | None = Field(description="When that was looked at; null: not lately.")
@@ -138,7 +138,7 @@ class ProvidersView(View):
         " this machine's accounts are its owner's."
     )
     calls_min: int | None = Field(description="Fewer calls are not told of; null: likewise.")
-    data: list[ProviderStateView] = Field(description="The providers.")
+    data: list[StatusProviderView] = Field(description="The providers.")
 
 
 class StatusSlotView(View):
@@ -155,7 +155,7 @@ class StatusSlotView(View):
     )
 
 
-class HistoryView(View):
+class StatusHistoryView(View):
     """The last 24 hours, oldest first."""
 
     slot_seconds: int = Field(description="How long a slot is.")
@@ -171,12 +171,12 @@ class StatusView(View):
         description=f"When it was measured: at most {KEPT_SECONDS:.0f} seconds ago, as a rule."
     )
     state: Literal["up", "down"] = Field(description="`down`: the store or the proxy did not answer.")
-    api: ApiStateView = Field(description="This API.")
-    store: StoreStateView = Field(description="The store.")
-    proxy: ProxyStateView = Field(description="The proxy.")
-    recording: RecordingView = Field(description="The recording of calls.")
-    providers: ProvidersView = Field(description="The providers.")
-    history: HistoryView = Field(description="What was measured every five minutes.")
+    api: StatusApiView = Field(description="This API.")
+    store: StatusStoreView = Field(description="The store.")
+    proxy: StatusProxyView = Field(description="The proxy.")
+    recording: StatusRecordingView = Field(description="The recording of calls.")
+    providers: StatusProvidersView = Field(description="The providers.")
+    history: StatusHistoryView = Field(description="What was measured every five minutes.")
 
 
 @status.get("/v1/status", responses={200: StatusView, **may_refuse(503)})
