@@ -33,7 +33,7 @@ from tests.doubles.unreliable_store import FATES, Fate, UnreliableStore
 DAY = datetime(2026, 11, 20, tzinfo=UTC)
 NEXT_DAY = DAY + timedelta(days=1)
 ZONES = ["UTC", "Asia/Kolkata", "America/New_York"]
-KINDS = ["team", "key_id", "prompt_template_id"]
+KINDS = ["team", "key_id", "prompt_template_id", "prompt_fingerprint"]
 
 _numbers = count(1)
 
@@ -74,6 +74,7 @@ def _segment(account_id: str, moment: datetime, cost: int) -> Segment:
         cost_nanodollars=cost,
         team=f"team {cost % 2}",
         session_id="a session",
+        prompt_fingerprint=str(cost % 3 or ""),
     )
     return Segment(name=f"{'d' * 32}-{next(_numbers)}", account_id=account_id, events=(event,))
 

@@ -83,13 +83,14 @@ def test_a_day_whose_books_are_right_is_checked_once_and_never_complained_of(
     store: DocumentStore, clock: ManualClock, account: Account, books: Books
 ) -> None:
     books.keep({}, {"key_id": ""}, {"prompt_template_id": "t", "state": "lost"}, {"state": "refused"})
+    books.keep({"prompt_fingerprint": "f" * 32})
     clock.advance(24 * 3600)
 
-    assert checked(store, clock) == ({"days": 1, "events": 4}, [])
+    assert checked(store, clock) == ({"days": 1, "events": 5}, [])
     assert checked(store, clock) == ({}, [])
     last = last_check(store, account.account_id)
     assert last is not None
-    assert (last.day, last.events, last.cost_nanodollars) == ("2026-11-21", 4, 40_000_000)
+    assert (last.day, last.events, last.cost_nanodollars) == ("2026-11-21", 5, 50_000_000)
 
 
 @pytest.mark.parametrize(("hours", "days"), [(20.49, 0), (20.5, 1)])
