@@ -5,7 +5,9 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -212,6 +214,18 @@ def test_what_compresses_very_well_is_bounded_by_what_its_reader_holds(
 def test_a_document_that_is_not_as_it_was_written_is_told(broken: Mapping[str, object]) -> None:
     with pytest.raises(DayUnreadable):
         stored_part(broken)
+
+
+def test_a_column_that_is_not_as_it_was_written_is_told_when_it_is_read() -> None:
+    sheet = ([("key", "a", "b", "c")], [0], [0], {"requests": ["one"], "errors": [1]})
+    small = zstandard.ZstdCompressor().compress(msgspec.msgpack.encode({"key": sheet}))
+    kept = stored_part({"shards": [1] * QUARTERS_A_DAY, "packed": small}).sheets["key"]
+
+    found = kept.summed([0] * QUARTERS_A_DAY, lambda cell: cell[:1], {"errors"})
+
+    assert found == {(0, ("key",)): {"errors": 1}}
+    with pytest.raises(DayUnreadable):
+        kept.rows()
 
 
 @pytest.mark.parametrize("broken", [{}, {"shards": 7}])
