@@ -19,11 +19,11 @@ BucketWidth = Literal["1h", "1d", "1w", "1mo"]
 Earlier = Literal["period", "week", "month", "year"]
 
 BUCKET_WIDTHS: Final[tuple[BucketWidth, ...]] = get_args(BucketWidth)
-RANGE_MAX: Final = {
-    "1h": timedelta(days=31),
-    "1d": timedelta(days=92),
-    "1w": timedelta(days=371),
-    "1mo": timedelta(days=371),
+RANGE_MAX: Final = {  # so many days of a zone, in which clocks may be set back once
+    "1h": timedelta(days=31, hours=1),
+    "1d": timedelta(days=92, hours=1),
+    "1w": timedelta(days=371, hours=1),
+    "1mo": timedelta(days=371, hours=1),
 }
 EARLIEST: Final = datetime(2020, 1, 1, tzinfo=UTC)
 LATEST: Final = datetime(2100, 1, 1, tzinfo=UTC)

@@ -175,6 +175,19 @@ def test_a_day_on_which_clocks_change_is_told_whole(
     assert 1_000 * hours in money_on(page)
 
 
+@pytest.mark.parametrize(("first", "last"), [("2026-08-21", "2026-11-20"), ("2026-02-01", "2026-05-03")])
+def test_the_longest_range_there_is_is_told_where_clocks_change_within_it(
+    ada: Person, sqlite_store: DocumentStore, clock: ManualClock, first: str, last: str
+) -> None:
+    at = datetime.fromisoformat(f"{first}T12:00:00+00:00")
+    spend(ada, sqlite_store, clock, {"timestamp": at, "cost_nanodollars": 7_000})
+
+    page = opened(ada, f"/teams?range=custom&from={first}&to={last}&tz=Europe/Berlin")
+
+    assert len(drawn(page)) == 92
+    assert sum(drawn(page)) == 7_000
+
+
 def test_no_more_are_drawn_than_there_are_colours_and_the_title_says_so(
     ada: Person, sqlite_store: DocumentStore, clock: ManualClock
 ) -> None:
