@@ -166,9 +166,7 @@ def begin_second_factor(body: PasswordOfOwn) -> Response:
     check_password(known, own, body.password, "password")
     made = known.second_factors.enrol(own.person_id, own.email)
     return answer(
-        EnrolmentView(
-            secret=made.secret, otpauth_url=made.otpauth_url, qr_code=_qr_code(made.otpauth_url)
-        ),
+        EnrolmentView(secret=made.secret, otpauth_url=made.otpauth_url, qr_code=_qr_code(made.otpauth_url)),
         201,
     )
 
