@@ -1,4 +1,4 @@
-"""The pages about budgets and calls, and the guide to the first one: the API's figures, and what is offered."""
+"""The pages about budgets and calls, and the guide to the first one: the API's figures, and what one may."""
 
 import pytest
 from flask import Flask
