@@ -7,17 +7,24 @@ which nothing has happened yet (`new-…`), and what a viewer may not open (`vie
 
 import argparse
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from playwright.sync_api import Browser, BrowserContext, FloatRect
 
-from api_service.dashboard.navigation import BY_NAME
+from api_service.dashboard.navigation import Page
 from tests.browser.chromium import PHONE, TIMEOUT_MS, WIDE, running_chromium
-from tests.browser.conftest import Scheme, log_in
+from tests.browser.conftest import log_in
 from tests.browser.furnished import Furnished, furnish
 from tests.browser.pages import pages_made
 from tests.browser.site import Person, Site, running_site
 
+Look = Literal["light", "dark", "phone"]
+
+LOOKS: tuple[Look, ...] = ("light", "dark", "phone")
+NO_PICTURE = ("home", "accounts_menu")  # leads on; is part of another
 FOLDER = Path(".make/screenshots")
 DAYS = 90
 HEIGHT_MAX = 6_000  # of a picture
@@ -33,12 +40,13 @@ def main() -> None:
     parser.add_argument("pages", nargs="*", help="names of pages; all, when none is given")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    names = [each.name for each in pages_made() if not options.pages or each.name in options.pages]
+    wanted = [each for each in pages_made() if each.name not in NO_PICTURE]
+    entries = [each for each in wanted if not options.pages or each.name in options.pages]
     with tempfile.TemporaryDirectory(prefix="screenshots-") as folder, running_site(Path(folder)) as site:
         furnished = furnish(site, options.days)
         with running_chromium() as chromium:
-            Camera(site, chromium, options.folder).take_all(furnished, names)
-    print(f"pictures of {len(names)} pages are in {options.folder}")  # noqa: T201 - it is a command
+            Camera(site, chromium, options.folder).take_all(furnished, entries)
+    print(f"pictures of {len(entries)} pages are in {options.folder}")  # noqa: T201 - it is a command
 
 
 class Camera:
@@ -49,43 +57,38 @@ class Camera:
         self._chromium = chromium
         self._folder = folder
 
-    def take_all(self, furnished: Furnished, names: list[str]) -> None:
-        """Every page in every look, and those of the other accounts."""
-        paths = {name: furnished.path(BY_NAME[name].path) for name in names}
+    def take_all(self, furnished: Furnished, entries: list[Page]) -> None:
+        """Every page in every look, and some of those that other people see."""
+        paths = {each.name: furnished.path(each.path) for each in entries}
+        of_nobody = {each.name for each in entries if each.is_open}
         newcomer = self._site.sign_up(account_name="Brand new")
-        for scheme in ("light", "dark"):
-            context = self._opened(furnished.owner, scheme=scheme)
-            for name, path in paths.items():
-                self._take(context, path, f"{name}-{scheme}")
-            context.close()
-        context = self._opened(furnished.owner, is_phone=True)
-        for name, path in paths.items():
-            self._take(context, path, f"{name}-phone")
-        context.close()
+        for look in LOOKS:
+            for person, is_nobody in ((furnished.owner, False), (None, True)):
+                with self._opened(person, look) as context:
+                    for name in [each for each in paths if (each in of_nobody) == is_nobody]:
+                        self._take(context, paths[name], f"{name}-{look}")
         for who, person, some in (
             ("new", newcomer, NEW),
             ("viewer", furnished.people["viewer"], OF_VIEWERS),
-            ("nobody", None, ("login", "sign_up")),
         ):
-            context = self._opened(person)
-            for name in [each for each in some if each in paths]:
-                self._take(context, paths[name], f"{who}-{name}")
-            context.close()
+            with self._opened(person, "light") as context:
+                for name in [each for each in some if each in paths]:
+                    self._take(context, paths[name], f"{who}-{name}")
 
-    def _opened(
-        self, person: Person | None, *, scheme: Scheme = "light", is_phone: bool = False
-    ) -> BrowserContext:
+    @contextmanager
+    def _opened(self, person: Person | None, look: Look) -> Iterator[BrowserContext]:
         context = self._chromium.new_context(
-            viewport=PHONE if is_phone else WIDE,
-            device_scale_factor=2 if is_phone else 1,
+            viewport=PHONE if look == "phone" else WIDE,
+            device_scale_factor=2 if look == "phone" else 1,
             base_url=self._site.url,
-            color_scheme=scheme,
+            color_scheme="dark" if look == "dark" else "light",
             reduced_motion="reduce",
         )
         context.set_default_timeout(TIMEOUT_MS)
         if person is not None:
             log_in(context, person)
-        return context
+        yield context
+        context.close()
 
     def _take(self, context: BrowserContext, path: str, name: str) -> None:
         page = context.new_page()

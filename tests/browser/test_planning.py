@@ -1,0 +1,128 @@
+"""What the pages that tell and plan do in a browser: narrowing, estimating as one types, mapping, scheduling."""
+
+import csv
+import re
+from datetime import timedelta
+from pathlib import Path
+
+from playwright.sync_api import Page, expect
+
+from metering.ids import new_instance_name
+from metering.ledger import Ledger
+from metering.opening import open_store
+from metering.segments import SegmentPacker
+from tests.browser.forms import at, press
+from tests.browser.site import Person, Site
+from tests.builders import make_event
+
+MAP = "/v1/infrastructure/namespace-map"
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+def spend(site: Site, person: Person, **costs: int) -> None:
+    """Have a call of each of these teams behind the person, an hour ago, at so many nanodollars."""
+    packer, store = SegmentPacker(new_instance_name()), open_store(site.deployment.store_url)
+    for team, cost in costs.items():
+        moment = site.now() - timedelta(hours=1)
+        event = make_event(account_id=person.account_id, timestamp=moment, team=team, cost_nanodollars=cost)
+        packer.add(event, 0.0)
+    for segment in packer.drain():
+        Ledger(store).commit(segment)
+    store.close()
+
+
+def test_a_row_narrows_the_page_and_the_csv_has_its_numbers(
+    page: Page, site: Site, ada: Person, tmp_path: Path
+) -> None:
+    spend(site, ada, search=3_000_000_007, support=1_000_000_000)
+    page.goto("/teams?range=7d")
+
+    page.get_by_role("region", name="Teams, table").get_by_role("link", name="search", exact=True).click()
+
+    expect(page).to_have_url(re.compile(r"/teams\?range=7d&team=search$"))
+    table = page.get_by_role("region", name="Teams, table")
+    expect(table.get_by_role("rowheader", name="support")).to_have_count(0)
+    shown = table.locator("data.money").first.get_attribute("value")
+    with page.expect_download() as download:
+        page.locator("section", has=table).get_by_role("link", name="CSV").click()
+    path = tmp_path / "teams.csv"
+    download.value.save_as(path)
+    (row,) = csv.DictReader(path.open())
+    assert (row["team"], row["cost_nanodollars"]) == ("search", shown)
+
+
+def test_an_estimate_follows_what_is_typed_and_keeps_the_place(page: Page) -> None:
+    page.goto("/estimator")
+    calls = page.get_by_label("Calls a day")
+    expect(page.locator("#estimate")).to_contain_text("300k calls")
+
+    calls.fill("20000")
+
+    expect(page.locator("#estimate")).to_contain_text("600k calls")
+    expect(calls).to_be_focused()
+    expect(page).to_have_url(re.compile(r"requests_per_day=20000"))
+    page.get_by_label("Prompt", exact=True).fill("many")
+    expect(page.locator("#estimate")).to_contain_text("Input tokens:")
+
+
+def test_a_namespace_is_given_a_team_and_taken_away_again(page: Page, ada: Person) -> None:
+    page.goto("/infrastructure")
+    press(page, "Add a namespace")
+    page.keyboard.type(HOSTILE)
+    page.get_by_label("Team", exact=True).fill("search.eu")
+    press(page, "Save the map")
+
+    expect(page.get_by_label("Namespace", exact=True)).to_have_value(HOSTILE)
+    assert ada.tell("GET", MAP) == {HOSTILE: "search.eu"}
+    press(page, f"Remove {HOSTILE}")
+    with page.expect_navigation():
+        press(page, "Save the map")
+    expect(page.get_by_label("Namespace", exact=True)).to_have_count(0)
+    assert ada.tell("GET", MAP) == {}
+
+
+def test_a_map_that_names_a_namespace_twice_is_not_sent(page: Page, ada: Person) -> None:
+    page.goto("/infrastructure")
+    for _ in range(2):
+        press(page, "Add a namespace")
+        page.keyboard.type("ml-prod")
+    press(page, "Save the map")
+
+    expect(page.locator("#namespaces [role=alert]")).to_have_text("ml-prod stands there twice.")
+    assert ada.tell("GET", MAP) == {}
+
+
+def test_a_report_is_scheduled_switched_off_and_deleted(page: Page, ada: Person) -> None:
+    page.goto("/reports")
+    page.get_by_label("Name", exact=True).fill("Monday report")
+    press(page, "Make the schedule")
+
+    row = page.get_by_role("row", name="Monday report")
+    expect(row).to_contain_text("Mondays, 09:00")
+    press(page, "Switch off Monday report")
+    expect(row).to_contain_text("off")
+    (schedule,) = ada.tell("GET", "/v1/report-schedules")["data"]
+    assert schedule["enabled"] is False
+    press(page, "Delete Monday report")
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(row).to_have_count(0)
+
+
+def test_a_report_leads_to_its_file_and_back(page: Page, site: Site, ada: Person) -> None:
+    spend(site, ada, search=2_000_000_000)
+    page.goto("/reports")
+
+    page.get_by_role("region", name="Months").get_by_role("link").first.click()
+
+    expect(page).to_have_url(at(f"/reports/{site.now():%Y-%m}"))
+    with page.expect_download() as download:
+        page.get_by_role("link", name="JSON").click()
+    assert download.value.suggested_filename == f"modeltrack-{site.now():%Y-%m}.json"
+
+
+def test_how_far_a_forecast_goes_stands_in_the_address(page: Page) -> None:
+    page.goto("/forecast?team=search")
+
+    page.get_by_label("Ahead").select_option("30")
+
+    expect(page).to_have_url(re.compile(r"(?=.*days=30)(?=.*team=search)"))
