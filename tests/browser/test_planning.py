@@ -1,4 +1,4 @@
-"""What the pages that tell and plan do in a browser: narrowing, estimating as one types, mapping, scheduling."""
+"""Pages that tell and plan, in a browser: narrowed by a click, estimating as one types, mapped, scheduled."""
 
 import csv
 import re
@@ -47,7 +47,7 @@ def test_a_row_narrows_the_page_and_the_csv_has_its_numbers(
         page.locator("section", has=table).get_by_role("link", name="CSV").click()
     path = tmp_path / "teams.csv"
     download.value.save_as(path)
-    (row,) = csv.DictReader(path.open())
+    (row,) = csv.DictReader(path.read_text().splitlines())
     assert (row["team"], row["cost_nanodollars"]) == ("search", shown)
 
 
@@ -88,7 +88,7 @@ def test_a_map_that_names_a_namespace_twice_is_not_sent(page: Page, ada: Person)
         page.keyboard.type("ml-prod")
     press(page, "Save the map")
 
-    expect(page.locator("#namespaces [role=alert]")).to_have_text("ml-prod stands there twice.")
+    expect(page.locator("#namespaces [role=alert]")).to_have_text("The namespace ml-prod stands there twice.")
     assert ada.tell("GET", MAP) == {}
 
 

@@ -37,7 +37,7 @@ function read(form) {
     const name = namespace.value.trim();
     if (!name && !team.value.trim()) continue;
     if (!name) return { wrong: complaint(row, "Give the namespace that this team has.") };
-    if (map.has(name)) return { wrong: complaint(row, `${name} stands there twice.`) };
+    if (map.has(name)) return { wrong: complaint(row, `The namespace ${name} stands there twice.`) };
     map.set(name, team.value.trim());
   }
   return { map: Object.fromEntries(map) };
