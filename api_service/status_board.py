@@ -65,13 +65,13 @@ class StatusBoard:
         """What was measured last; measured anew where that is over its time."""
         kept = self._kept
         age = float("inf") if kept is None else self._clock.monotonic() - kept[0]
-        if kept is not None and age < KEPT_SECONDS:
-            return kept[1]
-        if not self._measuring.acquire(blocking=kept is None or age > STALE_SECONDS_MAX):
-            assert kept is not None  # noqa: S101 - else it would have been waited for
-            return kept[1]
+        if kept is not None and age < STALE_SECONDS_MAX:
+            if age < KEPT_SECONDS or not self._measuring.acquire(blocking=False):
+                return kept[1]
+        else:
+            self._measuring.acquire()
         try:
-            if self._kept is not kept and self._kept is not None:
+            if self._kept is not None and self._kept is not kept:
                 return self._kept[1]  # measured while this thread waited
             board = self._measured()
             self._kept = (self._clock.monotonic(), board)
