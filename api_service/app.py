@@ -76,12 +76,12 @@ from api_service.resources.reconciliations import reconciliations
 from api_service.resources.report_schedules import report_schedules
 from api_service.resources.reports import reports
 from api_service.resources.retention import retention
+from api_service.resources.routing_dry_runs import routing_dry_runs
 from api_service.resources.routing_rules import routing_rules
+from api_service.resources.rule_figures import rule_figures
 from api_service.resources.savings import savings
 from api_service.resources.second_factor import second_factor
-from api_service.resources.routing_dry_runs import routing_dry_runs
 from api_service.resources.sessions import sessions
-from api_service.resources.rule_figures import rule_figures
 from api_service.resources.sign_in import sign_in
 from api_service.resources.statistics import statistics
 from api_service.resources.status import status
@@ -97,6 +97,7 @@ from api_service.sign_in_providers import providers_of
 from api_service.sign_ins import SignIns
 from api_service.status_board import StatusBoard, proxy_probe
 from metering.clock import Clock
+from metering.day_memory import DayMemory
 from metering.directory import Directory
 from metering.file_configuration import NO_FILES, FileConfiguration, WatchedFiles
 from metering.file_configuration import configuration_files as configuration_files_of
@@ -202,13 +203,13 @@ def create_app(  # noqa: PLR0913 - what tests and `main` hand in; all but the fi
         accounts,
         budgets,
         routing_rules,
+        routing_dry_runs,
+        rule_figures,
         alerts,
         channels,
         webhooks,
         notice_routes,
         configuration_files,
-        routing_dry_runs,
-        rule_figures,
         events,
         exports,
         reports,
@@ -260,6 +261,7 @@ def _services(  # noqa: PLR0913 - as create_app
     people = People(store, directory, clock, secret, is_hosted=settings.is_hosted)
     members = Members(store)
     notices = notices_of(settings, store, clock)
+    day_memory = DayMemory()
     return Services(
         settings=settings,
         store=store,
@@ -288,7 +290,8 @@ def _services(  # noqa: PLR0913 - as create_app
         alerts=Alerts(store, clock, notices),
         notice_sender=sender_of(settings, store, clock, mail, lambda: secret),
         ledger=Ledger(store, clock),
-        statistics=Statistics(store),
+        statistics=Statistics(store, day_memory),
+        day_memory=day_memory,
         jobs=jobs or JobFigures(),
         status=StatusBoard(
             store, clock, proxy_probe(settings.proxy_public_url, clock, is_hosted=settings.is_hosted)

@@ -33,7 +33,7 @@ class ModelView(View):
 
 def outlooks() -> Outlooks:
     """Who answers about the account's days ahead."""
-    return Outlooks(services().store)
+    return Outlooks(services().store, services().day_memory)
 
 
 def prices_now() -> Prices:

@@ -31,6 +31,7 @@ from api_service.sign_in_providers import ProviderName, SignInProvider
 from api_service.sign_ins import SignIns
 from api_service.status_board import StatusBoard
 from metering.clock import Clock
+from metering.day_memory import DayMemory
 from metering.directory import Directory
 from metering.file_configuration import FileConfiguration
 from metering.ledger import Ledger
@@ -76,6 +77,7 @@ class Services:
     notice_sender: Sender
     ledger: Ledger
     statistics: Statistics
+    day_memory: DayMemory  # of what days' rollups came to
     rulebook: Rulebook
     seeder: Seeder
     jobs: JobFigures

@@ -36,7 +36,8 @@ SUM_MEANINGS = {
     "saved_usd": "The saving in US dollars, exact.",
     "cache_saved_usd": "The cache's part in US dollars, exact.",
 }
-SUM_NAMES = (*SUMS, *(name.replace("_nanodollars", "_usd") for name in SUMS if "_nanodollars" in name))
+_USD_NAMES = {name: name.replace("_nanodollars", "_usd") for name in SUMS if "_nanodollars" in name}
+SUM_NAMES = (*SUMS, *_USD_NAMES.values())
 SUM_FIELDS: dict[str, Any] = {
     name: (Usd if name.endswith("_usd") else int, Field(description=SUM_MEANINGS[name])) for name in SUM_NAMES
 }
@@ -77,9 +78,9 @@ ResultView: type[View] = create_model(
 def shown_sums(sums: Mapping[str, int]) -> dict[str, object]:
     """The sums, each amount of money in US dollars, too."""
     usd = {
-        name.replace("_nanodollars", "_usd"): msgspec.Raw(usd_text(amount).encode())
-        for name, amount in sums.items()
-        if name.endswith("_nanodollars")
+        usd_name: msgspec.Raw(usd_text(sums[name]).encode())
+        for name, usd_name in _USD_NAMES.items()
+        if name in sums
     }
     return {**sums, **usd}
 

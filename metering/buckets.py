@@ -55,18 +55,9 @@ def bucket_edges(start: datetime, end: datetime, bucket_width: str, zone: ZoneIn
     start, end = start.astimezone(UTC), end.astimezone(UTC)
     if bucket_width in _PERIOD_OF:
         return _period_edges(start, end, _PERIOD_OF[bucket_width], zone)
-    quarter = quarter_of(start)
-    last = quarter_of(end - _MICROSECOND)
-    bucket = _bucket(quarter, bucket_width, zone)
-    while _bucket(quarter - QUARTER, bucket_width, zone) == bucket:
-        quarter -= QUARTER
-    edges = [quarter]
-    while edges[-1] <= last:
-        quarter += QUARTER
-        following = _bucket(quarter, bucket_width, zone)
-        if following != bucket:
-            edges.append(quarter)
-            bucket = following
+    edges = [_last_of_bucket(quarter_of(start), bucket_width, zone, -QUARTER)]
+    while edges[-1] < end:
+        edges.append(_last_of_bucket(edges[-1], bucket_width, zone, QUARTER) + QUARTER)
     return edges
 
 
@@ -97,6 +88,19 @@ def _bucket(quarter: datetime, bucket_width: str, zone: ZoneInfo) -> object:
     if bucket_width == "1d":
         return local.date()
     return local.date(), local.hour, local.utcoffset()
+
+
+def _last_of_bucket(quarter: datetime, bucket_width: str, zone: ZoneInfo, step: timedelta) -> datetime:
+    """The last quarter hour of the same bucket, going that way: in strides that grow, then shrink again."""
+    bucket, stride = _bucket(quarter, bucket_width, zone), 1
+    while _bucket(quarter + stride * step, bucket_width, zone) == bucket:
+        quarter += stride * step
+        stride *= 2
+    while stride > 1:
+        stride //= 2
+        if _bucket(quarter + stride * step, bucket_width, zone) == bucket:
+            quarter += stride * step
+    return quarter
 
 
 def _period_edges(

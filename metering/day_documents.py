@@ -1,7 +1,7 @@
 """A UTC day's rollups in two documents, so that a month is read in a few dozen documents.
 
-`main` holds the cells of kinds main, latency and rule, `key` those of key, template and fingerprint: a question
-asks for one kind, and so reads one document a day. Sums stand in columns (`Sheet`), compressed. Both
+`main` holds the cells of kinds main, latency and rule, `key` those of key, template and fingerprint: a
+question asks for one kind, and so reads one document a day. Sums stand in columns (`Sheet`), compressed. Both
 documents name, by `shards`, what of which quarter hour they hold: an integer a quarter, whose bits are the
 numbers of the shards that were added up; `NOT_HELD`, or `SHARDS_GONE` once the shards themselves have been
 deleted.
@@ -231,7 +231,7 @@ def stored_part(fields: Mapping[str, Any], kinds: Collection[str] | None = None)
     try:
         content = zstandard.ZstdDecompressor().decompress(fields["packed"], CONTENT_BYTES_MAX)
         sheets = {
-            kind: _stored_sheet(sheet)
+            kind: stored_sheet(sheet)
             for kind, sheet in _DECODER.decode(content).items()
             if kinds is None or kind in kinds
         }
@@ -240,9 +240,15 @@ def stored_part(fields: Mapping[str, Any], kinds: Collection[str] | None = None)
         raise DayUnreadable("a day's document is not as it was written") from error
 
 
-def _stored_sheet(stored: msgspec.Raw) -> Sheet:
+def stored_sheet(stored: msgspec.Raw) -> Sheet:
+    """The sheet of these bytes, its columns read when they are asked for. Raises: msgspec.MsgspecError."""
     cells, cell_of, quarter_of, columns = _SHEET_DECODER.decode(stored)
     return Sheet(cells, cell_of, quarter_of, _Columns(columns))
+
+
+def packed_sheet(sheet: Sheet) -> bytes:
+    """The sheet as `stored_sheet` reads it; not compressed."""
+    return _ENCODER.encode(sheet)
 
 
 def stored_shards(fields: Mapping[str, Any]) -> tuple[int, ...]:

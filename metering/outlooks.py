@@ -15,7 +15,7 @@ A forecast has no room for the open shards of an account that many instances wri
 A store failure passes to the caller: no figure is made up.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -23,6 +23,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from metering.anomalies import COMPARED_DAYS, MATERIAL_NANODOLLARS, Anomaly, Hours
+from metering.day_memory import NO_MEMORY, DayMemory
 from metering.errors import InvalidInput
 from metering.forecasts import HISTORY_DAYS_MAX, Forecast, Range, forecast
 from metering.ids import repeatable_digest
@@ -85,10 +86,11 @@ class TeamAnomaly(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outlooks:
-    """Answers about one account at a time."""
+    """Answers about one account at a time; with a `memory`, of what days came to, sooner."""
 
-    def __init__(self, store: DocumentStore) -> None:
+    def __init__(self, store: DocumentStore, memory: DayMemory = NO_MEMORY) -> None:
         self._store = store
+        self._memory = memory
 
     def daily_spend(self, account_id: str, now: datetime, timezone: str, filters: Filters) -> DailySpend:
         """What the last days cost. `filters` pass any of their values of `DIMENSIONS` of kind main or key.
@@ -155,7 +157,7 @@ class Outlooks:
         table = _HourTable(start - COMPARED_DAYS * _DAY, start, end, zone)
         by_team = Grouping("main", ("team",), {})
         by_model = Grouping("main", ("team", "provider", "model"), {})
-        for day in rollups_between(self._store, account_id, table.begins, table.ends, "main"):
+        for day in self._days(account_id, table.begins, table.ends, "main"):
             for (place, (team,)), sums in day.summed(table.place, by_team, {_COST}).items():
                 table.add(team, place, sums.get(_COST, 0))
             for (place, values), sums in day.summed(
@@ -170,21 +172,26 @@ class Outlooks:
         Features beyond `MIXES_MAX` are told together, as `other`.
         """
         mixes = _Mixes(now)
-        for day in rollups_between(self._store, account_id, mixes.start, mixes.end, "main"):
+        for day in self._days(account_id, mixes.start, mixes.end, "main"):
             mixes.add(day)
         return mixes.told()
 
     def _within(self, account_id: str, spending: "_Spending") -> Within:
         start, end = spending.start, spending.end
         open_max = open_room((start, end))
-        return rollups_within(self._store, account_id, start, end, spending.kind, open_max=open_max)
+        return rollups_within(
+            self._store, account_id, start, end, spending.kind, open_max=open_max, memory=self._memory
+        )
+
+    def _days(self, account_id: str, start: datetime, end: datetime, kind: Kind) -> Iterator[DayRollups]:
+        return rollups_between(self._store, account_id, start, end, kind, memory=self._memory)
 
     def _daily_spend_so_far(
         self, account_id: str, now: datetime, timezone: str, filters: Filters
     ) -> DailySpend:
         """`daily_spend` up to now, however many shards are open."""
         spending = _Spending(now, timezone, filters)
-        for day in rollups_between(self._store, account_id, spending.start, spending.end, spending.kind):
+        for day in self._days(account_id, spending.start, spending.end, spending.kind):
             spending.add(day)
         return spending.told(now)
 

@@ -17,9 +17,9 @@ more days than leave room for them reads `rollups_within` a bound, and is told u
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -37,9 +37,9 @@ from metering.day_documents import (
     days_between,
     number_of,
     sheet_of,
-    stored_part,
     stored_shards,
 )
+from metering.day_memory import NO_MEMORY, NO_SLOT, DayMemory, StoredDay, places
 from metering.errors import InvalidInput
 from metering.rollups import CELLS, QUARTER, VALUES, Amounts, Cell, Kind, beginning_of_day
 from metering.shards import SHARDS_MAX, ShardKey
@@ -59,6 +59,7 @@ Group = TypeVar("Group", bound=Hashable)
 Slot = TypeVar("Slot", bound=Hashable)
 
 ShardCells = list[tuple[Cell, Amounts]]
+Stretch = tuple[int, int]  # the number of a day's quarter hour, and the one behind the last
 _Open = dict[datetime, dict[int, ShardCells]]  # quarter hour → number of the shard → cells
 
 
@@ -66,7 +67,11 @@ class DayRollups(msgspec.Struct, frozen=True, kw_only=True):
     """The cells of the kinds asked for in one UTC day, as far as it lies in the range asked for."""
 
     day: datetime
-    sheets: tuple[tuple[Sheet, frozenset[int]], ...]  # with the quarter hours that count
+    stored: StoredDay | None
+    kinds: tuple[Kind, ...]  # of what is stored
+    held: tuple[Stretch, ...]  # the quarter hours that count of what is stored
+    opened: Sheet
+    range: Stretch
 
     def summed(
         self,
@@ -76,23 +81,72 @@ class DayRollups(msgspec.Struct, frozen=True, kw_only=True):
     ) -> dict[tuple[Slot, Group], Amounts]:
         """The cells added up by the slot of their quarter hour and the group of their cell; None leaves out.
 
-        Sums that are 0 are not named, nor are others than `names`, where these are given.
+        The quarter hours of one slot follow one another. Sums that are 0 are not named, nor are others than
+        `names`, where these are given.
         """
         found: dict[tuple[Slot, Group], Amounts] = {}
-        for sheet, counted in self.sheets:
-            slots = [
-                slot_of(self.day + number * QUARTER) if number in counted else None
-                for number in range(QUARTERS_A_DAY)
-            ]
-            for key, sums in sheet.summed(slots, group_of, names).items():
-                totals = found.setdefault(key, {})
-                for name, amount in sums.items():
-                    totals[name] = totals.get(name, 0) + amount
+        if self.stored is not None and self.held:
+            slots = _Slots(self.day, self.held, slot_of)
+            for kind in self.kinds:
+                _add_all(found, slots, self.stored.summed(kind, slots.places, group_of, names))
+        if self.opened.cells:
+            slots = _Slots(self.day, (self.range,), slot_of)
+            _add_all(found, slots, self.opened.summed(places(slots.places), group_of, names))
         return found
 
 
+class _Slots(Generic[Slot]):
+    """The slots of a day's quarter hours, numbered as they come; `NO_SLOT` for what is left out."""
+
+    def __init__(
+        self, day: datetime, counted: Sequence[Stretch], slot_of: Callable[[datetime], Slot | None]
+    ) -> None:
+        self._day = day
+        self._slot_of = slot_of
+        self.named: list[Slot] = []
+        self._numbers: dict[Slot, int] = {}
+        self._places = bytearray([NO_SLOT]) * QUARTERS_A_DAY
+        for first, end in counted:
+            self._place(first, self._at(first), end - 1, self._at(end - 1))
+        self.places = bytes(self._places)
+
+    def _at(self, number: int) -> Slot | None:
+        return self._slot_of(self._day + number * QUARTER)
+
+    def _place(self, first: int, slot: Slot | None, last: int, last_slot: Slot | None) -> None:
+        """Place these quarter hours; those between two of one slot are of it, too."""
+        if first == last or (slot == last_slot and slot is not None):
+            if slot is not None:
+                self._places[first : last + 1] = bytes([self._number(slot)]) * (last + 1 - first)
+            return
+        middle = (first + last) // 2
+        self._place(first, slot, middle, self._at(middle))
+        self._place(middle + 1, self._at(middle + 1), last, last_slot)
+
+    def _number(self, slot: Slot) -> int:
+        number = self._numbers.setdefault(slot, len(self.named))
+        if number == len(self.named):
+            self.named.append(slot)
+        return number
+
+
+def _add_all(
+    found: dict[tuple[Slot, Group], Amounts], slots: _Slots[Slot], more: Mapping[tuple[int, Group], Amounts]
+) -> None:
+    for (number, group), sums in more.items():
+        totals = found.setdefault((slots.named[number], group), sums)
+        if totals is not sums:
+            for name, amount in sums.items():
+                totals[name] = totals.get(name, 0) + amount
+
+
 def rollups_between(
-    store: DocumentStore, account_id: str, start: datetime, end: datetime, *kinds: Kind
+    store: DocumentStore,
+    account_id: str,
+    start: datetime,
+    end: datetime,
+    *kinds: Kind,
+    memory: DayMemory = NO_MEMORY,
 ) -> Iterator[DayRollups]:
     """The account's cells of those kinds from `start` (inclusive) to `end`, whole quarter hours, day by day.
 
@@ -100,7 +154,7 @@ def rollups_between(
     failure passes to the caller, and so does DayUnreadable: no figure is made up. Raises: InvalidInput, for
     more open shards than one answer reads.
     """
-    return _Reader(store, account_id, start, end, kinds).all_days()
+    return _Reader(store, account_id, start, end, kinds, memory).all_days()
 
 
 def open_room(*ranges: tuple[datetime, datetime]) -> int:
@@ -124,14 +178,20 @@ class Within(NamedTuple):
 
 
 def rollups_within(
-    store: DocumentStore, account_id: str, start: datetime, end: datetime, *kinds: Kind, open_max: int
+    store: DocumentStore,
+    account_id: str,
+    start: datetime,
+    end: datetime,
+    *kinds: Kind,
+    open_max: int,
+    memory: DayMemory = NO_MEMORY,
 ) -> Within:
     """As `rollups_between`, with at most `open_max` documents (and two more) beside those of the days.
 
     What these do not reach is left out: the last quarter hours of the range, until they are compacted. Where
     compaction is behind, and that were more than `OPEN_FOR`, all is read.
     """
-    return _Reader(store, account_id, start, end, kinds).within(open_max)
+    return _Reader(store, account_id, start, end, kinds, memory).within(open_max)
 
 
 def open_quarters(store: DocumentStore, account_id: str, start: datetime, end: datetime) -> set[datetime]:
@@ -191,6 +251,19 @@ def shards_named(account_id: str, quarter: datetime, shards: int) -> list[str]:
     ]
 
 
+def _held(shards: Sequence[int], first: int, end: int, reopened: Collection[int]) -> tuple[Stretch, ...]:
+    """The stretches of these quarter hours that count as the day's document has them."""
+    if first < end and NOT_HELD not in shards and not reopened:
+        return ((first, end),)
+    found: list[Stretch] = []
+    for number in range(first, end):
+        # What came after its quarter hour's shards were deleted is beside what the day holds of it.
+        if shards[number] == SHARDS_GONE or (shards[number] != NOT_HELD and number not in reopened):
+            begins = found.pop()[0] if found and found[-1][1] == number else number
+            found.append((begins, number + 1))
+    return tuple(found)
+
+
 def _too_much() -> InvalidInput:
     return InvalidInput("that is more than one answer can sum up; ask for a shorter range", "start_time")
 
@@ -199,13 +272,20 @@ class _Reader:
     """One reading of a range."""
 
     def __init__(
-        self, store: DocumentStore, account_id: str, start: datetime, end: datetime, kinds: tuple[Kind, ...]
+        self,
+        store: DocumentStore,
+        account_id: str,
+        start: datetime,
+        end: datetime,
+        kinds: tuple[Kind, ...],
+        memory: DayMemory,
     ) -> None:
         self._store = store
         self._account_id = account_id
         self._start = start
         self._end = end
         self._kinds = kinds
+        self._memory = memory
         (self._part,) = {PART_OF[kind] for kind in kinds}
         self._opened = 0
 
@@ -300,28 +380,27 @@ class _Reader:
         return complete
 
     def _day(self, day: datetime, document: Document | None, opened: _Open) -> DayRollups:
-        part = NO_PART if document is None else stored_part(document.fields, self._kinds)
-        numbers = {
-            number: quarter
-            for number in range(QUARTERS_A_DAY)
-            if self._start <= (quarter := day + number * QUARTER) < self._end
+        first = max(0, (self._start - day) // QUARTER)
+        end = min(QUARTERS_A_DAY, (self._end - day) // QUARTER)
+        shards = NO_PART.shards if document is None else stored_shards(document.fields)
+        reopened = {
+            number_of(quarter): found for quarter, found in opened.items() if beginning_of_day(quarter) == day
         }
-        # What came after its quarter hour's shards were deleted is beside what the day holds of it.
-        held = frozenset(
-            number
-            for number, quarter in numbers.items()
-            if part.shards[number] != NOT_HELD
-            and (part.shards[number] == SHARDS_GONE or quarter not in opened)
-        )
         rows = added_up(
             ((cell, number), sums)
-            for number, quarter in numbers.items()
-            for cells in opened.get(quarter, {}).values()
+            for number, found in reopened.items()
+            if first <= number < end
+            for cells in found.values()
             for cell, sums in cells
         )
-        sheets = [(part.sheets.get(kind, NO_SHEET), held) for kind in self._kinds]
-        sheets.append((sheet_of(rows), frozenset(numbers)))
-        return DayRollups(day=day, sheets=tuple(each for each in sheets if each[0].cells))
+        return DayRollups(
+            day=day,
+            stored=None if document is None else StoredDay(document, self._kinds, self._memory),
+            kinds=self._kinds,
+            held=_held(shards, first, end, reopened),
+            opened=sheet_of(rows) if rows else NO_SHEET,
+            range=(first, end),
+        )
 
     def _cells(self, document: Document) -> ShardCells:
         return [each for each in shard_cells(document) if each[0][0] in self._kinds]

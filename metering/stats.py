@@ -31,6 +31,7 @@ from metering.buckets import (
     whole_quarters,
     zone_named,
 )
+from metering.day_memory import NO_MEMORY, DayMemory
 from metering.errors import InvalidInput
 from metering.latencies import Latencies, Latency, ModelLatency
 from metering.quarters import DayRollups, Within, open_room, rollups_between, rollups_within
@@ -212,11 +213,13 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
 class Statistics:
     """Answers about one account at a time. A store failure passes to the caller: no figure is made up.
 
-    Every question takes a `UsageQuery` and raises InvalidInput with every complaint about it.
+    Every question takes a `UsageQuery` and raises InvalidInput with every complaint about it. With a
+    `memory` of what days came to, the same is answered sooner.
     """
 
-    def __init__(self, store: DocumentStore) -> None:
+    def __init__(self, store: DocumentStore, memory: DayMemory = NO_MEMORY) -> None:
         self._store = store
+        self._memory = memory
 
     def usage(self, account_id: str, query: UsageQuery, *, open_max: int | None = None) -> UsageReport:
         """The sums that the query asks for, bucket by bucket.
@@ -248,8 +251,7 @@ class Statistics:
         query.check()
         range_ = whole_quarters(query.start, query.end)
         groups = Groups(query.group_by)
-        days = rollups_between(self._store, account_id, range_.start, range_.end, *query.kinds)
-        _add_days(groups, days, query)
+        _add_days(groups, self._days(account_id, range_, query.kinds), query)
         return Totals(range=range_, groups=groups.dearest(), sums=total(groups.sums.values()))
 
     def comparison(self, account_id: str, query: UsageQuery, earlier: Earlier = "period") -> Comparison:
@@ -300,7 +302,7 @@ class Statistics:
         latencies = Latencies() if _tells_latencies(query) else None
         kinds: tuple[Kind, ...] = query.kinds if latencies is None else (*query.kinds, "latency")
         group_of = Grouping(query.kind, (*query.group_by, *within), query.filters)
-        for day in rollups_between(self._store, account_id, range_.start, range_.end, *kinds):
+        for day in self._days(account_id, range_, kinds):
             for (_, values), amounts in day.summed(lambda _: True, group_of).items():
                 rows.add(values, amounts)
                 if latencies is not None:
@@ -320,8 +322,9 @@ class Statistics:
         models, teams = Groups(("provider", "model")), Groups(("team",))
         # A day more at the front, since the zone's day may begin up to 14 hours before the UTC day.
         start = datetime(first.year, first.month, first.day, tzinfo=UTC) - timedelta(days=1)
-        for found in rollups_between(self._store, account_id, start, quarter_of(now) + QUARTER, "main"):
-            by_day = found.summed(lambda quarter: quarter.astimezone(zone).date(), lambda cell: cell[1:4])
+        group_of = Grouping("main", ("provider", "model", "team"), {})
+        for found in self._days(account_id, Range(start, quarter_of(now) + QUARTER), ("main",)):
+            by_day = found.summed(lambda quarter: quarter.astimezone(zone).date(), group_of)
             for (day, (provider, model, team)), amounts in by_day.items():
                 add(days.setdefault(day, zeros()), amounts)
                 if day >= today.replace(day=1):
@@ -356,7 +359,7 @@ class Statistics:
             return bisect_right(edges, quarter) - 1 if in_buckets else 0
 
         calls_of = Grouping("main", ("provider", "model"), query.filters)
-        for day in rollups_between(self._store, account_id, edges[0], edges[-1], "main", "latency"):
+        for day in self._days(account_id, Range(edges[0], edges[-1]), ("main", "latency")):
             counted = day.summed(bucket_of, calls_of, {"requests", "errors"})
             for (bucket, (provider, model)), amounts in counted.items():
                 latencies.count((provider, model), bucket, amounts)
@@ -364,14 +367,24 @@ class Statistics:
         return latencies.by_model(buckets)
 
     def _days(
-        self, account_id: str, range_: Range, kinds: Sequence[Kind], open_max: int | None
+        self, account_id: str, range_: Range, kinds: Sequence[Kind], open_max: int | None = None
     ) -> Iterable[DayRollups]:
         if open_max is None:
-            return rollups_between(self._store, account_id, range_.start, range_.end, *kinds)
+            return rollups_between(
+                self._store, account_id, range_.start, range_.end, *kinds, memory=self._memory
+            )
         return self._within(account_id, range_, kinds, open_max).days
 
     def _within(self, account_id: str, range_: Range, kinds: Sequence[Kind], open_max: int) -> Within:
-        return rollups_within(self._store, account_id, range_.start, range_.end, *kinds, open_max=open_max)
+        return rollups_within(
+            self._store,
+            account_id,
+            range_.start,
+            range_.end,
+            *kinds,
+            open_max=open_max,
+            memory=self._memory,
+        )
 
 
 class _Rows:

@@ -24,13 +24,23 @@ class UsageGroup(msgspec.Struct, frozen=True, kw_only=True):
 class Grouping:
     """Tells the group that a cell adds to: None for one of another kind, or that a filter does not pass.
 
-    Where two kinds are read as one, a cell's value of what only the other one knows is empty.
+    Where two kinds are read as one, a cell's value of what only the other one knows is empty. Two with the
+    same `question` tell the same of every cell.
     """
 
     def __init__(self, kind: Kind, group_by: Sequence[str], filters: Mapping[str, Sequence[str]]) -> None:
         self._places: dict[str, _Places | None] = {
             each: _Places.of(each, group_by, filters) for each in KINDS_OF.get(kind, (kind,))
         }
+        self.question = (
+            kind,
+            tuple(group_by),
+            tuple(sorted((name, *sorted(filters[name])) for name in filters)),
+        )
+
+    def knows(self, kind: str) -> bool:
+        """Whether any cell of that kind may pass."""
+        return self._places.get(kind) is not None
 
     def __call__(self, cell: Cell) -> tuple[str, ...] | None:
         """The values grouped by."""

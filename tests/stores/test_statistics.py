@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from metering.buckets import BUCKET_WIDTHS, BucketWidth, Earlier
 from metering.compaction import run
+from metering.day_memory import DayMemory
 from metering.errors import InvalidInput
 from metering.events import CostEvent
 from metering.ids import new_instance_name
@@ -348,3 +349,47 @@ def test_a_comparison_of_thirty_days_reads_sixty(busy_store: DocumentStore) -> N
     Statistics(counting).comparison(ACCOUNT_ID, UsageQuery(start=now - timedelta(days=30), end=now))
 
     assert counting.documents_read <= 2 * 32 + 3 * SHARDS_MAX + 2
+
+
+def test_a_memory_of_days_is_never_behind_the_store(store: DocumentStore) -> None:
+    remembering, query = Statistics(store, DayMemory()), _asked(group_by=("team",))
+    late = [AT + timedelta(minutes=5), AT + timedelta(minutes=20), AT + timedelta(minutes=5)]
+
+    for number, moment in enumerate(late, 1):
+        _keep(store, [make_event(timestamp=moment, cost_nanodollars=10**number)])
+        for _ in range(2):
+            for found in (remembering.usage(ACCOUNT_ID, query), remembering.totals(ACCOUNT_ID, query)):
+                assert found.sums["cost_nanodollars"] == sum(10**each for each in range(1, number + 1))
+                assert found.sums["requests"] == number
+            run(store, ManualClock(NOON))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.timedeltas(timedelta(days=-3), timedelta(days=3)), st.sampled_from(["", "search"])),
+        min_size=1,
+        max_size=12,
+    ),
+    st.sampled_from(["UTC", "Asia/Kolkata", "America/New_York"]),
+    st.sampled_from(["1h", "1d"]),
+)
+def test_with_a_memory_every_question_is_answered_as_without(
+    one_store: DocumentStore, calls: list[tuple[timedelta, str]], zone: str, width: str
+) -> None:
+    account_id, middle = make_id("acct"), CLOCK_CHANGES["autumn"]
+    _keep(one_store, [make_event(account_id=account_id, timestamp=middle + at, team=t) for at, t in calls])
+    run(one_store, ManualClock(NOON))
+    plain, remembering = Statistics(one_store), Statistics(one_store, DayMemory())
+
+    for group_by in (("team",), (), ("provider", "model"), ("key_id",), ("prompt_template_id",)):
+        query = UsageQuery(
+            start=middle - timedelta(days=2, hours=5), end=middle + timedelta(days=2), bucket_width=width,
+            timezone=zone, group_by=group_by,
+        )  # fmt: skip
+        for _ in range(2):
+            assert remembering.usage(account_id, query) == plain.usage(account_id, query)
+            assert remembering.comparison(account_id, query) == plain.comparison(account_id, query)
+            assert remembering.breakdown(account_id, query, ("team",)) == plain.breakdown(
+                account_id, query, ("team",)
+            )
