@@ -39,7 +39,7 @@ _ASSUMED = (
     "Today's budgets, limits, rules and prices are taken as if they had been in force all week.",
     "Calls of the quarter hour in which a budget reached the threshold are not counted as routed.",
     "The other model would have used as many tokens.",
-    "Calls that a rule did route in the week stay as they were; `done` tells of those of this rule.",
+    "Calls that a rule did route in the week stay as they were, and are told apart.",
 )
 _UNKNOWN = (
     "Whether the other model would have answered as well.",
