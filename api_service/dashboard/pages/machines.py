@@ -41,7 +41,7 @@ def show_machines(state: ViewState) -> Response:
         bills=_bills(drift, drift_csv),
         billed=billed,
         providers=BILLED,
-        site=services().settings.public_url.rstrip("/"),
+        site=services().settings.base_url,
     )
 
 

@@ -1,5 +1,6 @@
 """Forecast, estimator, reports and infrastructure as pages: each figure is the API's, each CSV the page's."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -7,11 +8,13 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import pytest
 
 from api_service.dashboard.pages.estimator import DEFAULTS
+from api_service.roles import ROLES, Role, role_may
 from metering.stores import DocumentStore
 from tests.builders import AT
 from tests.doubles.clock import ManualClock
 from tests.services.api.conftest import Person
-from tests.services.api.test_dashboard import BROWSER, HOSTILE
+from tests.services.api.operations import Place, running_world
+from tests.services.api.test_dashboard import BROWSER, HOSTILE, read
 from tests.services.api.test_dashboard_spend import (
     downloads,
     drawn,
@@ -230,6 +233,12 @@ def test_schedules_are_listed_with_what_the_role_may_do(ada: Person) -> None:
     assert {"PATCH", "DELETE", "POST"} <= set(operations)
 
 
+def test_the_collectors_commands_name_where_this_is(ada: Person) -> None:
+    page = opened(ada, "/infrastructure")
+
+    assert any("export MODELTRACK_URL=http://127.0.0.1:3001 " in each for each in page.words)
+
+
 def test_machines_cost_what_the_api_says_and_what_is_of_nobody_is_a_line(ada: Person) -> None:
     hand_in(ada, {"team": "search"}, {"namespace": "ml-prod", "cost_usd": "2.000000001"})
     answer = told(ada, "/v1/infrastructure?start_time=2026-10-23")
@@ -277,3 +286,22 @@ def test_a_page_of_an_account_without_calls_says_what_to_do(ada: Person, path: s
 
     assert page.of("h1")
     assert any("button" in each.get("class", "") for each in page.of("a"))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    with running_world(tmp_path_factory.mktemp("pages")) as world:
+        yield world.place()
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize(("path", "what"), [
+    ("/reports", "POST /v1/report-schedules"), ("/infrastructure", "namespaces-form"),
+])  # fmt: skip
+def test_what_a_role_may_not_change_is_not_offered_to_it(
+    place: Place, role: Role, path: str, what: str
+) -> None:
+    page = read(place.visitor(role).client.get(path, headers=BROWSER))
+
+    offered = {value for each in page.of("form") for value in each.values()}
+    assert (what in offered) == role_may(role, "write")
