@@ -8,7 +8,7 @@ from playwright.sync_api import Page
 GRAVE = ("serious", "critical")
 _SOURCE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
 # what still fades has no colour of its own yet
-_COME_TO_REST = """
+COME_TO_REST = """
 async () => {
   const frame = () => new Promise(requestAnimationFrame);
   await frame(); await frame();
@@ -23,7 +23,7 @@ _RUN = "(options) => axe.run(document, options)"
 
 def grave_violations(page: Page, *, only_colours: bool = False) -> list[str]:
     """What axe finds serious or critical on the page as it is now, one line each place."""
-    page.evaluate(_COME_TO_REST)
+    page.evaluate(COME_TO_REST)
     page.evaluate(_SOURCE)
     found: list[dict[str, Any]] = page.evaluate(_RUN, _COLOURS if only_colours else _OPTIONS)["violations"]
     return [

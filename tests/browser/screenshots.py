@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from playwright.sync_api import Browser, BrowserContext, FloatRect
+from playwright.sync_api import Browser, BrowserContext
 
 from api_service.dashboard.navigation import Page
+from tests.browser.axe import COME_TO_REST
 from tests.browser.chromium import PHONE, TIMEOUT_MS, WIDE, running_chromium
 from tests.browser.conftest import log_in
 from tests.browser.furnished import Furnished, furnish
@@ -29,6 +30,7 @@ FOLDER = Path(".make/screenshots")
 DAYS = 90
 HEIGHT_MAX = 6_000  # of a picture
 NEW = ("overview", "models", "events", "budgets", "alerts", "keys", "welcome")
+_SIZE = "() => [document.documentElement.clientWidth, document.documentElement.scrollHeight]"
 OF_VIEWERS = ("overview", "keys", "budgets", "audit_log")
 
 
@@ -93,11 +95,11 @@ class Camera:
     def _take(self, context: BrowserContext, path: str, name: str) -> None:
         page = context.new_page()
         page.goto(path, wait_until="networkidle")
-        width, height = page.evaluate(
-            "() => [document.documentElement.clientWidth, document.body.scrollHeight]"
-        )
-        clip: FloatRect = {"x": 0, "y": 0, "width": width, "height": min(height, HEIGHT_MAX)}
-        page.screenshot(path=self._folder / f"{name}.png", full_page=True, clip=clip)
+        width, height = page.evaluate(_SIZE)
+        # as high as the page, before the picture: charts would else be drawn anew while it is taken
+        page.set_viewport_size({"width": width, "height": min(height, HEIGHT_MAX)})
+        page.evaluate(COME_TO_REST)
+        page.screenshot(path=self._folder / f"{name}.png")
         page.close()
 
 
