@@ -59,6 +59,14 @@ NO_STATISTICS = frozenset(
 )
 Query = dict[str, Any]
 
+NEEDED: dict[str, Query] = {  # what an address wants beside its range
+    "/v1/sessions/timeline": {"session_id": f"{quarter_of(NOW) - QUARTER:%d %H:%M} 0"},
+    "/v1/reconciliations": {"provider": "openai"},
+    "/v1/estimates": {
+        **{"provider": "anthropic", "model": "claude-sonnet-4-6"},
+        **{"input_tokens": 3_000, "output_tokens": 400, "requests_per_day": 10_000},
+    },
+}
 MORE: dict[str, Query] = {  # the dearest forms of what is asked above in its plainest
     "/v1/usage, five dimensions": {"group_by": ["model", "team", "app", "feature", "customer_tier"]},
     "/v1/usage, teams by the hour": {"group_by": ["team"], "bucket_width": "1h"},
@@ -77,7 +85,6 @@ MODELS = (
 )
 
 _SECRET = b"the secret of a bench, of thirty-two bytes"
-_LAST_QUARTER = quarter_of(NOW) - QUARTER
 _MOMENT = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -196,11 +203,9 @@ def questions(client: FlaskClient) -> dict[str, Query]:
 
 
 def _query(path: str, operation: dict[str, Any]) -> Query:
-    """Thirty days, where an address takes a range, and a session, where it wants one."""
+    """Thirty days, where an address takes a range, and whatever else it wants."""
     names = {each["name"] for each in operation.get("parameters", ())}
-    if path == "/v1/sessions/timeline":
-        return {"session_id": f"{_LAST_QUARTER:%d %H:%M} 0"}
-    query = {"provider": "openai"} if path == "/v1/reconciliations" else {}
+    query = dict(NEEDED.get(path, {}))
     begins = NOW - ASKED_OF.get(path, ASKED)
     if "start_time" in names:
         query |= {"start_time": begins.strftime(_MOMENT), "end_time": NOW.strftime(_MOMENT)}

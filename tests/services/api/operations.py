@@ -449,6 +449,8 @@ TARGETS: Final[dict[tuple[str, str], Maker]] = {
     ),
     ("query", "confirm"): lambda place, _: place.account_id,
     ("query", "key_id"): lambda place, _: place.made("/v1/keys"),
+    ("query", "model"): lambda *_: "claude-sonnet-4-6",
+    ("query", "provider"): lambda *_: "anthropic",
     ("query", "api_key_ids"): lambda place, _: place.made("/v1/keys"),
     ("query", "prompt_template_id"): lambda place, _: place.query_of_event("template"),
     ("query", "prompt_fingerprint"): lambda place, _: place.query_of_event("fingerprint"),
