@@ -10,8 +10,9 @@ from werkzeug.routing import RequestRedirect
 
 from api_service.access import Visitor, needs, somebody_logged_in
 from api_service.arrivals import HTML
+from api_service.bodies import QueryFields
 from api_service.dashboard.navigation import BY_NAME, HOME, PAGES, Page, menu_of
-from api_service.dashboard.view_state import ZONES, ViewState, view_state
+from api_service.dashboard.view_state import ZONES, QueryText, ViewState, view_state
 from api_service.errors import Refused, refusal_of
 from api_service.passwords import PASSWORD_CHARACTERS_MIN
 from api_service.roles import ROLES, TABLE, Action, role_may
@@ -76,9 +77,9 @@ def going_to(address: str) -> Response:
 
 def page_address(wanted: str) -> str:
     """The address, where it is one of a page of ours that one may be sent to; else the first page's."""
-    parts = urlsplit(wanted) if len(wanted) <= ADDRESS_CHARACTERS_MAX else urlsplit("")
-    is_path = wanted.startswith("/") and not parts.scheme and not parts.netloc and "\\" not in wanted
-    found = _page_at(parts.path) if is_path and wanted.isprintable() else None
+    is_path = wanted.startswith("/") and not wanted.startswith("//") and "\\" not in wanted
+    is_read = is_path and len(wanted) <= ADDRESS_CHARACTERS_MAX and wanted.isprintable()
+    found = _page_at(urlsplit(wanted).path) if is_read else None
     if found is None or found.is_open:
         return HOME
     return wanted.replace("{", "%7B").replace("}", "%7D")  # in forms, braces stand for fields of the answer
@@ -97,7 +98,7 @@ def _held_by_every_page() -> dict[str, Any]:
     known = services()
     asking: Visitor | None = g.get("visitor")
     shown: Page = g.get("page") or BY_NAME["home"]
-    state: ViewState = g.get("state") or view_state(request.args, request.cookies, known.clock.now())
+    state: ViewState = g.get("state") or view_state(_fields_asked(), request.cookies, known.clock.now())
     token = known.sessions.csrf_token(asking.session_id) if asking and asking.session else ""
     return {
         "page": shown,
@@ -113,6 +114,14 @@ def _held_by_every_page() -> dict[str, Any]:
         "pages": pages_for(asking),
         "menu": menu_of(pages_for(asking), shown),
     }
+
+
+def _fields_asked() -> QueryText:
+    """The address's fields; none, where it is those that could not be read."""
+    try:
+        return request.args
+    except Refused:
+        return QueryFields()
 
 
 def pages_for(asking: Visitor | None) -> list[Page]:

@@ -71,7 +71,8 @@ def test_who_is_not_logged_in_is_led_to_the_log_in_and_back(client: FlaskClient)
 @pytest.mark.parametrize(
     "wanted",
     ["https://evil.example/overview", "//evil.example", "/\\evil.example", "/nowhere", "/v1/account",
-     "javascript:alert(1)", "/login", "overview", "/overview\t/", "", "/" + "a" * 5_000],
+     "javascript:alert(1)", "/login", "overview", "/overview\t/", "", "/" + "a" * 5_000,
+     "//[", "//[::1", "http://[", "/overview//[", "/.//evil.example", "/events/..//evil.example"],
 )  # fmt: skip
 def test_nobody_is_led_anywhere_but_to_pages_of_ours(client: FlaskClient, wanted: str) -> None:
     page = read(client.get("/login", query_string={"next": wanted}, headers=BROWSER))
@@ -83,6 +84,18 @@ def test_where_to_go_on_takes_nothing_of_the_log_ins_answer_along(client: FlaskC
     page = read(client.get("/login", query_string={"next": "/keys?team={csrf_token}"}, headers=BROWSER))
 
     assert "/keys?team=%7Bcsrf_token%7D" in [each.get("data-then") for each in page.of("form")]
+
+
+@pytest.mark.parametrize("query", ["team=%ff", "team=%ed%a0%80", "&".join(["a=1"] * 201)])
+@pytest.mark.parametrize("path", ["/login", "/status", "/overview", "/nowhere"])
+def test_an_address_that_cannot_be_read_is_told_so(
+    ada: Person, logbook: Logbook, path: str, query: str
+) -> None:
+    response = ada.get(f"{path}?{query}", headers=BROWSER)
+
+    assert response.status_code == (404 if path == "/nowhere" else 400)
+    assert [each for each in logbook.lines() if each["level"] == "error"] == []
+    assert read(response).of("main")
 
 
 def test_who_is_logged_in_needs_no_log_in(ada: Person) -> None:
