@@ -53,9 +53,10 @@ _LINES: Final = Lines()
 @needs("anyone")
 def take_report() -> Response:
     """Note what a browser reports."""
-    if (request.content_length or 0) > REPORT_BYTES_MAX:
+    body = request.get_data(cache=False)
+    if len(body) > REPORT_BYTES_MAX:
         raise Refused(413, "body_too_large", "a report has at most 16 KiB")
-    report = _report(request.get_data(cache=False))
+    report = _report(body)
     known = services()
     if report is not None and _LINES.take(known.clock.monotonic()):
         known.log.policy_violated(_directive(report), _route(report))
@@ -65,7 +66,7 @@ def take_report() -> Response:
 def _report(body: bytes) -> dict[str, Any] | None:
     try:
         decoded = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     report = decoded.get("csp-report") if isinstance(decoded, dict) else None
     return report if isinstance(report, dict) else None

@@ -1,6 +1,7 @@
 """The dashboard as a browser meets it: who is shown which page, with which headers, and the API's figures."""
 
 import gzip
+import io
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 
@@ -326,8 +327,10 @@ def test_what_a_browser_kept_a_page_from_is_told_by_directive_and_page_alone(
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"[]", b"{", b"[" * 50_000, b'{"csp-report": 1}', b'{"csp-report": {"document-uri": []}}']
-)
+    "body",
+    [b"", b"[]", b"{", b"[" * 50_000, b'{"csp-report": 1}', b'{"csp-report": {"document-uri": []}}',
+     b'{"csp-report": {"document-uri": "http://[/"}}', b'{"csp-report": {"document-uri": "\xed\xa0\x80"}}'],
+)  # fmt: skip
 def test_a_report_that_is_none_harms_nobody(client: FlaskClient, body: bytes) -> None:
     assert client.post("/csp-reports", data=body[:16_000]).status_code == 204
 
@@ -337,6 +340,15 @@ def test_a_report_that_is_too_long_is_refused(client: FlaskClient) -> None:
     beyond = client.post("/csp-reports", data=b" " * (16 * 1024 + 1))
 
     assert (at_most.status_code, beyond.status_code) == (204, 413)
+
+
+def test_a_report_of_no_told_length_is_measured(client: FlaskClient) -> None:
+    body = io.BytesIO(b" " * (16 * 1024 + 1))
+    told = {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
+
+    response = client.post("/csp-reports", input_stream=body, environ_overrides=told)
+
+    assert response.status_code == 413
 
 
 def test_pages_of_others_report_nothing(client: FlaskClient) -> None:
