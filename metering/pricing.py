@@ -164,8 +164,8 @@ class Pricer:
 
     def listed_name(self, provider: str, model: str) -> str | None:
         """What the price list calls the model, None where it lacks it."""
-        found = self._may_serve(provider, model)
-        return found[0].model if found else None
+        found = self._listed(provider, model)
+        return None if found is None else found.model
 
     def dearest(
         self, provider: str, model: str, at: datetime, settings: PriceSettings = LIST_PRICES
@@ -209,9 +209,7 @@ class Pricer:
 
     def _may_serve(self, provider: str, model: str) -> list[PricedModel]:
         """The model of that name on the list, and its snapshots that have lines of their own."""
-        index = self._providers.get(provider)
-        name = priced_name(provider, model)
-        found = index.find(name) if index and 0 < len(name) <= WORD_CHARACTERS_MAX else None
+        found = self._listed(provider, model)
         if found is None:
             return []
         return [found] + [
@@ -219,6 +217,11 @@ class Pricer:
             for other in self._models[provider]
             if other.model.startswith(found.model) and _SNAPSHOT.fullmatch(other.model[len(found.model) :])
         ]
+
+    def _listed(self, provider: str, model: str) -> PricedModel | None:
+        index = self._providers.get(provider)
+        name = priced_name(provider, model)
+        return index.find(name) if index and 0 < len(name) <= WORD_CHARACTERS_MAX else None
 
     def _keep_dearest(self, asked: _Asked, dearest: DearestRates) -> DearestRates:
         if len(asked[1]) > WORD_CHARACTERS_MAX:
