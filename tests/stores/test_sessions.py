@@ -159,7 +159,7 @@ def test_hours_without_sessions_have_no_pack_and_their_segments_are_not_read(sto
     run(counting, ManualClock(LATER))
 
     assert _packs(store) == 0
-    assert counting.documents_read == 6  # active days and open shards twice, the day's two documents
+    assert counting.documents_read == 7  # active days and open shards twice, the day's two documents, counts
     assert _costs(store) == {}
 
 
