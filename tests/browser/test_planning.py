@@ -126,3 +126,15 @@ def test_how_far_a_forecast_goes_stands_in_the_address(page: Page) -> None:
     page.get_by_label("Ahead").select_option("30")
 
     expect(page).to_have_url(re.compile(r"(?=.*days=30)(?=.*team=search)"))
+
+
+def test_scenarios_arrive_once_one_looks_and_are_asked_for_anew(page: Page) -> None:
+    page.goto("/forecast")
+    times = page.get_by_label("Times the traffic")
+    times.scroll_into_view_if_needed()
+
+    times.fill("3")
+    page.get_by_role("region", name="What if").get_by_role("button", name="Show").click()
+
+    expect(page.get_by_role("region", name="What if")).to_contain_text("3 times the traffic")
+    expect(page).to_have_url(re.compile(r"times=3"))

@@ -1,6 +1,7 @@
 """Forecast: what the days ahead will cost, how far off that was before, and what if things changed."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, Final
 
@@ -35,16 +36,39 @@ def show_days_ahead(state: ViewState) -> Response:
         "forecast.html",
         forecast=forecast,
         chart=_chart(forecast, width, answer_address("/v1/forecast", {**query, "format": "csv"})),
-        scenarios=section_of(show_scenarios, query={**ahead, **_changes()}),
         horizon=horizon,
         width=width,
         horizons=[(str(days), f"{days} days") for days in HORIZONS],
         widths=list(WIDTHS.items()),
         asked={name: _asked(name) for name in ("times", "switch_from", "switch_to")},
-        used=section_of(show_models, query={"limit": USED_MODELS}),
-        priced=section_of(list_estimator_models),
+        what_if=_what_if(ahead) if _asked("what_if") else None,
+        what_if_address=state.address(
+            request.path, **{"days": horizon, "in": width, "what_if": "shown"}, **_asked_changes()
+        ),
         passed_over=known.passed_over,
     )
+
+
+@dataclass(frozen=True)
+class WhatIf:
+    """Scenarios, the models that calls could be switched from, and those they could be switched to."""
+
+    scenarios: Section
+    used: Section
+    priced: Section
+
+
+def _what_if(ahead: Mapping[str, object]) -> WhatIf:
+    """What is asked for by itself, once one looks at it: it reads as much as the rest of the page."""
+    return WhatIf(
+        scenarios=section_of(show_scenarios, query={**ahead, **_changes()}),
+        used=section_of(show_models, query={"limit": USED_MODELS}),
+        priced=section_of(list_estimator_models),
+    )
+
+
+def _asked_changes() -> Mapping[str, object]:
+    return {name: _asked(name) or None for name in ("times", "switch_from", "switch_to")}
 
 
 def _asked(name: str) -> str:

@@ -91,7 +91,7 @@ def test_a_forecast_is_of_those_calls_that_the_address_names(
     live_through(ada, sqlite_store, clock, 20, team="search")
     live_through(ada, sqlite_store, clock, 20, team="support")
 
-    whole, part = opened(ada, "/forecast"), opened(ada, "/forecast?team=search")
+    whole, part = opened(ada, "/forecast"), opened(ada, "/forecast?team=search&what_if=shown")
 
     assert sum(drawn(part)) == pytest.approx(sum(drawn(whole)) / 2, rel=0.01)
     assert "What if, for the whole account" in part.words
@@ -107,7 +107,7 @@ def test_scenarios_are_those_that_are_asked_for(
 
     page = opened(
         ada,
-        "/forecast?times=1.5&switch_from=anthropic/claude-opus-4-6&switch_to=anthropic/claude-haiku-4-5",
+        "/forecast?what_if=shown&times=1.5&switch_from=anthropic/claude-opus-4-6&switch_to=anthropic/claude-haiku-4-5",
     )
 
     assert "1.5 times the traffic" in page.words
@@ -123,7 +123,7 @@ def test_a_scenario_that_makes_no_sense_leaves_the_forecast_standing(
 ) -> None:
     live_through(ada, sqlite_store, clock, 20)
 
-    page = opened(ada, f"/forecast?{query}")
+    page = opened(ada, f"/forecast?what_if=shown&{query}")
 
     assert drawn(page)
     assert any(each.get("class") == "problem" for each in page.of("div"))
