@@ -38,6 +38,7 @@ from metering.usage_groups import add
 
 LOOKED_BACK: Final = timedelta(days=7)
 REACHED_TOLD_MAX: Final = 100
+POLICY_DOCUMENTS: Final = 2  # what whoever asks reads of budgets and rules
 
 Why = Literal["turned", "no_word", "no_price"]
 
@@ -125,7 +126,7 @@ def dry_run(store: DocumentStore, account_id: str, asked: Asked, prices: Prices,
     if of_keys:
         followed.append(_Follower("key", asked, of_keys, start))
     begin = min(each.begin for each in followed)
-    room = open_room(*[(begin, end)] * len(followed)) // len(followed)
+    room = (open_room(*[(begin, end)] * len(followed)) - POLICY_DOCUMENTS) // len(followed)
     found = [rollups_within(store, account_id, begin, end, *each.kinds, open_max=room) for each in followed]
     end = max(start, min(each.complete_to for each in found))
     for follower, within in zip(followed, found, strict=True):

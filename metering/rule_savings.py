@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from metering.buckets import Range, whole_quarters
+from metering.day_memory import NO_MEMORY, DayMemory
 from metering.quarters import rollups_between
 from metering.rollups import DIMENSIONS, Amounts
 from metering.stores import DocumentStore
@@ -81,6 +82,7 @@ def routing_figures(
     start: datetime,
     end: datetime,
     names: Collection[str] | None = None,
+    memory: DayMemory = NO_MEMORY,
 ) -> RoutingFigures:
     """What each rule did in the range, which is widened to whole quarter hours.
 
@@ -90,7 +92,7 @@ def routing_figures(
     """
     range_ = whole_quarters(start, end)
     sums, rules = zeros(), RuleSums()
-    for day in rollups_between(store, account_id, range_.start, range_.end, "main", "rule"):
+    for day in rollups_between(store, account_id, range_.start, range_.end, "main", "rule", memory=memory):
         for amounts in day.summed(lambda _: True, _ALL, names).values():
             add(sums, amounts)
         for (_, cell), amounts in day.summed(lambda _: True, _BY_RULE).items():

@@ -124,7 +124,7 @@ def show_rule_figures(query: RuleFiguresFields) -> Response:
     known, account_id = services(), visitor().account_id
     start, end = query.moments(known.clock.now(), DEFAULT_RANGE)
     UsageQuery(start=start, end=end, timezone=query.timezone).check()
-    found = routing_figures(known.store, account_id, start, end, _TOLD_OF_ALL)
+    found = routing_figures(known.store, account_id, start, end, _TOLD_OF_ALL, known.day_memory)
     rules = known.files().merged(known.rulebook.policy(account_id)).routing_rules
     ids = {rule.name: rule.rule_id for rule in rules}
     data = [_shown(each, ids.get(each.name)) for each in found.rules]
