@@ -10,7 +10,7 @@ with the process: nothing is lost by that but time.
 Two things are remembered of a document: the sums that were asked for, and, where that is much smaller than
 what is stored, its cells with the quarter hours added up, from which other questions are answered.
 
-Measured: docs/decisions/0020.
+Measured: docs/decisions/0021.
 """
 
 import threading
@@ -55,6 +55,11 @@ class DayMemory:
         self._lock = threading.Lock()
         self._entries: OrderedDict[bytes, bytes] = OrderedDict()
         self._bytes_held = 0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it ever remembers anything."""
+        return self._bytes_max > 0
 
     @property
     def bytes_held(self) -> int:
@@ -140,7 +145,7 @@ class StoredDay:
         if known is not None:
             return stored_sheet(msgspec.Raw(known))
         whole = self._sheet(kind)
-        if names is not None or not _is_worth_it(whole, slots):
+        if names is not None or not self._memory.has_room or not _is_worth_it(whole, slots):
             return whole
         smaller = _with_slots_in_one(whole, slots)
         self._memory.keep(key, packed_sheet(smaller))

@@ -20,13 +20,14 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from metering.buckets import EARLIEST, LATEST, Range, zone_named
+from metering.day_memory import NO_MEMORY, DayMemory
 from metering.errors import InvalidInput, NotFound
 from metering.periods import period_of
 from metering.quarters import open_room, rollups_between, rollups_within
-from metering.rollups import DIMENSIONS, OTHER, QUARTER, Amounts, quarter_of
+from metering.rollups import OTHER, QUARTER, Amounts, quarter_of
 from metering.stats import ComparedGroup, DaySums
 from metering.stores import DocumentStore
-from metering.usage_groups import Groups, add, total, zeros
+from metering.usage_groups import Grouping, Groups, add, total, zeros
 
 ReportKind = Literal["weekly", "monthly", "quarterly"]
 REPORT_KINDS: Final[tuple[ReportKind, ...]] = get_args(ReportKind)
@@ -50,7 +51,8 @@ _TEXTS: Final[Mapping[ReportKind, re.Pattern[str]]] = {
     "monthly": re.compile(r"[0-9]{4}-(?:0[1-9]|1[0-2])"),
     "quarterly": _QUARTER,
 }
-_PLACES: Final = tuple(1 + DIMENSIONS["main"].index(name) for name in CUTS)
+_ALL: Final = Grouping("main", (), {})
+_BY_CUT: Final = {name: Grouping("main", (name,), {}) for name in CUTS}
 
 
 class ReportPeriod(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,10 +149,14 @@ def listed_periods(kind: ReportKind, timezone: str, now: datetime) -> list[Repor
 
 
 class Reports:
-    """Makes reports of one account at a time. A store failure passes to the caller: no figure is made up."""
+    """Makes reports of one account at a time, with a `memory` of what days came to sooner.
 
-    def __init__(self, store: DocumentStore) -> None:
+    A store failure passes to the caller: no figure is made up.
+    """
+
+    def __init__(self, store: DocumentStore, memory: DayMemory = NO_MEMORY) -> None:
         self._store = store
+        self._memory = memory
 
     def report(
         self, account_id: str, period: ReportPeriod, now: datetime, *, in_few_reads: bool = False
@@ -169,7 +175,7 @@ class Reports:
             before_end = before.end if period.is_over(now) else _as_far(before, covered)
             room = open_room((covered.start, covered.end), (before.start, before_end))
         zone = ZoneInfo(period.timezone)
-        cuts_now, cuts_then = _Cuts(zone), _Cuts(zone)
+        cuts_now, cuts_then = _Cuts(zone, self._memory), _Cuts(zone, self._memory)
         covered = Range(covered.start, cuts_now.read(self._store, account_id, covered, room))
         is_complete = covered.end == period.end and period.is_over(now)
         covered_before = Range(before.start, before.end if is_complete else _as_far(before, covered))
@@ -200,28 +206,30 @@ def _as_far(before: ReportPeriod, covered: Range) -> datetime:
 class _Cuts:
     """A range's sums by day of the zone, and by each of `CUTS`."""
 
-    def __init__(self, zone: ZoneInfo) -> None:
+    def __init__(self, zone: ZoneInfo, memory: DayMemory) -> None:
         self.days: dict[date, Amounts] = {}
         self.groups = {name: Groups((name,)) for name in CUTS}
         self._zone = zone
+        self._memory = memory
 
     def read(self, store: DocumentStore, account_id: str, range_: Range, room: int | None) -> datetime:
         """Add the range, in so many open documents where there is a bound; up to when that is."""
-        complete_to, days = range_.end, rollups_between(store, account_id, range_.start, range_.end, "main")
+        start, end, memory = range_.start, range_.end, self._memory
+        complete_to, days = end, rollups_between(store, account_id, start, end, "main", memory=memory)
         if room is not None:
             complete_to, _, days = rollups_within(
-                store, account_id, range_.start, range_.end, "main", open_max=room
+                store, account_id, start, end, "main", open_max=room, memory=memory
             )
         for found in days:
-            summed = found.summed(
-                lambda quarter: quarter.astimezone(self._zone).date(),
-                lambda cell: tuple(cell[place] for place in _PLACES),
-            )
-            for (day, values), amounts in summed.items():
+            for (day, _), amounts in found.summed(self._day_of, _ALL).items():
                 add(self.days.setdefault(day, zeros()), amounts)
-                for name, value in zip(CUTS, values, strict=True):
-                    self.groups[name].add((value,), amounts)
+            for name, grouping in _BY_CUT.items():
+                for (_, group), amounts in found.summed(lambda _: True, grouping).items():
+                    self.groups[name].add(group, amounts)
         return complete_to
+
+    def _day_of(self, quarter: datetime) -> date:
+        return quarter.astimezone(self._zone).date()
 
 
 class _Figures(NamedTuple):

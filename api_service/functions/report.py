@@ -17,6 +17,7 @@ from api_service.functions.workplace import Workplace
 from api_service.notices import Notice
 from metering.accounts import Account
 from metering.collections import REPORT_SCHEDULES, account_path
+from metering.day_memory import DayMemory
 from metering.directory import account_from
 from metering.errors import AlreadyExists, RevisionChanged, StoreUnavailable
 from metering.money import usd_text
@@ -102,7 +103,7 @@ def _account(workplace: Workplace, account_id: str) -> Account | None:
 
 def _notice(workplace: Workplace, account_id: str, schedule: Schedule, now: datetime) -> Notice:
     period = period_to_send(schedule, now)
-    report = Reports(workplace.store).report(account_id, period, now)
+    report = Reports(workplace.store, DayMemory()).report(account_id, period, now)
     return Notice(
         account_id=account_id,
         kind="report.ready",

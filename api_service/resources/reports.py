@@ -221,7 +221,8 @@ def show_report(path: ReportPath, query: ReportQuery) -> Response:
     """Show what a calendar week, month or quarter cost, beside the true period before it."""
     now = services().clock.now()
     period = period_named(path.period, query.timezone)
-    report = Reports(services().store).report(visitor().account_id, period, now, in_few_reads=True)
+    reports = Reports(services().store, services().day_memory)
+    report = reports.report(visitor().account_id, period, now, in_few_reads=True)
     if query.format == "csv":
         return answer_csv(_CSV_COLUMNS, list(_csv_rows(report)), None)
     return answer_fields(shown_report(report, now))
