@@ -2,8 +2,8 @@
 
 Events of sixty days are stored as the proxy stores them (`bench.statistics`), then every page is asked for by
 the account's owner, for the last thirty days, through the real application, on SQLite in a temporary folder.
-Printed: documents read, p50 and p95, the median of the processor's time, which tells more on a busy machine,
-and the page's bytes; nothing passes or fails.
+Printed: documents read, p50 and p95; of the processor's time, which tells more on a busy machine, the first
+request's, median and p95; and the page's bytes. Nothing passes or fails.
 """
 
 import argparse
@@ -28,6 +28,7 @@ from tests.doubles.mailbox import Mailbox
 EVENTS = 1_000_000
 REPEATS = 30
 P95_MS = 100  # what a page may take; one that takes longer is marked
+BETWEEN_PAGES_SECONDS = 60  # the service's own clock, so that it refuses nobody for asking too often
 
 _SECRET = b"the secret of a bench, of thirty-two bytes"
 _ORIGIN = "http://127.0.0.1:3001"
@@ -39,7 +40,9 @@ class Figures(NamedTuple):
     documents: int
     p50_ms: float
     p95_ms: float
+    first_cpu_ms: float
     cpu_ms: float
+    p95_cpu_ms: float
     bytes: int
 
 
@@ -67,7 +70,10 @@ def measured(folder: Path, events: int) -> dict[str, Figures]:
     headers = _signed_up(client)
     named = _furnished(client, headers)
     made = [each for each in PAGES if f"dashboard.{each.name}_page" in app.view_functions]
-    found = {each.path: _asked(client, _address(each, named), counting) for each in made}
+    found = {}
+    for each in made:
+        clock.advance(BETWEEN_PAGES_SECONDS)
+        found[each.path] = _asked(client, _address(each, named), counting)
     store.close()
     return found
 
@@ -119,15 +125,29 @@ def _asked(client: FlaskClient, address: str, counting: CountingStore) -> Figure
         documents, size = counting.documents_read - before, len(response.get_data())
         if response.status_code >= 400:
             raise RuntimeError(f"{address}: {response.status_code}")
-    p95_ms = statistics.quantiles(taken, n=20)[-1]
-    return Figures(documents, statistics.median(taken), p95_ms, statistics.median(worked), size)
+    return Figures(
+        documents,
+        statistics.median(taken),
+        _p95(taken),
+        worked[0],
+        statistics.median(worked),
+        _p95(worked),
+        size,
+    )
+
+
+def _p95(figures: list[float]) -> float:
+    return statistics.quantiles(figures, n=20)[-1]
 
 
 def table(measured: dict[str, Figures], events: int) -> str:
     """One line a page, those that take longest first."""
-    lines = [f"{f'pages with {events:,} events':<34}  documents  p50 ms  p95 ms  CPU ms     bytes"]
+    lines = [
+        f"{f'pages with {events:,} events':<34}  documents  p50 ms  p95 ms  CPU first  median  p95     bytes"
+    ]
     for path, each in sorted(measured.items(), key=lambda item: -item[1].p95_ms):
-        times = f"{each.p50_ms:>8.0f}{each.p95_ms:>8.0f}{each.cpu_ms:>8.0f}"
+        times = f"{each.p50_ms:>8.0f}{each.p95_ms:>8.0f}"
+        times += f"{each.first_cpu_ms:>11.0f}{each.cpu_ms:>8.0f}{each.p95_cpu_ms:>5.0f}"
         mark = f"  over {P95_MS} ms" if each.p95_ms > P95_MS else ""
         lines.append(f"{path:<34}{each.documents:>11}{times}{each.bytes:>10,}{mark}")
     return "\n".join(lines)
