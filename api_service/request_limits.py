@@ -113,4 +113,4 @@ def _tell(response: Response) -> Response:
 
 def _is_refused_uncounted(response: Response) -> bool:
     is_counted = request.url_rule is None or request.url_rule.rule not in UNCOUNTED_ROUTES
-    return is_counted and 400 <= response.status_code < 500
+    return is_counted and 300 <= response.status_code < 500  # pages lead to the log-in instead

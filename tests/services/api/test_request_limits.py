@@ -106,6 +106,12 @@ def test_made_up_keys_are_refused_as_too_many_at_last_and_true_ones_are_not(
     assert two[0].get("/v1/account", headers=bearer(account_id, "read")).status_code == 200
 
 
+def test_pages_that_lead_to_the_log_in_are_counted_too(client: FlaskClient) -> None:
+    led = [client.get("/overview", headers={"Accept": "text/html"}) for _ in range(OF_ADDRESS.limit + 1)]
+
+    assert [each.status_code for each in led] == [303] * OF_ADDRESS.limit + [429]
+
+
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/openapi.json", "/metrics"])
 def test_what_machines_watch_is_not_counted(client: FlaskClient, path: str) -> None:
     assert "X-RateLimit-Limit" not in client.get(path).headers
