@@ -24,7 +24,10 @@ export function fragmentField(name) {
 export function ownAddress(wanted) {
   try {
     const url = new URL(wanted, location.origin);
-    if (url.origin === location.origin && wanted.startsWith("/")) return url.pathname + url.search + url.hash;
+    const path = url.pathname + url.search + url.hash;
+    // read once more, as a browser will: /.//example.com is of ours, and //example.com, which comes of it, is not
+    const isOwn = [url, new URL(path, location.origin)].every((each) => each.origin === location.origin);
+    if (isOwn && wanted.startsWith("/")) return path;
   } catch {
     // not an address at all
   }
