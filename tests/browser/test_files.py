@@ -19,7 +19,7 @@ OF_COSTS = ("overview", "models", "teams", "features", "customer-tiers", "prompt
 @pytest.fixture(scope="module")
 def tour(chromium: Browser, furnished: Furnished) -> Iterator[Tour]:
     """The owner's window."""
-    with touring(chromium, furnished.owner) as tour:
+    with touring(chromium, furnished.owner.url, furnished.owner) as tour:
         yield tour
 
 

@@ -56,7 +56,7 @@ def mallory(site: Site) -> Person:
 @pytest.fixture(scope="module")
 def tour(chromium: Browser, mallory: Person) -> Iterator[Tour]:
     """Their window."""
-    with touring(chromium, mallory) as tour:
+    with touring(chromium, mallory.url, mallory) as tour:
         yield tour
 
 

@@ -58,12 +58,13 @@ class Tour:
 
 
 @contextmanager
-def touring(chromium: Browser, person: Person) -> Iterator[Tour]:
-    """A tour in a window of that person's, until the block ends."""
-    context = chromium.new_context(viewport=WIDE, base_url=person.url, reduced_motion="reduce")
+def touring(chromium: Browser, url: str, person: Person | None) -> Iterator[Tour]:
+    """A tour of the pages there in a window of that person's, or of nobody's, until the block ends."""
+    context = chromium.new_context(viewport=WIDE, base_url=url, reduced_motion="reduce")
     context.set_default_timeout(TIMEOUT_MS)
-    watch = Watch({person.url})
+    watch = Watch({url})
     watch.over(context)
-    log_in(context, person)
+    if person is not None:
+        log_in(context, person)
     yield Tour(context.new_page(), watch)
     context.close()
