@@ -75,7 +75,7 @@ def measured(folder: Path, events: int) -> dict[str, Figures]:
     found = {}
     for each in made:
         clock.advance(BETWEEN_PAGES_SECONDS)
-        found[each.path] = _asked(client, _address(each, named), counting)
+        found[each.path] = _asked(client, _address(each, named), counting, clock)
     store.close()
     return found
 
