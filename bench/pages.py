@@ -28,7 +28,6 @@ from tests.doubles.mailbox import Mailbox
 
 EVENTS = 1_000_000
 REPEATS = 30
-RATES_PER_SECONDS = 60
 P95_MS = 100  # what a page may take; one that takes longer is marked
 BETWEEN_PAGES_SECONDS = 60  # the service's own clock, so that it refuses nobody for asking too often
 
@@ -75,7 +74,7 @@ def measured(folder: Path, events: int) -> dict[str, Figures]:
     found = {}
     for each in made:
         clock.advance(BETWEEN_PAGES_SECONDS)
-        found[each.path] = _asked(client, _address(each, named), counting, clock)
+        found[each.path] = _asked(client, _address(each, named), counting)
     store.close()
     return found
 
