@@ -70,8 +70,8 @@ _WORKLOAD_EXAMPLE: dict[str, Any] = {
 class ModelFields(Input):
     """One provider's model."""
 
-    provider: Provider
-    model: ModelName
+    provider: Provider = Field(description="Whose model it is.")
+    model: ModelName = Field(description="The model, as its provider names it.")
 
 
 class WorkloadFields(ModelFields):
@@ -112,13 +112,17 @@ class EstimateFields(ModelFields):
     requests_per_day: int = Field(
         ge=1, le=REQUESTS_A_DAY_MAX, description="How many calls.", json_schema_extra={"example": 10_000}
     )
-    service_tier: Tier = "standard"
+    service_tier: Tier = Field(default="standard", description="The provider's service tier.")
     cached_input_tokens: int = Field(
         default=0, ge=0, le=TOKENS_MAX, description="How much of the prompt repeats."
     )
-    prompt_cache_hit_percent: Percent = Decimal(0)
-    cache_write: Literal["5m", "1h"] = "5m"
-    answered_from_memory_percent: Percent = Decimal(0)
+    prompt_cache_hit_percent: Percent = Field(
+        default=Decimal(0), description="How many of the calls find that part in the provider's cache."
+    )
+    cache_write: Literal["5m", "1h"] = Field(default="5m", description="For how long it is cached.")
+    answered_from_memory_percent: Percent = Field(
+        default=Decimal(0), description="How many of the calls never reach the provider."
+    )
     compare: Literal["provider", "all"] = Field(
         default="provider",
         description="With which models that are known to take such calls: the provider's own, or all.",
