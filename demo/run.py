@@ -308,7 +308,7 @@ def welcome(plan: Plan, key: str, password: str | None) -> str:
     if password:
         hint = "keep the password: it is not shown again"
     else:
-        hint = "lost it? POST /v1/password-reset mails a link to set another; without SMTP_HOST to here"
+        hint = f"lost it? {plan.api_url}/forgot-password mails a link; without SMTP_HOST to here"
     body = '{"model":"claude-sonnet-4-6","max_tokens":200,"messages":[{"role":"user","content":"Hello"}]}'
     provider = ""
     if plan.demo_port is not None:
@@ -316,8 +316,9 @@ def welcome(plan: Plan, key: str, password: str | None) -> str:
     return f"""
 ModelTrack runs. Ctrl-C stops it.
 
+  dashboard  {plan.api_url}/
   proxy      {plan.proxy_url}
-  API        {plan.api_url}  (described at {plan.api_url}/openapi.json){provider}
+  API        {plan.api_url}/v1  (described at {plan.api_url}/openapi.json){provider}
   data       {shown(plan.data_dir)}{_kept_apart(plan)}
   key        {key}
              (new at each start; earlier ones go on working, the {DEMO_KEYS_KEPT} last used of them)
