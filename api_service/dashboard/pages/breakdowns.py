@@ -57,8 +57,8 @@ PAGES_OF: Final = {
 class Kind(NamedTuple):
     """One table: by which dimension, and where its figures come from.
 
-    `dimensions` are drawn over time, each by itself. Of several, a row has one. `nameless` is what the line is
-    called of calls that name none; empty: every call has one.
+    `dimensions` are drawn over time, each by itself. Of several, a row has one. `nameless` is what the line
+    is called of calls that name none; empty: every call has one.
     """
 
     dimensions: Sequence[str]

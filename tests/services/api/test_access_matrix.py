@@ -25,7 +25,7 @@ from tests.services.api.operations import (
     running_world,
 )
 
-KNOWN_TO_ALL = {"period", "provider"}
+KNOWN_TO_ALL = {"period", "provider", "model"}  # models of the price list
 OWN_HEADERS = {"X-Request-ID", "X-RateLimit-Remaining"}
 
 
