@@ -8,7 +8,8 @@ Nothing here waits; whoever polls the connection says when it can be read or wri
 
 import contextlib
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextvars import Context
 
 import httptools
 from gunicorn.http.parser import RequestParser
@@ -103,13 +104,16 @@ class Outbox:
 class Answering:
     """An answer that is made piece by piece, as far ahead of its caller as `AHEAD_BYTES`.
 
-    `response` frames what is written, as HTTP asks; `pieces` are what the application gives.
+    `response` frames what is written, as HTTP asks; `pieces` are what the application gives. One thread makes
+    some pieces and another the next: so all of it happens in a context of the answer's own. What the
+    application keeps there of whoever asks is there again in any thread, and for no other request.
     """
 
-    def __init__(self, response: Response, pieces: Iterable[bytes]) -> None:
+    def __init__(self, response: Response, make: Callable[[], Iterable[bytes]]) -> None:
+        self._context = Context()
         self._response = response
-        self._pieces = pieces
-        self._rest = iter(pieces)
+        self._pieces = self._context.run(make)
+        self._rest = iter(self._pieces)
 
     @property
     def is_begun(self) -> bool:
@@ -123,6 +127,9 @@ class Answering:
 
     def write(self, outbox: Outbox) -> bool:
         """Write on until enough waits to be sent; whether that was the end."""
+        return self._context.run(self._write, outbox)
+
+    def _write(self, outbox: Outbox) -> bool:
         for piece in self._rest:
             self._response.write(piece)
             if len(outbox.written) >= AHEAD_BYTES:
@@ -131,9 +138,10 @@ class Answering:
         return True
 
     def close(self) -> None:
-        """Give back what the application holds for it."""
+        """Give back what the application holds for it. What fails of that is this answer's affair alone."""
         if hasattr(self._pieces, "close"):
-            self._pieces.close()
+            with contextlib.suppress(Exception):  # nobody is left to be told, and others are waiting
+                self._context.run(self._pieces.close)
 
 
 class Caller:

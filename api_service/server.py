@@ -139,7 +139,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
         environ["wsgi.multithread"] = True
         if not self.alive:
             response.force_close()
-        conn.answering = Answering(response, self.wsgi(environ, response.start_response))
+        conn.answering = Answering(response, lambda: self.wsgi(environ, response.start_response))
         return self._write_on(conn, conn.answering)
 
     def _write_on(self, caller: Caller, answering: Answering) -> bool:

@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from contextvars import Context, ContextVar
 from selectors import EVENT_READ, DefaultSelector
 from typing import Any
 
@@ -49,6 +50,14 @@ class _Pieces:
 
     def close(self) -> None:
         self.is_closed = True
+
+
+class _Unclosable(_Pieces):
+    """An answer that fails where it is given up."""
+
+    def close(self) -> None:
+        super().close()
+        raise LookupError
 
 
 def _answer(environ: dict[str, Any], start: Callable[..., object]) -> Iterable[bytes]:
@@ -277,3 +286,45 @@ def test_an_answer_that_fails_in_the_middle_is_cut_and_never_ends_well(stack: Ex
     assert received.count(b"y") == 2 * AHEAD_BYTES
     assert not received.endswith(b"0\r\n\r\n")
     assert b"internal_error" not in received
+
+
+def test_what_is_known_of_one_caller_is_known_in_no_other_callers_request(stack: ExitStack) -> None:
+    reception, who = Reception(stack), ContextVar("who", default="nobody")
+    known: list[str] = []
+
+    def pieces() -> Iterator[bytes]:
+        token = who.set("ada")
+        try:
+            while True:
+                yield PIECE
+        finally:
+            who.reset(token)
+            known.append("over")
+
+    def answer(_: dict[str, Any], start: Callable[..., object]) -> Iterable[bytes]:
+        known.append(who.get())
+        start("200 OK", [("Connection", "close")])
+        return pieces() if len(known) == 1 else []
+
+    reception.worker.wsgi = answer
+    for _ in range(2):
+        reception.caller(LAST_GET)
+        reception.turn()  # pieces are made, and wait to be sent
+
+    assert known == ["nobody", "nobody"]
+    while not known[2:]:  # until it waits for its caller, and is given up as by another thread
+        reception.worker.wait_for_and_dispatch_events(0)
+        Context().run(reception.worker.murder_keepalived, force=True)
+    assert known[2:] == ["over"]
+
+
+def test_what_fails_where_an_answer_is_given_up_harms_nobody_else(stack: ExitStack) -> None:
+    reception, pieces = Reception(stack), _Unclosable()
+    in_pieces(reception, pieces)
+    reception.caller(LAST_GET)
+
+    while not pieces.is_closed:
+        reception.worker.wait_for_and_dispatch_events(0)
+        reception.worker.murder_keepalived(force=pieces.made > 0)
+
+    assert reception.worker.nr_conns == 0
