@@ -1,6 +1,7 @@
 """Webhooks: calls of ours to an address of the tenant's, signed as Standard Webhooks says."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from flask import Response
 from pydantic import Field, StrictBool
@@ -81,7 +82,9 @@ class WebhookView(ChannelBase):
 
     model_config = example_of(_WEBHOOK_EXAMPLE)
 
-    url: str = Field(description="Where we call.")
+    url: str = Field(
+        description="Where we call; who may not change settings sees the host alone, as the rest may be secret."
+    )
 
 
 class NewWebhookView(WebhookView):
@@ -201,4 +204,11 @@ def _webhook(path: WebhookPath) -> Channel:
 
 
 def _shown(webhook: Channel) -> dict[str, object]:
-    return {**base_fields(webhook), "url": webhook.url}
+    url = webhook.url if visitor().may("settings") else _without_its_secrets(webhook.url)
+    return {**base_fields(webhook), "url": url}
+
+
+def _without_its_secrets(url: str) -> str:
+    """The address without what lets whoever knows it call it: many hold a token in path or query."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname}/…"

@@ -7,7 +7,7 @@ from api_service.roles import ROLES, TABLE
 from api_service.services import EXTENSION
 from metering.alerting import Finding
 from tests.services.api.conftest import Person
-from tests.services.api.operations import World
+from tests.services.api.operations import Sent, World
 from tests.services.api.test_dashboard import BROWSER, HOSTILE, read, world
 
 __all__ = ["world"]
@@ -100,6 +100,21 @@ def test_no_page_shows_a_secret_or_slacks_address(ada: Person) -> None:
     assert made["secret"].startswith("whsec_")
     assert not any(made["secret"] in text or "abcdefgh" in text for text in texts)
     assert any("Slack …efgh" in text for text in texts)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_webhooks_address_is_shown_whole_to_those_alone_who_may_change_it(world: World, role: str) -> None:
+    place = world.place()
+    url = "https://hooks.example.com/t0ken?key=s3cret"
+    place.owner.ask(Sent("POST", "/v1/webhooks", {}, {"url": url}))
+    asking = place.visitor(role)
+
+    [told] = asking.client.get("/v1/webhooks").get_json()["data"]
+    page = asking.client.get("/alerts/webhooks", headers=BROWSER).text
+
+    is_shown = role in TABLE["settings"].roles
+    assert told["url"] == (url if is_shown else "https://hooks.example.com/…")
+    assert ("t0ken" in page) is is_shown
 
 
 def test_who_is_told_by_nobody_is_told_so(ada: Person) -> None:
