@@ -83,7 +83,7 @@ class WebhookView(ChannelBase):
     model_config = example_of(_WEBHOOK_EXAMPLE)
 
     url: str = Field(
-        description="Where we call; who may not change settings sees the host alone, as the rest may be secret."
+        description="Where we call; who may not change settings sees the host alone: the rest may be secret."
     )
 
 
