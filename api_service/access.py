@@ -109,16 +109,25 @@ def session_of_page() -> tuple[Session, str]:
     return asking.session, asking.session_id
 
 
-def check_again(action: Action) -> None:
-    """See that the visitor may still do that in the same account; long answers ask now and then.
+def still_may(action: Action) -> Callable[[], Visitor]:
+    """What tells who the present visitor is by then, and that they still may do that in the same account.
 
-    Raises: as at the beginning of a request.
+    Long answers ask it now and then, in any thread: it needs nothing of the request, which is over by then.
+    It raises as at the beginning of a request.
     """
-    asking = _identified(services())
-    if asking.account_id != visitor().account_id:
-        raise Unauthenticated("this session has moved to another account")
-    check_right(asking, action, is_open_to_suspended=False)
-    g.visitor = asking
+    known, began = services(), visitor()
+
+    def look() -> Visitor:
+        if began.key is not None:
+            asking = _by_record(known, known.directory.key_by_hash(began.key.key_hash))
+        else:
+            asking = _by_session(known, began.session_id)
+        if asking.account_id != began.account_id:
+            raise Unauthenticated("this session has moved to another account")
+        check_right(asking, action, is_open_to_suspended=False)
+        return asking
+
+    return look
 
 
 def guard(app: Flask) -> None:
@@ -210,18 +219,20 @@ def _identified(known: Services) -> Visitor:
 
 
 def _by_key(known: Services, authorization: list[str]) -> Visitor:
-    unknown = _key_unknown()
     scheme, _, plain = authorization[0].partition(" ")
     if len(authorization) > 1 or scheme.lower() != "bearer":
         raise Unauthenticated("send a key as `Authorization: Bearer mt_…`, or log in")
     if not is_well_formed_key(plain):
-        raise unknown
-    record = known.directory.key_by_plain(plain)
+        raise _key_unknown()
+    return _by_record(known, known.directory.key_by_plain(plain))
+
+
+def _by_record(known: Services, record: KeyRecord | None) -> Visitor:
     if record is None or not record.is_live(known.clock.now()):
-        raise unknown
+        raise _key_unknown()
     account = known.directory.account(record.account_id)
     if account is None or account.closed_at is not None:
-        raise unknown
+        raise _key_unknown()
     with suppress(StoreError):  # the figure is for people's information; nobody is refused for want of it
         known.directory.note_key_use(record.key_hash, known.clock.now())
     return Visitor(account=account, key=record)

@@ -7,13 +7,14 @@ meanwhile, and where the store falls silent. A cut answer lacks HTTP's last chun
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any, Final, Literal
 
 import msgspec
-from flask import Response, stream_with_context
+from flask import Response
 from pydantic import Field
 
-from api_service.access import check_again, needs, visitor
+from api_service.access import needs, still_may, visitor
 from api_service.fields import MomentOrDay
 from api_service.outlook import price_list
 from api_service.ranges import RangeFields
@@ -21,6 +22,7 @@ from api_service.resources.events import EVENT_FIELDS, EventFilters
 from api_service.routing import routes_of
 from api_service.services import services
 from api_service.tables import CSV, csv_lines
+from metering.accounts import Account
 from metering.buckets import zone_named
 from metering.errors import InvalidInput
 from metering.event_pages import EVENTS_A_PAGE_MAX
@@ -96,31 +98,36 @@ def export_focus(query: ExportFields) -> Response:
     Rows are an hour's tokens of one kind at one price. Savings are Credit rows of their own, each beside an
     Adjustment of what it takes off, so that all rows add up to what was spent.
     """
-    pages = _pages(*query.bounds(), {})
-    return _streamed(_csv_pieces(COLUMNS, _charge_rows(pages)), CSV, "modeltrack-focus.csv")
+    rows = _charge_rows(visitor().account, _pages(*query.bounds(), {}))
+    return _streamed(_csv_pieces(COLUMNS, rows), CSV, "modeltrack-focus.csv")
 
 
 def _pages(
     start: datetime, end: datetime, filters: Mapping[str, Sequence[str]]
 ) -> Iterator[tuple[CostEvent, ...]]:
-    """The visitor's events, a page at a time."""
-    cursor: str | None = None
-    account_id = visitor().account_id
-    while True:
-        page = services().ledger.events(
-            account_id,
-            start=start,
-            end=end,
-            filters=filters,
-            cursor=cursor,
-            limit=EVENTS_A_PAGE_MAX,
-            kept_since=visitor().account.settings.events_kept_since(services().clock.now()),
-        )
-        yield page.events
-        cursor = page.next_cursor
-        if cursor is None:
-            return
-        check_again("read")
+    """The visitor's events, a page at a time, in any thread, once the request itself is over."""
+    known, began, look_again = services(), visitor(), still_may("read")
+
+    def pages() -> Iterator[tuple[CostEvent, ...]]:
+        cursor: str | None = None
+        asking = began
+        while True:
+            page = known.ledger.events(  # where the store falls silent, the export is cut
+                asking.account_id,
+                start=start,
+                end=end,
+                filters=filters,
+                cursor=cursor,
+                limit=EVENTS_A_PAGE_MAX,
+                kept_since=asking.account.settings.events_kept_since(known.clock.now()),
+            )
+            yield page.events
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+            asking = look_again()
+
+    return pages()
 
 
 def _json_lines(pages: Iterator[tuple[CostEvent, ...]]) -> Iterator[bytes]:
@@ -139,8 +146,10 @@ def _event_rows(page: tuple[CostEvent, ...]) -> list[dict[str, object]]:
     return [wire_fields(event) for event in page]
 
 
-def _charge_rows(pages: Iterator[tuple[CostEvent, ...]]) -> Iterator[list[dict[str, object]]]:
-    account, prices = visitor().account, price_list()
+def _charge_rows(
+    account: Account, pages: Iterator[tuple[CostEvent, ...]]
+) -> Iterator[list[dict[str, object]]]:
+    prices = price_list()
     charges = Charges(
         Billed(
             account.account_id,
@@ -161,13 +170,7 @@ def _streamed(pieces: Iterator[bytes], content_type: str, filename: str) -> Resp
     """The pieces as they are made; the first at once, so that what is wrong by then is an error's answer."""
     place = services().export_places.take(visitor().account_id)
     held = place.while_held(pieces)
-    first = next(held, b"")
-
-    def all_pieces() -> Iterator[bytes]:
-        yield first
-        yield from held
-
-    response = Response(stream_with_context(all_pieces()), content_type=content_type)
+    response = Response(chain([next(held, b"")], held), content_type=content_type)
     response.call_on_close(place.give_back)
     response.headers["Content-Disposition"] = f'attachment; filename="{filename}"'
     return response

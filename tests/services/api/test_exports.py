@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from contextvars import Context
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -205,6 +206,21 @@ def test_an_export_stops_where_its_key_is_revoked(
     with pytest.raises(Exception, match="revoked"):
         list(pieces)
     assert str(first).count("\\n") == 2
+
+
+@pytest.mark.parametrize("path", ["events?format=ndjson&", "events?format=csv&", "focus?"])
+def test_an_export_rests_on_nothing_of_its_request_once_it_has_begun(
+    ada: Person, sqlite_store: DocumentStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(exports, "EVENTS_A_PAGE_MAX", 2)
+    record(sqlite_store, clock, *(of(ada, timestamp=AT + timedelta(hours=-each)) for each in range(7)))
+    address = f"/v1/exports/{path}start_time=2026-11-20&end_time=2026-11-22"
+    whole = ada.get(address).get_data()
+    pieces = iter(ada.get(address, buffered=False).response)
+
+    in_parts = [next(pieces), *Context().run(list, pieces)]
+
+    assert b"".join(bytes(each) for each in in_parts if isinstance(each, bytes)) == whole
 
 
 def test_an_export_reads_no_more_than_its_caller_has_taken(
