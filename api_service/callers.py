@@ -220,11 +220,15 @@ class Caller:
 
     def close(self) -> None:
         """Hang up."""
-        self.end_answer()
         self.connection.close()
 
     def end_answer(self) -> None:
-        """Nothing more of the answer is wanted."""
-        if self.answering is not None:
-            self.answering.close()
-            self.answering = None
+        """Nothing more of the answer is wanted. What it holds is given back, which may wait for a store."""
+        answering = self.forget_answer()
+        if answering is not None:
+            answering.close()
+
+    def forget_answer(self) -> Answering | None:
+        """Nothing more of the answer is wanted; whoever gets it has it closed where there is time to wait."""
+        answering, self.answering = self.answering, None
+        return answering

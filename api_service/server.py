@@ -93,7 +93,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
         """A thread is done: send what it has written."""
         is_failed = answering.cancelled() or answering.exception() is not None
         if is_failed:
-            caller.end_answer()
+            self._give_up_answer(caller)
         is_kept = not is_failed and answering.result() and not caller.collector.is_last
         caller.deadline = self._clock.monotonic() + ANSWER_SECONDS
         self._send(caller, is_kept)
@@ -243,7 +243,17 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
     def _drop(self, caller: Caller) -> None:
         self._leave(caller)
         self.nr_conns -= 1
+        self._give_up_answer(caller)
         caller.close()
+
+    def _give_up_answer(self, caller: Caller) -> None:
+        """Have a thread close it: what it holds is given back in a store, and the loop waits for none.
+
+        Threads take turns in order, so no more answers wait for that than there were connections.
+        """
+        answering = caller.forget_answer()
+        if answering is not None:
+            self.tpool.submit(answering.close)
 
     def _refuse(self, outbox: Outbox, status: HTTPStatus, code: str, why: str) -> None:
         self.log.warning("refused what is no request of HTTP: %s", why)

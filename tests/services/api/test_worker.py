@@ -1,7 +1,9 @@
 """The worker's waiting: how long it gives a caller, and how many and how much it holds."""
 
 import socket
+import threading
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from contextvars import Context, ContextVar
 from selectors import EVENT_READ, DefaultSelector
@@ -11,6 +13,7 @@ import pytest
 
 from api_service.bodies import BODY_BYTES_MAX
 from api_service.callers import AHEAD_BYTES
+from api_service.export_places import ExportPlace, ExportPlaces
 from api_service.server import (
     ANSWER_SECONDS,
     KEEP_ALIVE_SECONDS,
@@ -19,8 +22,11 @@ from api_service.server import (
     Server,
     Worker,
 )
+from metering.stores import DocumentStore
+from tests.builders import SECRET
 from tests.doubles.at_once import AtOnce
 from tests.doubles.clock import ManualClock
+from tests.doubles.unreliable_store import UnreliableStore
 
 PATIENCE_SECONDS = 10.0
 A_MOMENT = 0.01
@@ -328,3 +334,56 @@ def test_what_fails_where_an_answer_is_given_up_harms_nobody_else(stack: ExitSta
         reception.worker.murder_keepalived(force=pieces.made > 0)
 
     assert reception.worker.nr_conns == 0
+
+
+class _Silent:
+    """A store's silence, between `begins` and `speaks`; `asked` are the threads that wait meanwhile."""
+
+    def __init__(self) -> None:
+        self.begins, self.speaks, self.waits = threading.Event(), threading.Event(), threading.Event()
+        self.asked: list[threading.Thread] = []
+
+    def __call__(self) -> None:
+        if self.begins.is_set():
+            self.asked.append(threading.current_thread())
+            self.waits.set()
+            self.speaks.wait(PATIENCE_SECONDS)
+
+
+class _Placed(_Pieces):
+    """An answer without an end that holds an export's place."""
+
+    def __init__(self, place: ExportPlace) -> None:
+        super().__init__()
+        self._place = place
+
+    def close(self) -> None:
+        self._place.give_back()
+        super().close()
+
+
+def test_a_store_that_is_silent_where_an_export_is_given_up_holds_up_nobody_else(
+    stack: ExitStack, sqlite_store: DocumentStore
+) -> None:
+    reception, silent = Reception(stack), _Silent()
+    reception.worker.tpool = stack.enter_context(ThreadPoolExecutor(2))
+    stack.callback(silent.speaks.set)
+    places = ExportPlaces(UnreliableStore(sqlite_store, before=silent), reception.clock, SECRET)
+    pieces = _Placed(places.take("acct_a"))
+    in_pieces(reception, pieces)
+    reception.caller(LAST_GET)
+    silent.begins.set()
+    while not silent.waits.is_set():
+        reception.worker.wait_for_and_dispatch_events(A_MOMENT)
+        reception.worker.murder_keepalived(force=pieces.made > 0)
+
+    reception.worker.wsgi = _answer
+    other = reception.caller(LAST_GET)
+    reception.turn()
+
+    assert other.recv(65_536).startswith(b"HTTP/1.1 200 ")
+    assert threading.current_thread() not in silent.asked
+    assert not pieces.is_closed
+    silent.speaks.set()
+    reception.worker.tpool.shutdown()
+    assert pieces.is_closed
