@@ -182,10 +182,10 @@ def view_state(asked: QueryText, cookies: Mapping[str, str], now: datetime) -> V
     complaint = "" if zone == named or not named else "There is no such time zone; this is your own."
     today = now.astimezone(zone_named(zone) or UTC).date()
     name = _range_name(_first(asked, "range"))
-    days = _custom(asked) if name == "custom" else _days_of(name, today)
+    days = _custom(asked, today) if name == "custom" else _days_of(name, today)
     if days is None:
         name, days = DEFAULT_RANGE, _days_of(DEFAULT_RANGE, today)
-        complaint = f"Give a first and a last day, {DAYS_MAX} days at most; this is the last 30 days."
+        complaint = f"Give days up to today, {DAYS_MAX} at most; this is the last 30 days."
     filters = {each: _values(asked, each) for each in FILTERS if asked.getlist(each)}
     return ViewState(name, *days, zone, zone_of_browser, now, filters, complaint)
 
@@ -219,12 +219,13 @@ def _month_before(today: date) -> tuple[date, date]:
     return last.replace(day=1), last
 
 
-def _custom(asked: QueryText) -> tuple[date, date] | None:
+def _custom(asked: QueryText, today: date) -> tuple[date, date] | None:
     try:
         first, last = (date.fromisoformat(_first(asked, each)) for each in ("from", "to"))
     except ValueError:
         return None
-    is_sound = EARLIEST_DAY <= first <= last <= LATEST_DAY and (last - first).days < DAYS_MAX
+    has_begun = EARLIEST_DAY <= first <= today
+    is_sound = has_begun and first <= last <= LATEST_DAY and (last - first).days < DAYS_MAX
     return (first, last) if is_sound else None
 
 

@@ -13,6 +13,16 @@ export function say(words) {
   say.timer = setTimeout(() => toast.classList.remove("shown"), TOAST_MS);
 }
 
+function sayWhatWasLeft() {
+  try {
+    const words = sessionStorage.getItem("modeltrack_said");
+    sessionStorage.removeItem("modeltrack_said");
+    if (words) say(words);
+  } catch {
+    // storage is off: nothing was left
+  }
+}
+
 function browserZone() {
   try {
     return Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
@@ -108,5 +118,6 @@ document.addEventListener("keydown", onKey);
 document.addEventListener("htmx:afterSwap", (event) => offerZone(event.target));
 document.addEventListener("htmx:sendError", () => say("The answer did not arrive. Check the connection."));
 rememberZone();
+sayWhatWasLeft();
 offerZone(document);
 startPalette();

@@ -56,7 +56,8 @@ export async function ask(method, path, fields, { key, csrf } = {}) {
 const READERS = {
   text: (text) => text,
   integer: (text) => (/^[+-]?\d{1,15}$/.test(text.trim()) ? Number(text) : text),
-  decimal: (text) => text.trim().replaceAll(",", ""),
+  // A comma that parts no thousands may be a decimal one: it goes as it is, and is refused.
+  decimal: (text) => (/^[+-]?\d{1,3}(,\d{3})+(\.\d*)?$/.test(text.trim()) ? text.trim().replaceAll(",", "") : text.trim()),
   boolean: (text) => text === "true",
   lines: (text) => text.split("\n").map((each) => each.trim()).filter(Boolean),
   commas: (text) => text.split(",").map((each) => each.trim()).filter(Boolean),
@@ -206,11 +207,21 @@ function setBusy(form, isBusy) {
   form.setAttribute("aria-busy", String(isBusy));
 }
 
+// For the page that is loaded next, which says it (app.js).
+function leaveWord(words) {
+  try {
+    sessionStorage.setItem("modeltrack_said", words);
+  } catch {
+    // storage is off: the page shows what is so, without a word
+  }
+}
+
 function goOn(form, result) {
   const then = form.dataset.then ?? "";
   if (result.answer?.status === "code_awaited") {
     location.assign(`${CODE_STEP}#return_to=${encodeURIComponent(ownAddress(then))}`);
   } else if (then === "reload") {
+    if (/^(PATCH|PUT) /.test(form.dataset.operation)) leaveWord("Saved.");
     location.reload();
   } else if (then === "{url}") {
     location.assign(result.answer.url);

@@ -43,6 +43,7 @@ def test_a_range_is_whole_days_of_its_zone(asked: str, first: date, last: date) 
         "from=x&to=2026-02-01",
         "to=2026-02-01",
         "from=0001-01-01&to=9999-12-31",
+        "from=2026-12-24&to=2026-12-31",
     ],
 )
 def test_days_that_are_none_show_the_last_thirty_and_say_so(asked: str) -> None:
