@@ -26,7 +26,7 @@ import msgspec
 from metering.budgets import Budget
 from metering.errors import Conflict, InvalidInput
 from metering.ids import repeatable_digest
-from metering.money import NANODOLLARS_PER_DOLLAR, usd_text
+from metering.money import NANODOLLARS_PER_DOLLAR, rounded_half_even, usd_text
 from metering.nightly_check import Check
 from metering.outlooks import PeriodOutlook, TeamAnomaly
 from metering.periods import Period
@@ -425,9 +425,11 @@ def _name_of(budget: Budget, each: ValueStanding) -> str:
 
 
 def _dollars(nanodollars: int) -> str:
-    """The amount for people to read: to the cent, or to the first digits of less."""
+    """The amount for people to read: to the cent, and the first digits of less than ten."""
     if abs(nanodollars) < 10_000_000:
         return f"${usd_text(nanodollars)}"
+    if abs(nanodollars) < 100_000_000:
+        return f"${usd_text(rounded_half_even(nanodollars, 100_000) * 100_000)}"
     cents = (nanodollars + 5_000_000) // 10_000_000
     return f"${cents // 100:,}.{cents % 100:02d}"
 

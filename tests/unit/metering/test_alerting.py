@@ -120,6 +120,15 @@ def test_what_a_budget_alert_says_is_exact() -> None:
 
 
 @pytest.mark.parametrize(
+    ("spent", "told"), [(14_358_100, "$0.0144"), (10_000_000, "$0.01"), (9_999_999, "$0.009999999")]
+)
+def test_an_alert_tells_a_small_amount_from_a_small_limit(spent: int, told: str) -> None:
+    (found,) = budget_findings(BUDGET, standing(spent, limit=9_000_000))
+
+    assert found.text.startswith(f"The budget search has spent {told} of $0.009 in 2026-11;")
+
+
+@pytest.mark.parametrize(
     ("ahead", "is_told"), [(LIMIT - 400_000_000_000, False), (LIMIT - 400_000_000_000 + 1, True)]
 )
 def test_a_forecast_is_told_where_it_passes_the_limit(ahead: int, is_told: bool) -> None:
