@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.chromium import PHONE
 from tests.browser.clients import call_claude
 from tests.browser.conftest import OpenWindow, WatchOf
-from tests.browser.forms import at, press
+from tests.browser.forms import at, fill, press
 from tests.browser.site import Person, Site
 
 NARROWEST = PHONE["width"]
@@ -185,3 +185,28 @@ def test_an_answer_that_does_not_arrive_is_said_and_can_be_sent_again(
 
     expect(page.locator("#made-key")).to_be_visible()
     assert [each["name"] for each in ada.tell("GET", "/v1/keys")["data"]] == ["once only"]
+
+
+def test_a_decimal_comma_is_refused_and_one_between_thousands_is_not(page: Page, watch_of: WatchOf) -> None:
+    watch_of(page).expected.append("the server responded with a status of 422")
+    page.goto("/budgets/new")
+    for text in ("0,01", "1,00"):
+        fill(page, limit_in_us_dollars=text)
+        press(page, "Make the budget")
+        expect(page.get_by_text("Give a decimal number")).to_be_visible()
+        expect(page.get_by_label("Limit in US dollars")).to_be_focused()
+
+    fill(page, limit_in_us_dollars="1,000.50")
+    press(page, "Make the budget")
+
+    expect(page.get_by_text("of $1,000.50")).to_be_visible()
+
+
+def test_what_was_saved_is_said_once_on_the_page_that_comes_of_it(page: Page) -> None:
+    page.goto("/account")
+    fill(page, name="Ada and friends")
+    press(page, "Save the settings")
+
+    expect(page.locator("#toast")).to_have_text("Saved.")
+    page.reload()
+    expect(page.locator("#toast")).to_have_text("")
