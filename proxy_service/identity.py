@@ -205,7 +205,9 @@ def _unauthenticated(caller: Caller | None = None) -> RequestRefused:
 
 
 def _suspended(caller: Caller) -> RequestRefused:
-    return RequestRefused(403, "account_suspended", "this ModelTrack account is suspended", caller=caller)
+    return RequestRefused(
+        403, "account_suspended", "this ModelTrack account is suspended or was ended", caller=caller
+    )
 
 
 def _busy(caller: Caller | None = None) -> RequestRefused:

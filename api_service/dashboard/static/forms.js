@@ -7,7 +7,7 @@
 // left out, unless data-if-empty says "send" or "null".
 // data-then: an address ({id} is a field of the answer), "reload", "#id" (show that instead of the form),
 // "fragment:name" (an address of ours that the page's fragment holds). Whatever it is, `modeltrack:done` is
-// dispatched on the form with {answer, status}.
+// dispatched on the form with {answer, status}. data-afterwards: words that the next page says.
 
 const NETWORK_WORDS = "The answer did not arrive. Check the connection and try again; nothing is done twice.";
 const CODE_STEP = "/second-factor";
@@ -218,6 +218,7 @@ function leaveWord(words) {
 
 function goOn(form, result) {
   const then = form.dataset.then ?? "";
+  if (form.dataset.afterwards) leaveWord(form.dataset.afterwards);
   if (result.answer?.status === "code_awaited") {
     location.assign(`${CODE_STEP}#return_to=${encodeURIComponent(ownAddress(then))}`);
   } else if (then === "reload") {
