@@ -293,9 +293,7 @@ def _services(  # noqa: PLR0913 - as create_app
         statistics=Statistics(store, day_memory),
         day_memory=day_memory,
         jobs=jobs or JobFigures(),
-        status=StatusBoard(
-            store, clock, proxy_probe(settings.proxy_public_url, clock, is_hosted=settings.is_hosted)
-        ),
+        status=StatusBoard(store, clock, proxy_probe(settings.proxy_probed_url, clock)),
         rulebook=Rulebook(store, directory, clock),
         seeder=Seeder(store, clock),
         files=_files(settings, clock),

@@ -29,7 +29,7 @@ class SendingSettings(DeploymentSettings):
 
     `slack_webhook_url` is for all notices of a machine of one's own. `outbound_networks` are the networks
     that it may call though they are not of the public internet. `proxy_public_url` is where callers reach the
-    proxy: ingress addresses are shown under it, and there it is asked for its health.
+    proxy: ingress addresses are shown under it, and there it is asked for its health, if it was given.
     """
 
     proxy_public_url: str = "http://127.0.0.1:8080"
@@ -41,6 +41,16 @@ class SendingSettings(DeploymentSettings):
     mail_from: str = ""
     slack_webhook_url: SecretStr = Field(default=SecretStr(""))
     outbound_networks: Annotated[str, AfterValidator(_networks)] = ""
+
+    @property
+    def proxy_probed_url(self) -> str:
+        """Where the proxy is asked for its health; empty: nobody said where it is, so nothing is dialled.
+
+        Hosted, an address of this very machine is none.
+        """
+        is_given = "proxy_public_url" in self.model_fields_set
+        is_here = urlsplit(self.proxy_public_url).hostname in LOOPBACK_NAMES
+        return self.proxy_public_url if is_given and not (self.is_hosted and is_here) else ""
 
     @property
     def reach(self) -> Reach:

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -32,7 +31,6 @@ KEPT_SECONDS: Final = 10.0
 STALE_SECONDS_MAX: Final = 60.0  # older than that nobody is told, but waits for a new one
 STORE_SECONDS_MAX: Final = 2.0
 PROXY_SECONDS_MAX: Final = 2.0
-LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 Probe = Callable[[], Answered]
 
@@ -105,13 +103,12 @@ class StatusBoard:
         return Answered(state="up", latency_ms=latency_ms), list(found.values())
 
 
-def proxy_probe(url: str, clock: Clock, *, is_hosted: bool) -> Probe:
-    """What asks the proxy at the operator's address for its health; hosted, none where that is loopback's."""
+def proxy_probe(url: str, clock: Clock) -> Probe:
+    """What asks the proxy at that address for its health; empty: none was given, nothing is dialled."""
     outbound = Outbound(Reach(is_hosted=False, networks=_EVERYWHERE), seconds=PROXY_SECONDS_MAX)
-    is_known = not (is_hosted and urlsplit(url).hostname in LOOPBACK)
 
     def ask() -> Answered:
-        if not is_known:
+        if not url:
             return Answered(state="unknown")
         began = clock.monotonic()
         try:

@@ -22,7 +22,7 @@ def run(workplace: Workplace) -> MeasureReport:
     now, began = clock.now(), clock.monotonic()
     today = store.get(history_paths(now)[1])
     store_ms = milliseconds(clock.monotonic() - began)
-    proxy = proxy_probe(settings.proxy_public_url, clock, is_hosted=settings.is_hosted)()
+    proxy = proxy_probe(settings.proxy_probed_url, clock)()
     health = health_of_traffic(store, now, is_hosted=settings.is_hosted)
     sample = Sample(
         at=now, store_ms=store_ms, proxy=proxy, recording=health.recording, providers=health.providers

@@ -70,7 +70,8 @@ def test_a_namespace_is_given_a_team_and_taken_away_again(page: Page, ada: Perso
     press(page, "Add a namespace")
     page.keyboard.type(HOSTILE)
     page.get_by_label("Team", exact=True).fill("search.eu")
-    press(page, "Save the map")
+    with page.expect_navigation():
+        press(page, "Save the map")
 
     expect(page.get_by_label("Namespace", exact=True)).to_have_value(HOSTILE)
     assert ada.tell("GET", MAP) == {HOSTILE: "search.eu"}

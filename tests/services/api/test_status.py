@@ -14,6 +14,7 @@ from api_service.functions.workplace import Workplace
 from api_service.logs import ApiLog
 from api_service.request_limits import OF_STATUS
 from api_service.resources.status import StatusView
+from api_service.settings import ApiSettings
 from api_service.status_board import KEPT_SECONDS, proxy_probe
 from metering.stores import DocumentStore
 from tests.builders import make_event
@@ -24,6 +25,7 @@ from tests.doubles.stores import StoreDown
 from tests.services.api.conftest import MakeApp, Person
 from tests.services.api.logbook import Logbook
 from tests.services.api.test_events_and_usage import record
+from tests.unit.api_service.test_settings import HOSTED
 
 NOWHERE = "http://127.0.0.1:1"
 
@@ -145,9 +147,18 @@ def test_who_asks_too_often_waits_and_costs_the_store_nothing(make_app: MakeApp,
     assert client.get("/v1/status").headers["X-RateLimit-Remaining"] == str(OF_STATUS.limit - 1)
 
 
-def test_hosted_a_proxy_whose_address_nobody_gave_is_unknown(clock: ManualClock) -> None:
-    assert proxy_probe("http://127.0.0.1:8080", clock, is_hosted=True)().state == "unknown"
+def test_a_proxy_whose_address_nobody_gave_is_unknown(clock: ManualClock) -> None:
+    assert ApiSettings().proxy_probed_url == ""
+    assert proxy_probe("", clock)().state == "unknown"
+
+
+def test_hosted_this_very_machine_is_no_address_of_the_proxy() -> None:
+    here, elsewhere = "http://127.0.0.1:8080", "https://proxy.example.com"
+
+    assert ApiSettings(proxy_public_url=here).proxy_probed_url == here
+    assert ApiSettings(**HOSTED, proxy_public_url=here).proxy_probed_url == ""
+    assert ApiSettings(**HOSTED, proxy_public_url=elsewhere).proxy_probed_url == elsewhere
 
 
 def test_whoever_answers_otherwise_is_no_proxy(clock: ManualClock, proxy_url: str) -> None:
-    assert proxy_probe(f"{proxy_url}/elsewhere", clock, is_hosted=False)().state == "down"
+    assert proxy_probe(f"{proxy_url}/elsewhere", clock)().state == "down"
