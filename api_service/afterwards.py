@@ -68,6 +68,12 @@ class Afterwards:
         self._waiting: list[Callable[[], object]] = []
         self._closing = Event()
 
+    @property
+    def waiting(self) -> int:
+        """How much waits."""
+        with self._lock:
+            return len(self._waiting)
+
     def do(self, work: Callable[[], object]) -> bool:
         """Do it in a moment; False where too much waits already, and it is not done."""
         with self._lock:
