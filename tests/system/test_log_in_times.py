@@ -29,8 +29,8 @@ from tests.system.processes import eventually
 
 TRIES = 200
 PEOPLE = 20
-# How often a known address may take longer than an unknown one; 0.5 tells nothing, and chance alone moves 200 tries
-# of each by 0.03: four times that is no chance.
+# How often a known address may take longer than an unknown one. 0.5 tells nothing, and chance alone moves
+# 200 tries of each by 0.03: four times that is no chance.
 FAIR = (0.38, 0.62)
 
 
