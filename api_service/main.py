@@ -13,7 +13,7 @@ from api_service.functions.workplace import Workplace
 from api_service.job_figures import JobFigures
 from api_service.logs import ApiLog
 from api_service.mail import mail_of
-from api_service.server import Server
+from api_service.server import Server, keep_for_good
 from api_service.services import EXTENSION
 from api_service.settings import ApiSettings
 from metering.clock import SystemClock
@@ -46,6 +46,7 @@ def main() -> int:
         app = create_app(settings, store, clock, secret, log=log, jobs=jobs)
         atexit.register(app.extensions[EXTENSION].postbox.close)
         atexit.register(app.extensions[EXTENSION].afterwards.close)
+        keep_for_good()
         return app
 
     host = f"[{settings.listen_host}]" if ":" in settings.listen_host else settings.listen_host

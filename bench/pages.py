@@ -18,6 +18,7 @@ from flask.testing import FlaskClient
 
 from api_service.app import create_app
 from api_service.dashboard.navigation import PAGES, Page
+from api_service.server import keep_for_good
 from api_service.settings import ApiSettings
 from bench.statistics import NOW, START, write
 from metering.directory import Directory
@@ -67,6 +68,7 @@ def measured(folder: Path, events: int) -> dict[str, Figures]:
     app = create_app(
         ApiSettings(data_dir=folder, log_level="error"), counting, clock, _SECRET, mail=Mailbox()
     )
+    keep_for_good()
     client = app.test_client()
     headers = _signed_up(client)
     named = _furnished(client, headers)
