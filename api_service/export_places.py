@@ -84,7 +84,7 @@ class ExportPlace:
             for piece in pieces:
                 self._keep()
                 yield piece
-        except Exception:
+        except Exception:  # not being given up: who does that gives the place back in a thread of theirs
             self.give_back()
             raise
         self.give_back()

@@ -1,9 +1,11 @@
 """An API and its jobs on one machine that may call itself, as tests of channels and alerts need them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
@@ -15,7 +17,7 @@ from api_service.logs import ApiLog
 from metering.stores import DocumentStore
 from tests.doubles.clock import ManualClock
 from tests.doubles.mailbox import Mailbox
-from tests.services.api.conftest import SECRET, Person
+from tests.services.api.conftest import SECRET, MakeApp, Person
 from tests.services.api.logbook import Logbook
 
 NETWORKS = {"outbound_networks": "127.0.0.0/8"}
@@ -71,3 +73,20 @@ def workplace(
     given = {"data_dir": data, "modeltrack_secret": SECRET.decode(), **NETWORKS, **settings}
     log = settings.pop("log", None) or ApiLog(clock, "info", Logbook())
     return Workplace(FunctionSettings(**given), store, clock, log, mailbox)
+
+
+@pytest.fixture
+def machine(
+    make_app: MakeApp,
+    sqlite_store: DocumentStore,
+    clock: ManualClock,
+    mailbox: Mailbox,
+    sign_up: Callable[..., Person],
+    bearer: Callable[..., dict[str, str]],
+    tmp_path: Path,
+) -> Machine:
+    """An API on the embedded store, where Ada has signed up."""
+    app = make_app(sqlite_store, **NETWORKS)
+    ada = sign_up(on=app)
+    place = workplace(sqlite_store, clock, mailbox, tmp_path)
+    return Machine(app, place, clock, mailbox, ada, bearer(ada.account_id, "read", "write"))

@@ -19,14 +19,14 @@ from metering.nightly_check import Check, Difference, check_path
 from metering.periods import period_of
 from metering.plans import plan_named
 from metering.segments import Segment
-from metering.stores import DocumentStore, Increment, Put
+from metering.stores import Increment, Put
 from tests.builders import make_event
-from tests.doubles.clock import ManualClock
 from tests.doubles.counting_store import CountingStore
-from tests.doubles.mailbox import Mailbox
 from tests.doubles.receiver import Receiver, running_receiver
-from tests.services.api.conftest import MakeApp, Person
-from tests.services.api.telling import NETWORKS, Machine, workplace
+from tests.services.api.conftest import Person
+from tests.services.api.telling import Machine, machine
+
+__all__ = ["machine"]
 
 DOLLAR = 1_000_000_000
 
@@ -35,22 +35,6 @@ DOLLAR = 1_000_000_000
 def receiver() -> Iterator[Receiver]:
     with running_receiver() as running:
         yield running
-
-
-@pytest.fixture
-def machine(
-    make_app: MakeApp,
-    sqlite_store: DocumentStore,
-    clock: ManualClock,
-    mailbox: Mailbox,
-    sign_up: Callable[..., Person],
-    bearer: Callable[..., dict[str, str]],
-    tmp_path: Path,
-) -> Machine:
-    app = make_app(sqlite_store, **NETWORKS)
-    ada = sign_up(on=app)
-    place = workplace(sqlite_store, clock, mailbox, tmp_path)
-    return Machine(app, place, clock, mailbox, ada, bearer(ada.account_id, "read", "write"))
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Channels, webhooks, notices and deliveries as resources: made, shown, changed, tested, and whose."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,8 +18,10 @@ from metering.stores import Create, DocumentStore, Update
 from tests.doubles.clock import ManualClock
 from tests.doubles.mailbox import Mailbox
 from tests.doubles.receiver import Receiver, running_receiver
-from tests.services.api.conftest import SECRET, MakeApp, Person
-from tests.services.api.telling import NETWORKS, Machine, workplace
+from tests.services.api.conftest import SECRET, Person
+from tests.services.api.telling import Machine, machine
+
+__all__ = ["machine"]
 
 SLACK = "https://hooks.slack.com/services/T000/B000/canary"
 HOOK = "https://hooks.example.com/modeltrack"
@@ -31,22 +32,6 @@ PATHS = ("/v1/channels", "/v1/webhooks")
 def receiver() -> Iterator[Receiver]:
     with running_receiver() as running:
         yield running
-
-
-@pytest.fixture
-def machine(
-    make_app: MakeApp,
-    sqlite_store: DocumentStore,
-    clock: ManualClock,
-    mailbox: Mailbox,
-    sign_up: Callable[..., Person],
-    bearer: Callable[..., dict[str, str]],
-    tmp_path: Path,
-) -> Machine:
-    app = make_app(sqlite_store, **NETWORKS)
-    ada = sign_up(on=app)
-    place = workplace(sqlite_store, clock, mailbox, tmp_path)
-    return Machine(app, place, clock, mailbox, ada, bearer(ada.account_id, "read", "write"))
 
 
 def test_a_channel_is_made_shown_changed_and_deleted(machine: Machine) -> None:

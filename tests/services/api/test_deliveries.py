@@ -25,9 +25,10 @@ from tests.doubles.clock import ManualClock
 from tests.doubles.mail_server import RunningMailServer
 from tests.doubles.mailbox import Mailbox
 from tests.doubles.receiver import Receiver, running_receiver
-from tests.services.api.conftest import MakeApp, Person
 from tests.services.api.logbook import Logbook
-from tests.services.api.telling import NETWORKS, Machine, workplace
+from tests.services.api.telling import Machine, machine, workplace
+
+__all__ = ["machine"]
 
 HOUR = 3600.0
 
@@ -36,22 +37,6 @@ HOUR = 3600.0
 def receiver() -> Iterator[Receiver]:
     with running_receiver() as running:
         yield running
-
-
-@pytest.fixture
-def machine(
-    make_app: MakeApp,
-    sqlite_store: DocumentStore,
-    clock: ManualClock,
-    mailbox: Mailbox,
-    sign_up: Callable[..., Person],
-    bearer: Callable[..., dict[str, str]],
-    tmp_path: Path,
-) -> Machine:
-    app = make_app(sqlite_store, **NETWORKS)
-    ada = sign_up(on=app)
-    place = workplace(sqlite_store, clock, mailbox, tmp_path)
-    return Machine(app, place, clock, mailbox, ada, bearer(ada.account_id, "read", "write"))
 
 
 @pytest.fixture

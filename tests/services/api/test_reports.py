@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -22,11 +21,12 @@ from metering.stores import DocumentStore
 from tests.builders import make_event
 from tests.doubles.clock import ManualClock
 from tests.doubles.counting_store import CountingStore
-from tests.doubles.mailbox import Mailbox
 from tests.doubles.unreliable_store import UnreliableStore
 from tests.services.api.conftest import MakeApp, Person
-from tests.services.api.telling import NETWORKS, Machine, workplace
+from tests.services.api.telling import Machine, machine
 from tests.services.api.test_events_and_usage import record
+
+__all__ = ["machine"]
 
 SCHEDULE = {"name": "Mondays", "period": "weekly", "frequency": "weekly", "timezone": "Europe/Berlin"}
 
@@ -239,22 +239,6 @@ def test_another_accounts_schedule_answers_like_an_unknown_one(
         theirs = bob.write(method, path, {} if method == "PATCH" else None)
         assert theirs.status_code == 404
     assert shown(ada, path)["enabled"] is True
-
-
-@pytest.fixture
-def machine(
-    make_app: MakeApp,
-    sqlite_store: DocumentStore,
-    clock: ManualClock,
-    mailbox: Mailbox,
-    sign_up: Callable[..., Person],
-    bearer: Callable[..., dict[str, str]],
-    tmp_path: Path,
-) -> Machine:
-    app = make_app(sqlite_store, **NETWORKS)
-    ada = sign_up(on=app)
-    place = workplace(sqlite_store, clock, mailbox, tmp_path)
-    return Machine(app, place, clock, mailbox, ada, bearer(ada.account_id, "read", "write"))
 
 
 def until(clock: ManualClock, moment: str) -> None:
