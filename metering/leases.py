@@ -214,13 +214,15 @@ class Lease:
 
     def settle(self, held: CallHold, cost: int) -> None:
         """The call cost so much; what was held beyond is free again."""
-        self.release(held)
         self.settled += cost
+        self.release(held)
 
     def release(self, held: CallHold) -> None:
-        """The call cost nothing; what was held is free again."""
+        """The call cost nothing; what was held is free again, as far as a lowered limit has room for it."""
         self.held -= held.nanodollars
         self._overdraft_used -= held.overdraft_nanodollars
+        beyond = self._settled_by_others + self.granted - self.budget.limit_nanodollars
+        self.granted -= min(max(0, beyond), max(0, self._free))
 
     def govern(self, budget: Budget) -> None:
         """The budget says this from now on. Where it allows less, all that no call holds is given up."""

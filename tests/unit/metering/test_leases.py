@@ -398,6 +398,33 @@ def test_a_closed_lease_is_opened_anew_for_a_charge_and_closed_with_it(owner: Ow
     assert owner.counter == CounterTotals(reserved=75, settled=75)
 
 
+@pytest.mark.parametrize(("cost", "free"), [(0, 300), (299, 1), (300, 0), (500, 0)])
+def test_what_a_call_held_while_the_limit_was_lowered_is_freed_up_to_the_new_limit_alone(
+    owner: Owner, cost: int, free: int
+) -> None:
+    owner.spend(100)
+    in_flight = owner.take(500)
+    owner.lease.govern(make_budget(limit_nanodollars=400))
+
+    owner.lease.settle(in_flight, cost)
+
+    assert owner.lease.free(owner.now) == free
+
+
+def test_below_what_others_have_spent_a_lowered_limit_leaves_nothing_of_what_a_call_held(
+    owner: Owner, other: Owner
+) -> None:
+    other.spend(1_000)
+    other.clock.advance(REPORT_SECONDS)
+    other.sync_until_quiet()
+    in_flight = owner.take(500)
+    owner.lease.govern(make_budget(limit_nanodollars=1_000))
+
+    owner.lease.release(in_flight)
+
+    assert owner.lease.free(owner.now) == 0
+
+
 def test_a_lowered_limit_gives_back_all_that_no_call_holds(owner: Owner) -> None:
     owner.take(500)
     owner.sync_until_quiet()
