@@ -5,7 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from metering.accounts import EVENTS_KEPT_DAYS_DEFAULT
-from metering.collections import INDEXED_FIELDS
+from metering.collections import INDEXED_FIELDS, TTL_FIELDS
 from metering.compaction import SHARDS_KEPT
 from metering.retention import RetentionReport
 from metering.retention_rules import ERASED_WITHIN, EVENTS_STORED_MIN, RULES
@@ -34,6 +34,17 @@ def test_what_goes_by_a_moment_is_found_by_it_and_reported() -> None:
             assert rule.kept is not None
             assert name in RetentionReport.__struct_fields__
             assert all(rule.moment in INDEXED_FIELDS[each] for each in rule.collections)
+
+
+def test_firestore_itself_deletes_only_what_is_over_by_then() -> None:
+    at_once = {
+        collection: rule.moment
+        for rule in RULES.values()
+        for collection in rule.collections
+        if rule.kept == timedelta(0) and rule.moment
+    }
+
+    assert at_once == TTL_FIELDS
 
 
 def test_what_others_delete_is_kept_as_long_as_the_table_says() -> None:
