@@ -186,7 +186,7 @@ def _session_required() -> Refused:
 
 def network_of_caller() -> str:
     """Where the request comes from, as our own front end says, never as the caller does."""
-    hops = services().settings.forwarding_hops
+    hops = services().settings.hops
     forwarded = [each.strip() for each in request.headers.get("X-Forwarded-For", "").split(",")]
     trusted = forwarded[-hops] if 0 < hops <= len(forwarded) else request.remote_addr
     return network_of(trusted or "")

@@ -141,11 +141,6 @@ class ApiSettings(SendingSettings):
             return None
         return frozenset({*LOOPBACK_NAMES, urlsplit(self.base_url).hostname or ""})
 
-    @property
-    def forwarding_hops(self) -> int:
-        """How many front ends of ours append to X-Forwarded-For. Hosted: the platform's one."""
-        return 1 if self.is_hosted else 0
-
     def complaints(self) -> list[str]:
         """What does not fit together, one line each."""
         found = super().complaints()

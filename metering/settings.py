@@ -18,6 +18,7 @@ from metering.store_urls import STORE_URL_WANTED, store_address
 
 SECRET_CHARACTERS_MIN = 32
 SECRET_DISTINCT_CHARACTERS_MIN = 8  # "changeme" repeated is long, and no secret
+FORWARDING_HOPS_MAX = 8
 SECRET_FILE = "secret"  # noqa: S105 - the name of a file
 LOCAL_DATA = Path(__file__).resolve().parents[1] / "data"  # `../data` as seen from a service's folder
 FILE_CONFIGURATION = ("budgets.json", "routing.json", "namespace_map.json")
@@ -75,6 +76,8 @@ class DeploymentSettings(BaseSettings):
     store_url: str = ""  # filled in from db_path and data_dir
     journal: Annotated[str, AfterValidator(_journal)] = ""  # hosted stdout, else files in data_dir
     log_level: Literal["debug", "info", "warn", "error"] = "info"
+    metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None  # on loopback alone; none: no listener
+    forwarding_hops: Annotated[int, Field(ge=0, le=FORWARDING_HOPS_MAX)] | None = None
     modeltrack_secret: SecretStr = Field(default=SecretStr(""))
 
     @property
@@ -86,6 +89,14 @@ class DeploymentSettings(BaseSettings):
     def journal_sink(self) -> str:
         """`stdout`, `off` or `file:<directory>`: where proxies write, and recovery looks."""
         return self.journal or ("stdout" if self.is_hosted else f"file:{self.data_dir}")
+
+    @property
+    def hops(self) -> int:
+        """How many entries our own front ends append to `X-Forwarded-For`; 0: there is none of ours.
+
+        Hosted without being told: the platform's one.
+        """
+        return int(self.is_hosted) if self.forwarding_hops is None else self.forwarding_hops
 
     def complaints(self) -> list[str]:
         """What does not fit together, one line each."""

@@ -32,7 +32,7 @@ def test_the_defaults_are_the_published_ones(tmp_path: Path) -> None:
     assert (found.listen_host, found.port) == ("127.0.0.1", 3001)
     assert found.base_url == "http://127.0.0.1:3001"
     assert not found.is_https
-    assert found.forwarding_hops == 0
+    assert found.hops == 0
 
 
 def test_the_environment_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,7 +56,7 @@ def test_a_page_of_the_public_address_alone_may_write_there(tmp_path: Path) -> N
     assert found.is_https
     assert found.listen_host == "0.0.0.0"
     assert found.host_names is None
-    assert found.forwarding_hops == 1
+    assert found.hops == 1
 
 
 def test_a_service_for_other_machines_takes_any_host_name(tmp_path: Path) -> None:
