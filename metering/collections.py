@@ -70,11 +70,11 @@ INDEXED_FIELDS: dict[str, tuple[str, ...]] = {
     "status_days": ("starts_at",),
 }
 
-# Collection → the field whose moment ends a document there, of those that Firestore itself may delete from then
-# on (a TTL policy; https://cloud.google.com/firestore/docs/ttl, read 2026-11-21: within 24 hours or so, a
-# collection group's one field, Timestamps only). It is a net below the job `retain`, which deletes sooner, and
-# only where readers take a document for gone that is over. Not `leases`, which are folded when they are over,
-# nor `rates`, whose spans are counted in the next one.
+# Collection → the field whose moment ends a document there, of those that Firestore itself may delete from
+# then on (a TTL policy: usually within a day, one field a collection group, Timestamps only;
+# https://cloud.google.com/firestore/docs/ttl, read 2026-11-21). It is a net below the job `retain`, which
+# deletes sooner, and only where readers take for gone what is over. Not `leases`, which are folded when they
+# are over, nor `rates`, whose spans are counted in the next one.
 TTL_FIELDS: dict[str, str] = {
     "sessions": "expires_at",
     "tokens": "expires_at",
