@@ -85,7 +85,7 @@ class Steps:
     log: CallLog
     clock: Clock
     body_limit_bytes: int
-    is_hosted: bool
+    forwarding_hops: int
 
 
 class Exchange:
@@ -118,7 +118,7 @@ class Exchange:
         ingress_id, target = split_ingress(call.head.target)
         if ingress_id is not None:
             call.head = msgspec.structs.replace(call.head, target=target)
-        inbound = read_inbound(call.head.headers, is_behind_front_end=steps.is_hosted)
+        inbound = read_inbound(call.head.headers, forwarding_hops=steps.forwarding_hops)
         call.route = route = match(call.head)
         given = credentials(inbound, ingress_id, downstream.peer_address)
         if route is None:

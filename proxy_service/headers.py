@@ -32,7 +32,7 @@ _OF_ONE_CONNECTION = frozenset(
         b"upgrade",
     )
 )
-# What the hosting platform's front end adds to every request; a direct call would not carry it.
+# What our front ends add to every request; a direct call would not carry it.
 _OF_THE_FRONT_END = frozenset(
     (
         b"forwarded",
@@ -40,7 +40,9 @@ _OF_THE_FRONT_END = frozenset(
         b"x-cloud-trace-context",
         b"x-forwarded-for",
         b"x-forwarded-host",
+        b"x-forwarded-port",
         b"x-forwarded-proto",
+        b"x-real-ip",
     )
 )
 _TAG_HEADERS = {
@@ -60,8 +62,8 @@ class Inbound(msgspec.Struct):
     """A request's headers, told apart.
 
     `ours`: the first value of each of our headers, by lower-case name. `has_two_keys`: our key header came
-    twice with different values. `client_address` is what a hosting platform's front end says of the caller:
-    the last entry of `X-Forwarded-For`, which only it can write.
+    twice with different values. `client_address` is what our front ends say of the caller: of the entries
+    of `X-Forwarded-For` that they append, the first. What stands before those, the caller may have written.
     """
 
     outbound: Headers
@@ -94,10 +96,15 @@ class Inbound(msgspec.Struct):
         return Tags(**found)
 
 
-def read_inbound(headers: Headers, *, is_behind_front_end: bool) -> Inbound:
-    """Tell a request's headers apart; with a front end, what it added stays behind too."""
+def read_inbound(headers: Headers, *, forwarding_hops: int) -> Inbound:
+    """Tell a request's headers apart; behind front ends of ours, what they added stays behind too.
+
+    `forwarding_hops`: how many entries these append to `X-Forwarded-For`. Fewer there are of a request that
+    went another way; then the connection itself says who calls.
+    """
     inbound = Inbound(outbound=[], ours={})
     listed = b""
+    forwarded: list[bytes] = []
     for pair in headers:
         name = pair[0].lower()
         if name in _OF_ONE_CONNECTION:
@@ -106,11 +113,13 @@ def read_inbound(headers: Headers, *, is_behind_front_end: bool) -> Inbound:
         elif name.startswith(OUR_PREFIX):
             if inbound.ours.setdefault(name, pair[1]) != pair[1] and name == KEY_HEADER:
                 inbound.has_two_keys = True
-        elif is_behind_front_end and name in _OF_THE_FRONT_END:
+        elif forwarding_hops and name in _OF_THE_FRONT_END:
             if name == b"x-forwarded-for":
-                inbound.client_address = pair[1].rpartition(b",")[2].strip().decode("latin-1")
+                forwarded += pair[1].split(b",")
         else:
             inbound.outbound.append(pair)
+    if 0 < forwarding_hops <= len(forwarded):
+        inbound.client_address = forwarded[-forwarding_hops].strip().decode("latin-1")
     inbound.outbound = _without_listed(inbound.outbound, listed)
     return inbound
 

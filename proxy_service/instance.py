@@ -263,7 +263,7 @@ class Instance:
             log=self._log,
             clock=clock,
             body_limit_bytes=settings.body_limit_bytes,
-            is_hosted=settings.is_hosted,
+            forwarding_hops=settings.hops,
         )
 
     async def _figures_of_month(self, account_id: str, now: datetime) -> RoutingFigures:

@@ -139,7 +139,7 @@ class Stage:
             log=CallLog(open_log("info", self.log), "info", clock, self.log),
             clock=clock,
             body_limit_bytes=1024,
-            is_hosted=False,
+            forwarding_hops=0,
         )
         journal.start()
         exchange = Exchange(steps)

@@ -17,8 +17,8 @@ HOP_BY_HOP = (
 )
 
 
-def outbound(*headers: tuple[bytes, bytes], is_behind_front_end: bool = False) -> Headers:
-    return read_inbound(list(headers), is_behind_front_end=is_behind_front_end).outbound
+def outbound(*headers: tuple[bytes, bytes]) -> Headers:
+    return read_inbound(list(headers), forwarding_hops=0).outbound
 
 
 def test_what_is_nobodys_business_passes_in_order_and_case() -> None:
@@ -46,7 +46,7 @@ def test_what_connection_lists_stays_on_it_both_ways() -> None:
 def test_listing_our_header_in_connection_hides_nothing_from_us() -> None:
     headers = [(b"Connection", b"close, X-ModelTrack-Key"), (b"X-ModelTrack-Key", b"mt_x")]
 
-    inbound = read_inbound(headers, is_behind_front_end=False)
+    inbound = read_inbound(headers, forwarding_hops=0)
 
     assert (inbound.ours, inbound.outbound) == ({b"x-modeltrack-key": b"mt_x"}, [])
 
@@ -66,7 +66,7 @@ def test_tags_are_read_once_and_made_harmless() -> None:
         (b"X-ModelTrack-Prompt-Template", b"sk-ant-api03-secretsecret"),
     ]
 
-    tags = read_inbound(headers, is_behind_front_end=False).tags()
+    tags = read_inbound(headers, forwarding_hops=0).tags()
 
     assert tags == Tags(team="search", session_id="s-1", prompt_template_id="[redacted]")
 
@@ -74,7 +74,7 @@ def test_tags_are_read_once_and_made_harmless() -> None:
 def test_two_different_keys_are_seen_and_the_same_key_twice_is_one() -> None:
     def has_two(first: bytes, second: bytes) -> bool:
         headers = [(b"X-ModelTrack-Key", first), (b"x-modeltrack-key", second)]
-        return read_inbound(headers, is_behind_front_end=False).has_two_keys
+        return read_inbound(headers, forwarding_hops=0).has_two_keys
 
     assert (has_two(b"a", b"b"), has_two(b"a", b"a")) == (True, False)
 
@@ -82,17 +82,37 @@ def test_two_different_keys_are_seen_and_the_same_key_twice_is_one() -> None:
 def test_behind_a_front_end_its_own_headers_stay_and_the_last_address_is_the_callers() -> None:
     headers = [(b"X-Forwarded-For", b"6.6.6.6, 203.0.113.9"), (b"Via", b"1.1 google"), (b"Accept", b"*/*")]
 
-    inbound = read_inbound(headers, is_behind_front_end=True)
+    inbound = read_inbound(headers, forwarding_hops=1)
 
     assert (inbound.outbound, inbound.client_address) == ([(b"Accept", b"*/*")], "203.0.113.9")
     assert outbound(*headers) == headers
 
 
 @pytest.mark.parametrize(
+    ("forwarded", "hops", "caller"),
+    [
+        ([b"203.0.113.9,34.1.2.3"], 2, "203.0.113.9"),  # as Google's load balancer documents it
+        ([b"6.6.6.6, 203.0.113.9, 34.1.2.3"], 2, "203.0.113.9"),  # the caller made the first one up
+        ([b"6.6.6.6", b"203.0.113.9, 34.1.2.3"], 2, "203.0.113.9"),  # on a line of its own
+        ([b"6.6.6.6, 203.0.113.9", b"34.1.2.3"], 2, "203.0.113.9"),
+        ([b"6.6.6.6"], 2, ""),  # not by way of the load balancer: the connection tells
+        ([], 1, ""),
+        ([b"6.6.6.6, 203.0.113.9"], 0, ""),
+    ],
+)
+def test_the_caller_is_the_first_of_the_entries_that_our_front_ends_add(
+    forwarded: list[bytes], hops: int, caller: str
+) -> None:
+    headers = [(b"X-Forwarded-For", each) for each in forwarded]
+
+    assert read_inbound(headers, forwarding_hops=hops).client_address == caller
+
+
+@pytest.mark.parametrize(
     ("value", "has_opted_out"), [(b"true", True), (b"1", True), (b"False", False), (b"", False)]
 )
 def test_the_cache_is_opted_out_of_by_saying_so(value: bytes, has_opted_out: bool) -> None:
-    inbound = read_inbound([(b"X-ModelTrack-No-Cache", value)], is_behind_front_end=False)
+    inbound = read_inbound([(b"X-ModelTrack-No-Cache", value)], forwarding_hops=0)
 
     assert inbound.has_opted_out_of_cache() is has_opted_out
 
@@ -120,6 +140,6 @@ def test_nothing_is_added_changed_or_reordered(headers: Headers) -> None:
 def test_a_caller_opts_out_of_routing_by_the_published_header_or_the_accounts_own(
     header: tuple[bytes, bytes], also: str, has_opted_out: bool
 ) -> None:
-    inbound = read_inbound([header], is_behind_front_end=False)
+    inbound = read_inbound([header], forwarding_hops=0)
 
     assert inbound.has_opted_out_of_routing(also) is has_opted_out
