@@ -14,7 +14,7 @@ FOCUS_PYTHON ?=
 # Handed on to `make run`: STORE_URL=firestore://demo-modeltrack, UPSTREAM=real, other ports, any setting.
 export
 
-.PHONY: help setup setup-browser run test screenshots proof focus modules check format bench prices vendor lock clean
+.PHONY: help setup setup-browser run test screenshots proof focus modules check format bench prices vendor lock pin-images images clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -73,9 +73,18 @@ vendor: $(STAMPS)/dev ## Fetch the dashboard's pinned scripts again (needs npm)
 
 lock: ## Resolve requirements/*.in into the hash-locked *.txt (needs uv)
 	@cd requirements && $(UV) pip compile --generate-hashes --universal --python-version 3.11 --no-header -q run.in -o run.txt
-	@cd requirements && $(UV) pip compile --generate-hashes --universal --python-version 3.11 --no-header -q dev.in -o dev.txt -c run.txt
+	@cd requirements && for each in dev proxy api; do \
+		$(UV) pip compile --generate-hashes --universal --python-version 3.11 --no-header -q $$each.in -o $$each.txt -c run.txt || exit 1; done
 	@cd requirements && $(UV) pip compile --generate-hashes --universal --python-version 3.12 --no-header -q focus.in -o focus.txt
 	@cd requirements && $(UV) pip compile --generate-hashes --no-deps --universal --python-version 3.12 --no-header -q focus-validator.in -o focus-validator.txt
+
+pin-images: $(STAMPS)/run ## Look up the digests of requirements/images.in at their registries, for requirements/images.txt
+	@$(BIN)/python .ci/pin_images.py
+
+images: ## Build both images, modeltrack-proxy and modeltrack-api (needs docker and `make pin-images`)
+	@base=$$(.ci/base-image python) && for each in proxy api; do \
+		docker build -q -t modeltrack-$$each --build-arg PYTHON_IMAGE="$$base" \
+			--build-arg REVISION="$$(git rev-parse HEAD 2>/dev/null)" -f $${each}_service/Dockerfile . || exit 1; done
 
 clean: ## Remove what the tools left behind (not .venv, not ./data)
 	@rm -rf .make .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
