@@ -6,6 +6,7 @@ which may be a secret.
 """
 
 import os
+import re
 import secrets
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -15,6 +16,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from metering.store_urls import STORE_URL_WANTED, store_address
+from metering.version import told_version
 
 SECRET_CHARACTERS_MIN = 32
 SECRET_DISTINCT_CHARACTERS_MIN = 8  # "changeme" repeated is long, and no secret
@@ -56,6 +58,12 @@ def _journal(text: str) -> str:
     raise ValueError("give stdout, file:<directory> or off")
 
 
+def _revision(text: str) -> str:
+    if re.fullmatch(r"(?:[0-9a-f]{7,40})?", text):
+        return text
+    raise ValueError("give a commit by 7 to 40 hexadecimal digits")
+
+
 class DeploymentSettings(BaseSettings):
     """Where this deployment keeps its data, and whether it is hosted. Field names are environment names.
 
@@ -78,12 +86,18 @@ class DeploymentSettings(BaseSettings):
     log_level: Literal["debug", "info", "warn", "error"] = "info"
     metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None  # on loopback alone; none: no listener
     forwarding_hops: Annotated[int, Field(ge=0, le=FORWARDING_HOPS_MAX)] | None = None
+    modeltrack_revision: Annotated[str, AfterValidator(_revision)] = ""  # images set it
     modeltrack_secret: SecretStr = Field(default=SecretStr(""))
 
     @property
     def is_hosted(self) -> bool:
         """Whether many accounts share this deployment, so that nobody is let in without a key."""
         return self.modeltrack_hosted or bool(self.k_service)
+
+    @property
+    def version(self) -> str:
+        """What this service tells of its version."""
+        return told_version(self.modeltrack_revision)
 
     @property
     def journal_sink(self) -> str:

@@ -258,6 +258,7 @@ class Instance:
                 clock,
                 is_hosted=settings.is_hosted,
                 figures_of_month=self._figures_of_month,
+                version=settings.version,
             ),
             tally=tally,
             log=self._log,

@@ -7,6 +7,7 @@ Self-hosted, figures are those of this process since its start, open to loopback
 import ipaddress
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from email.utils import format_datetime
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from metering.clock import Clock
 from metering.errors import StoreUnavailable
 from metering.money import usd_text
 from metering.rule_savings import RoutingFigures, hits_by_rule, saved_by_routing
+from metering.version import VERSION, VERSION_HEADER
 from proxy_service.cache import AnswerCache
 from proxy_service.exposition import Figures, exposition
 from proxy_service.identity import Credentials, Identity
@@ -52,7 +54,7 @@ SERVICE_PATHS: Final = (
     "GET /routing/stats",
     "GET /metrics",
 )
-_OPEN: Final = {b"/healthz": {"status": "ok"}, b"/health": {"status": "ok"}}
+_OPEN: Final = frozenset((b"/healthz", b"/health"))
 
 BUDGET_EXCEEDED: Final = "budget_exceeded"  # our own code
 
@@ -97,6 +99,7 @@ class ServiceRoutes:
         *,
         is_hosted: bool,
         figures_of_month: FiguresOfMonth,
+        version: str = VERSION,
     ) -> None:
         self.is_draining = False
         self._identity = identity
@@ -105,6 +108,7 @@ class ServiceRoutes:
         self._clock = clock
         self._is_hosted = is_hosted
         self._figures_of_month = figures_of_month
+        self._version = (VERSION_HEADER.encode(), version.encode())
         self._started_at = clock.now()
         self._routes: dict[bytes, Callable[[Figures], Reply]] = {
             b"/stats": _stats,
@@ -122,12 +126,15 @@ class ServiceRoutes:
         if head.method not in READ_METHODS:
             raise RequestRefused(405, "method_not_allowed", "send this as GET")
         if path == b"/readyz":
-            return (
-                _reply(503, {"status": "draining"}) if self.is_draining else _reply(200, {"status": "ready"})
-            )
+            return self._told(503, "draining") if self.is_draining else self._told(200, "ready")
         if show is None:
-            return _reply(200, _OPEN[path])
+            return self._told(200, "ok")
         return show(await self._figures(given, peer_address))
+
+    def _told(self, status: int, word: str) -> Reply:
+        """How this process is, with its version, and the time by its clock."""
+        date = (b"Date", format_datetime(self._clock.now(), usegmt=True).encode())
+        return Reply(status, [JSON, NOT_KEPT, date, self._version], msgspec.json.encode({"status": word}))
 
     async def _figures(self, given: Credentials, peer_address: str) -> Figures:
         if not self._is_hosted and not given.key and not given.ingress_id and _is_loopback(peer_address):

@@ -11,6 +11,7 @@ from api_service.fields import View, example_of
 from api_service.routing import may_refuse, routes_of
 from api_service.services import services
 from metering.collections import CHANGES_PATH
+from metering.version import VERSION_HEADER
 
 READY_TIMEOUT_SECONDS = 1.0
 
@@ -29,14 +30,14 @@ class HealthView(View):
 @needs("anyone")
 def is_alive() -> Response:
     """This process answers, whatever its database does."""
-    return answer(HealthView(status="ok"))
+    return _well()
 
 
 @health.get("/health", responses={200: HealthView})
 @needs("anyone")
 def is_alive_too() -> Response:
     """The same, where a platform keeps /healthz for itself."""
-    return answer(HealthView(status="ok"))
+    return _well()
 
 
 @health.get("/readyz", responses={200: HealthView, **may_refuse(503)})
@@ -44,4 +45,11 @@ def is_alive_too() -> Response:
 def is_ready() -> Response:
     """The database answers. It not answering is 503: send people elsewhere until it does."""
     services().store.get(CHANGES_PATH, timeout_seconds=READY_TIMEOUT_SECONDS)
-    return answer(HealthView(status="ok"))
+    return _well()
+
+
+def _well() -> Response:
+    """It is so, and which version says it."""
+    response = answer(HealthView(status="ok"))
+    response.headers[VERSION_HEADER] = services().settings.version
+    return response

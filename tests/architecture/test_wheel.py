@@ -11,6 +11,8 @@ from zipfile import ZipFile
 
 import pytest
 
+from metering.version import VERSION
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("metering", "modeltrack_cli")
 BUILD_SECONDS_MAX = 100
@@ -97,3 +99,7 @@ def test_what_the_package_asks_for_is_what_is_locked() -> None:
 
     assert set(project["project"]["dependencies"]) <= set(wanted)
     assert project["build-system"]["requires"] == ["setuptools>=77"]
+
+
+def test_services_tell_the_version_of_the_package() -> None:
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == VERSION

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from metering.version import VERSION
 from tests.system.processes import ROOT, Process, eventually, free_port
 
 SIGN_UP = {"email": "ada@example.com", "password": "correct horse", "account_name": "Ada & Co"}
@@ -38,6 +39,11 @@ def test_it_serves_on_a_store_of_its_own_with_no_settings_at_all(api: Process) -
     assert requests.get(f"{api.url}/readyz", timeout=5).json() == {"status": "ok"}
     assert requests.post(f"{api.url}/v1/signup", json=SIGN_UP, timeout=10).status_code == 201
     assert b"session cookies" not in api.log.read_bytes()  # they do not leave this machine
+
+
+def test_its_health_tells_its_version(api: Process) -> None:
+    for path in ("/healthz", "/health", "/readyz"):
+        assert requests.get(f"{api.url}{path}", timeout=5).headers["X-ModelTrack-Version"] == VERSION
 
 
 def test_a_request_that_is_under_way_ends_before_the_process_does(api: Process) -> None:

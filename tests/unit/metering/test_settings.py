@@ -6,6 +6,7 @@ import pytest
 from pydantic import SecretStr
 
 from metering.settings import DeploymentSettings, SettingsRefused, deployment_secret
+from metering.version import VERSION
 
 SECRET = "0123456789abcdef" * 2
 
@@ -41,6 +42,20 @@ def test_a_data_directory_that_cannot_be_had_is_said_in_words(tmp_path: Path) ->
 
     with pytest.raises(SettingsRefused, match="DATA_DIR: the secret cannot be kept there"):
         deployment_secret(DeploymentSettings(data_dir=tmp_path / "file" / "data"))
+
+
+@pytest.mark.parametrize(
+    ("revision", "told"),
+    [("", VERSION), ("0190f3c", f"{VERSION}+0190f3c"), ("a" * 40, f"{VERSION}+{'a' * 40}")],
+)
+def test_the_version_has_the_revision_where_it_is_known(revision: str, told: str) -> None:
+    assert DeploymentSettings(modeltrack_revision=revision).version == told
+
+
+@pytest.mark.parametrize("revision", ["0190f3", "a" * 41, "main", "0190f3c "])
+def test_what_is_no_commit_is_refused_as_revision(revision: str) -> None:
+    with pytest.raises(SettingsRefused, match="MODELTRACK_REVISION: give a commit"):
+        DeploymentSettings(modeltrack_revision=revision)
 
 
 def test_a_given_secret_is_used(tmp_path: Path) -> None:

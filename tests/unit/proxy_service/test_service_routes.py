@@ -50,6 +50,7 @@ class Desk:
             clock,
             is_hosted=is_hosted,
             figures_of_month=self._figures_of_month,
+            version="9.9.9+0190f3c",
         )
 
     async def _figures_of_month(self, account_id: str, now: datetime) -> RoutingFigures:
@@ -87,6 +88,14 @@ def test_health_is_open_to_all_and_readiness_ends_with_shutdown(is_hosted: bool)
     assert content(desk.get("/readyz", peer=AFAR)) == {"status": "ready"}
     desk.routes.is_draining = True
     assert (desk.get("/readyz").status, desk.get("/healthz").status) == (503, 200)
+
+
+def test_health_tells_the_version_and_the_time_to_anybody() -> None:
+    for path in ("/healthz", "/health", "/readyz"):
+        told = dict(Desk().get(path, peer=AFAR).headers)
+
+        assert told[b"X-ModelTrack-Version"] == b"9.9.9+0190f3c"
+        assert told[b"Date"] == b"Sat, 21 Nov 2026 09:30:00 GMT"
 
 
 def test_self_hosted_figures_are_those_of_this_process() -> None:
