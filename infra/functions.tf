@@ -1,0 +1,55 @@
+# The jobs: the API's image once more, each with an entry point of its own, invoked by the scheduler alone.
+locals {
+  # The settings that a job needs besides those of all.
+  job_settings = {
+    measure = { PROXY_PUBLIC_URL = module.names.urls.proxy }
+    recover = {
+      JOURNAL_SUBSCRIPTION = google_pubsub_subscription.journal.id
+      JOURNAL_ASIDE_TOPIC  = google_pubsub_topic.journal_aside.id
+    }
+    deliver = merge(local.mail_settings, { PROXY_PUBLIC_URL = module.names.urls.proxy })
+  }
+
+  job_secrets = {
+    deliver = merge(
+      { MODELTRACK_SECRET = local.secret.secret },
+      { for name, secret in { SMTP_PASSWORD = "smtp_password" } : name => local.secret[secret] if var.smtp_user != "" },
+    )
+  }
+}
+
+module "function" {
+  source   = "./modules/service"
+  for_each = local.has_services ? module.names.jobs : {}
+
+  name                = module.names.functions[each.key]
+  description         = "Runs the job ${each.key} when it is sent a POST."
+  project             = var.project
+  region              = var.region
+  labels              = merge(module.names.labels, { job = each.key })
+  image               = var.api_image
+  command             = ["python", "-m", "functions_framework"]
+  args                = ["--source", "api_service/functions/main.py", "--target", each.key]
+  service_account     = google_service_account.account["functions"].email
+  deletion_protection = module.names.is_production
+  kms_key             = var.kms_key
+
+  # The scheduler of the same project counts as internal: https://cloud.google.com/run/docs/securing/ingress,
+  # read 2026-11-21.
+  invoker        = google_service_account.account["scheduler"].member
+  ingress        = "INGRESS_TRAFFIC_INTERNAL_ONLY"
+  network        = var.network
+  subnetwork     = var.subnetwork
+  network_egress = var.network_egress
+
+  # One instance, which answers 409 while a run is under way.
+  concurrency     = 4
+  instances_max   = 1
+  timeout_seconds = each.value.timeout_seconds
+  memory          = "1Gi"
+
+  environment = merge(local.settings, lookup(local.job_settings, each.key, {}))
+  secrets     = lookup(local.job_secrets, each.key, {})
+
+  depends_on = [google_project_iam_member.account, google_secret_manager_secret_iam_member.reader]
+}

@@ -1,0 +1,4 @@
+variable "document" {
+  description = "What firestore.indexes.json holds, as text."
+  type        = string
+}

@@ -1,0 +1,47 @@
+# What everything is called. No resource and no provider, so that `terraform test` runs without either.
+locals {
+  services = {
+    proxy = "modeltrack-proxy"
+    api   = "modeltrack-api"
+  }
+
+  # One a job of api_service/functions/jobs.py; the schedules are those of infra/README.md, in UTC.
+  # `timeout_seconds` is how long a run may take: the scheduler waits 30 minutes at most.
+  jobs = {
+    recover = { schedule = "* * * * *", timeout_seconds = 600 }
+    reap    = { schedule = "* * * * *", timeout_seconds = 300 }
+    seed    = { schedule = "* * * * *", timeout_seconds = 600 }
+    compact = { schedule = "*/5 * * * *", timeout_seconds = 900 }
+    retain  = { schedule = "20 * * * *", timeout_seconds = 1800 }
+    erase   = { schedule = "* * * * *", timeout_seconds = 1800 }
+    check   = { schedule = "15 6 * * *", timeout_seconds = 1800 }
+    alert   = { schedule = "* * * * *", timeout_seconds = 600 }
+    report  = { schedule = "* * * * *", timeout_seconds = 600 }
+    deliver = { schedule = "* * * * *", timeout_seconds = 600 }
+    measure = { schedule = "*/5 * * * *", timeout_seconds = 300 }
+  }
+
+  functions = { for job, _ in local.jobs : job => "modeltrack-${job}" }
+
+  # https://cloud.google.com/run/docs/triggering/https-request, "Deterministic URL", read 2026-11-21.
+  run_hosts = {
+    for service, name in local.services : service => "${name}-${var.project_number}.${var.region}.run.app"
+  }
+  own_hosts = { for service, _ in local.services : service => "${service}.${var.domain}" }
+  hosts     = var.domain == "" ? local.run_hosts : local.own_hosts
+
+  accounts = {
+    proxy     = "modeltrack-proxy"
+    api       = "modeltrack-api"
+    functions = "modeltrack-functions"
+    scheduler = "modeltrack-scheduler"
+    deploy    = "modeltrack-deploy"
+  }
+
+  secrets = {
+    secret               = "modeltrack-secret"
+    smtp_password        = "modeltrack-smtp-password"
+    google_client_secret = "modeltrack-google-client-secret"
+    github_client_secret = "modeltrack-github-client-secret"
+  }
+}

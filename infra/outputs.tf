@@ -1,0 +1,29 @@
+output "api_url" {
+  description = "Where browsers and scripts reach the API."
+  value       = module.names.urls.api
+}
+
+output "database" {
+  description = "Address of the store, as STORE_URL."
+  value       = local.settings.STORE_URL
+}
+
+output "images" {
+  description = "Where images are pushed to."
+  value       = module.names.images
+}
+
+output "proxy_url" {
+  description = "What callers give their SDK as base URL."
+  value       = module.names.urls.proxy
+}
+
+output "secrets" {
+  description = "Secrets that want a value before services start, with the version that is used."
+  value       = { for secret in values(local.secret) : secret.secret => secret.version }
+}
+
+output "service_accounts" {
+  description = "Who acts under which account."
+  value       = module.names.account_emails
+}
