@@ -14,7 +14,7 @@ FOCUS_PYTHON ?=
 # Handed on to `make run`: STORE_URL=firestore://demo-modeltrack, UPSTREAM=real, other ports, any setting.
 export
 
-.PHONY: help setup setup-browser run test screenshots proof focus modules check format bench prices vendor lock pin-images images clean
+.PHONY: help setup setup-browser run test screenshots proof focus infra modules check format bench prices vendor lock pin-images images clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -35,6 +35,7 @@ setup-browser: $(STAMPS)/dev ## Install Chromium for the tests of the pages (Deb
 test: check ## Run every check and every test
 	@$(MAKE) setup-browser || true
 	@$(MAKE) -q $(STAMPS)/focus/installed 2>/dev/null || .ci/focus || true
+	@.ci/infra || true
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(TESTS)
 
 screenshots: setup-browser ## Take pictures of every page in light, dark and phone width (PAGES='overview keys')
@@ -45,6 +46,11 @@ proof: $(STAMPS)/dev ## Prove at full size that no call is lost, whatever dies; 
 
 focus: $(STAMPS)/dev $(STAMPS)/focus/installed ## Have focus-validator judge the FOCUS export; `make test` does, too
 	@$(BIN)/python -m pytest -n 0 -rs tests/services/api/test_focus_validator.py
+
+infra: $(STAMPS)/dev ## Check infra/: layout, the provider's schema, references, policy, checkov; `make test` does, too
+	@.ci/infra
+	@$(BIN)/python -m tests.infra.lint
+	@$(BIN)/python -m pytest -n 0 -rs tests/infra
 
 modules: ## Say in a line what each module is
 	@find metering proxy_service api_service modeltrack_cli -name '*.py' ! -name '__init__.py' | sort \
@@ -77,6 +83,8 @@ lock: ## Resolve requirements/*.in into the hash-locked *.txt (needs uv)
 		$(UV) pip compile --generate-hashes --universal --python-version 3.11 --no-header -q $$each.in -o $$each.txt -c run.txt || exit 1; done
 	@cd requirements && $(UV) pip compile --generate-hashes --universal --python-version 3.12 --no-header -q focus.in -o focus.txt
 	@cd requirements && $(UV) pip compile --generate-hashes --no-deps --universal --python-version 3.12 --no-header -q focus-validator.in -o focus-validator.txt
+	@cd requirements && $(UV) pip compile --generate-hashes --universal --python-version 3.11 --no-header -q checkov.in -o checkov.txt
+	@cd requirements && $(UV) pip compile --generate-hashes --no-deps --universal --python-version 3.11 --no-header -q terraform-schema.in -o terraform-schema.txt
 
 pin-images: $(STAMPS)/run ## Look up the digests of requirements/images.in at their registries, for requirements/images.txt
 	@$(BIN)/python .ci/pin_images.py
