@@ -45,5 +45,5 @@ module "api" {
     { for name, secret in { GITHUB_CLIENT_SECRET = "github_client_secret" } : name => local.secret[secret] if var.github_client_id != "" },
   )
 
-  depends_on = [google_project_iam_member.account, google_secret_manager_secret_iam_member.reader]
+  depends_on = [google_project_iam_member.database, google_secret_manager_secret_iam_member.reader]
 }

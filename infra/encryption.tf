@@ -1,7 +1,7 @@
-# With a key of one's own: Google's services may use it, each for what it keeps. Their agents exist once their
-# API was used; docs/operations/first-deploy.md makes those that do not come by themselves.
-#
-# Addresses of service agents: https://cloud.google.com/iam/docs/service-agents, from memory, not read.
+# With a key of one's own: Google's services may use it, each for what it keeps. They do so under accounts of
+# theirs, which exist once their API was used; docs/operations/first-deploy.md makes those that do not come by
+# themselves. Addresses: documentation of the provider 6.50 (artifact_registry_repository, firestore_database,
+# pubsub_topic, secret_manager_secret, cloud_run_v2_service), read 2026-11-21.
 locals {
   agents = {
     registry = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-artifactregistry.iam.gserviceaccount.com"

@@ -51,5 +51,5 @@ module "function" {
   environment = merge(local.settings, lookup(local.job_settings, each.key, {}))
   secrets     = lookup(local.job_secrets, each.key, {})
 
-  depends_on = [google_project_iam_member.account, google_secret_manager_secret_iam_member.reader]
+  depends_on = [google_project_iam_member.database, google_secret_manager_secret_iam_member.reader]
 }

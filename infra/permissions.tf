@@ -1,10 +1,9 @@
 # What accounts may do in the whole project; what they may do with one thing stands beside the thing.
-# Firestore knows no rights below a database: what of it belongs to whom is the services' own business.
 locals {
   account_roles = {
-    proxy     = ["roles/datastore.user", "roles/monitoring.metricWriter"]
-    api       = ["roles/datastore.user", "roles/monitoring.metricWriter"]
-    functions = ["roles/datastore.user"]
+    proxy     = ["roles/monitoring.metricWriter"]
+    api       = ["roles/monitoring.metricWriter"]
+    functions = []
     scheduler = []
     deploy = [
       "roles/logging.logWriter",
@@ -25,6 +24,22 @@ resource "google_project_iam_member" "account" {
   project = var.project
   role    = each.value.role
   member  = google_service_account.account[each.value.who].member
+}
+
+# In this database alone (https://firebase.google.com/docs/firestore/manage-databases, "Grant access to a
+# database", read 2026-11-21). Below a database there are no rights: whose a document is, the services see to.
+resource "google_project_iam_member" "database" {
+  for_each = toset(["proxy", "api", "functions"])
+
+  project = var.project
+  role    = "roles/datastore.user"
+  member  = google_service_account.account[each.value].member
+
+  condition {
+    title       = "modeltrack-database"
+    description = "The database of ModelTrack alone."
+    expression  = "resource.name == \"projects/${var.project}/databases/${var.database}\""
+  }
 }
 
 # A release starts instances that act under these.

@@ -33,5 +33,5 @@ module "proxy" {
   environment = local.settings
   secrets     = { MODELTRACK_SECRET = local.secret.secret }
 
-  depends_on = [google_project_iam_member.account, google_secret_manager_secret_iam_member.reader]
+  depends_on = [google_project_iam_member.database, google_secret_manager_secret_iam_member.reader]
 }
