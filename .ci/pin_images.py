@@ -1,8 +1,8 @@
 """Writes requirements/images.txt: the images of requirements/images.in by the digests that they have now.
 
-`make pin-images`. A digest is that of the manifest that was read, and is held against what the registry says it
-is; the image has to be there for linux/amd64, on which Cloud Run runs. Where one image cannot be pinned nothing
-is written, and why is said, a line each.
+`make pin-images`. A digest is that of the manifest that was read, and is held against what the registry says
+it is; the image has to be there for linux/amd64, on which Cloud Run runs. Where one image cannot be pinned
+nothing is written, and why is said, a line each.
 How registries are asked, looked at 2026-11-21:
 https://raw.githubusercontent.com/opencontainers/distribution-spec/main/spec.md (pulling manifests),
 https://raw.githubusercontent.com/distribution/distribution/v2.7.1/docs/spec/api.md (digest header, tokens).
