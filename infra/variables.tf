@@ -1,3 +1,9 @@
+variable "added_latency_slo" {
+  description = "Promise that the proxy adds little to calls, too. Switch it on after the first calls: its metric does not exist before."
+  type        = bool
+  default     = false
+}
+
 variable "alert_emails" {
   description = "Addresses that alerts are mailed to, besides `notification_channels`."
   type        = list(string)
@@ -36,6 +42,18 @@ variable "api_instances_min" {
   description = "Instances of the API that are kept while nobody asks; 0: the first one after a pause waits for a start."
   type        = number
   default     = 0
+}
+
+variable "api_requests_per_minute" {
+  description = "With `domain`: requests to the API and the dashboard that one address may make in a minute."
+  type        = number
+  default     = 1200
+}
+
+variable "armor_preview" {
+  description = "With `domain`: only log what the limits by address would refuse."
+  type        = bool
+  default     = false
 }
 
 variable "billing_account" {
@@ -110,6 +128,17 @@ variable "github_repository" {
   }
 }
 
+variable "github_repository_id" {
+  description = "Number of `github_repository` (`gh api repos/owner/name --jq .id`), which nobody can take over with its name; empty: the name alone counts."
+  type        = string
+  default     = ""
+
+  validation {
+    condition     = can(regex("^[0-9]*$", var.github_repository_id))
+    error_message = "Give the number, or nothing."
+  }
+}
+
 variable "google_client_id" {
   description = "The client that Google knows this deployment by; empty: nobody signs in with Google."
   type        = string
@@ -138,6 +167,17 @@ variable "kms_key_database" {
   }
 }
 
+variable "load_balancer_log_sample_rate" {
+  description = "With `domain`: share of the load balancer's requests that are logged, 0 to 1. Cloud Run logs each one, too."
+  type        = number
+  default     = 0.1
+
+  validation {
+    condition     = var.load_balancer_log_sample_rate >= 0 && var.load_balancer_log_sample_rate <= 1
+    error_message = "Give a share from 0 to 1."
+  }
+}
+
 variable "location" {
   description = "Where Firestore keeps the data, for example `nam5`, `eur3` or a single region. Cannot be changed later."
   type        = string
@@ -146,6 +186,12 @@ variable "location" {
 variable "mail_from" {
   description = "The address that mail is from."
   type        = string
+}
+
+variable "metrics_sidecar_image" {
+  description = "Google's collector that brings `/metrics` to Cloud Monitoring; by digest where you have looked it up. Empty: nobody reads them, and alerts that need them stay silent."
+  type        = string
+  default     = "us-docker.pkg.dev/cloud-ops-agents-artifacts/cloud-run-gmp-sidecar/cloud-run-gmp-sidecar:1.2.0"
 }
 
 variable "monthly_budget_usd" {
@@ -226,6 +272,12 @@ variable "proxy_instances_min" {
   default     = 0
 }
 
+variable "proxy_requests_per_minute" {
+  description = "With `domain`: calls that one address may make in a minute. Whole companies call from one address, and accounts have limits of their own."
+  type        = number
+  default     = 60000
+}
+
 variable "region" {
   description = "Region of everything that is not the database."
   type        = string
@@ -279,4 +331,10 @@ variable "subnetwork" {
   description = "Subnetwork of `network`, in `region`; Cloud Run takes addresses of it for each instance."
   type        = string
   default     = ""
+}
+
+variable "uptime_checks" {
+  description = "Ask both services from outside every five minutes. That keeps an instance of each."
+  type        = bool
+  default     = true
 }

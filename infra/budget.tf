@@ -1,0 +1,44 @@
+# Tells somebody when the project's bill grows beyond what was meant: half of it, nine tenths, all of it, and when the
+# month is forecast to end above it. It stops nothing. Whoever applies this needs the role
+# `roles/billing.costsManager` on the billing account, and quota for the call:
+# `export USER_PROJECT_OVERRIDE=true GOOGLE_BILLING_PROJECT=<project>`.
+resource "google_billing_budget" "month" {
+  count = var.billing_account == "" ? 0 : 1
+
+  billing_account = var.billing_account
+  display_name    = "ModelTrack: ${var.project}"
+
+  budget_filter {
+    projects               = ["projects/${data.google_project.this.number}"]
+    calendar_period        = "MONTH"
+    credit_types_treatment = "EXCLUDE_ALL_CREDITS"
+  }
+
+  amount {
+    specified_amount {
+      currency_code = "USD"
+      units         = tostring(var.monthly_budget_usd)
+    }
+  }
+
+  dynamic "threshold_rules" {
+    for_each = [0.5, 0.9, 1.0]
+    content {
+      threshold_percent = threshold_rules.value
+      spend_basis       = "CURRENT_SPEND"
+    }
+  }
+
+  threshold_rules {
+    threshold_percent = 1.0
+    spend_basis       = "FORECASTED_SPEND"
+  }
+
+  # Mail to the billing account's administrators, and to our own channels (five are taken at most).
+  all_updates_rule {
+    monitoring_notification_channels = slice(local.channels, 0, min(5, length(local.channels)))
+    disable_default_iam_recipients   = false
+  }
+
+  depends_on = [google_project_service.api]
+}

@@ -1,0 +1,49 @@
+# GitHub's workflows deploy without a key: GitHub signs who is running what, and Google takes that word for one
+# repository and one branch of it. The condition is on the provider, so no binding that is added later lets anybody
+# else in (https://docs.github.com/en/actions/concepts/security/openid-connect, read 2026-11-21).
+locals {
+  has_federation = var.github_repository != ""
+
+  # Names of deleted or renamed repositories can be taken by others; their numbers cannot.
+  github_claims = merge(
+    { repository = var.github_repository, ref = "refs/heads/main" },
+    var.github_repository_id == "" ? {} : { repository_id = var.github_repository_id },
+  )
+}
+
+resource "google_iam_workload_identity_pool" "github" {
+  count = local.has_federation ? 1 : 0
+
+  workload_identity_pool_id = "modeltrack-github"
+  display_name              = "ModelTrack: GitHub"
+  description               = "Workflows of ${var.github_repository}."
+
+  depends_on = [google_project_service.api]
+}
+
+resource "google_iam_workload_identity_pool_provider" "github" {
+  count = local.has_federation ? 1 : 0
+
+  workload_identity_pool_id          = google_iam_workload_identity_pool.github[0].workload_identity_pool_id
+  workload_identity_pool_provider_id = "github"
+  display_name                       = "GitHub Actions"
+
+  attribute_mapping = {
+    "google.subject"       = "assertion.sub"
+    "attribute.repository" = "assertion.repository"
+    "attribute.ref"        = "assertion.ref"
+  }
+  attribute_condition = join(" && ", [for claim, value in local.github_claims : "assertion.${claim} == \"${value}\""])
+
+  oidc {
+    issuer_uri = "https://token.actions.githubusercontent.com"
+  }
+}
+
+resource "google_service_account_iam_member" "github_deploys" {
+  count = local.has_federation ? 1 : 0
+
+  service_account_id = google_service_account.account["deploy"].name
+  role               = "roles/iam.workloadIdentityUser"
+  member             = "principalSet://iam.googleapis.com/${google_iam_workload_identity_pool.github[0].name}/attribute.repository/${var.github_repository}"
+}
