@@ -68,6 +68,7 @@ class Books:
         if not call.unseen_key_hash:  # else the account is for recovery to find
             self._admissions.note(admitted.caller.account_id, admitted.timestamp)
         call.is_open = True
+        self._tally.admitted_calls += 1
         return ticket
 
     def settle(self, call: Call, state: State, reading: Reading) -> Ticket | None:
@@ -93,6 +94,7 @@ class Books:
             call.held = NOTHING_HELD
             event = msgspec.structs.replace(event, charges=charges)
         call.event = event
+        self._tally.settled_calls += call.is_open  # not an answer from memory, or a refusal
         call.is_open = False
         self._tally.count(event)
         key_hash = call.unseen_key_hash

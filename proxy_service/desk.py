@@ -110,6 +110,7 @@ class Desk:
         self._periods: dict[tuple[PeriodKind, str], Period] = {}
         self._failures = 0
         self._is_silent = False
+        self.syncs_unanswered = 0
 
     @property
     def accounts(self) -> Collection[str]:
@@ -513,6 +514,7 @@ class Desk:
             self._is_silent = True
 
     def _note_silence(self, seconds: float) -> None:
+        self.syncs_unanswered += 1
         self._failures += 1
         if self._failures >= FAILURES_OF_SILENCE or seconds >= SECONDS_OF_SILENCE:
             self._is_silent = True

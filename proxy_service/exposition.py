@@ -13,6 +13,20 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
 MILLISECONDS_PER_SECOND: Final = 1000
+PROMETHEUS: Final = (b"Content-Type", b"text/plain; version=0.0.4; charset=utf-8")
+
+
+class ProcessState(msgspec.Struct, frozen=True, kw_only=True):
+    """How the process is at this moment, and what was counted elsewhere than in its tally."""
+
+    has_store_answered: bool = True  # the last commit
+    store_errors: dict[str, int] = {}  # by what the store was asked for
+    events_waiting: int = 0
+    segments_waiting: int = 0
+    oldest_segment_wait_seconds: float = 0.0
+    connections_open: int = 0
+    connections_refused: int = 0
+    requests_malformed: int = 0
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,15 +45,27 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     routing_saved_nanodollars: int = 0
     rule_hits: dict[str, int] = {}
     tally: Tally | None = None
+    state: ProcessState | None = None
+
+
+def load_exposition() -> None:
+    """Load what `exposition` needs, in a thread where somebody would wait for it."""
+    import prometheus_client  # noqa: F401, PLC0415 - see `exposition`
 
 
 def exposition(figures: Figures) -> bytes:
     """The figures in Prometheus' text format."""
     # Imported where it is asked for: its library takes as long to load as all of ours.
-    from prometheus_client import CollectorRegistry, generate_latest  # noqa: PLC0415
+    from prometheus_client import (  # noqa: PLC0415
+        CollectorRegistry,
+        ProcessCollector,
+        generate_latest,
+    )
 
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(figures))
+    if figures.state is not None:
+        ProcessCollector(registry=registry)  # memory, processor time, open files, as everybody names them
     return generate_latest(registry)
 
 
@@ -51,6 +77,8 @@ class _Collector:
         yield from _totals(self._figures)
         if self._figures.tally is not None:
             yield from _of_process(self._figures.tally)
+        if self._figures.tally is not None and self._figures.state is not None:
+            yield from _of_moment(self._figures.tally, self._figures.state)
 
 
 def _totals(figures: Figures) -> "Iterator[Metric]":
@@ -83,7 +111,37 @@ def _of_process(tally: Tally) -> "Iterator[Metric]":
     yield _overhead(tally)
 
 
+def _of_moment(tally: Tally, state: ProcessState) -> "Iterator[Metric]":
+    by_operation = {(operation,): count for operation, count in state.store_errors.items()}
+    yield _labelled(
+        "modeltrack_store_errors", "Times the store gave no answer.", ("operation",), by_operation
+    )
+    yield _counter(
+        "modeltrack_connections_refused",
+        "Connections refused because there were too many.",
+        state.connections_refused,
+    )
+    yield _counter(
+        "modeltrack_requests_malformed", "What was no request that is served.", state.requests_malformed
+    )
+    for name, text, value in (
+        ("store_answers", "Whether the store answered the last commit.", float(state.has_store_answered)),
+        ("calls_in_flight", "Calls admitted and not settled.", tally.admitted_calls - tally.settled_calls),
+        ("events_waiting", "Events in memory that are not in the store yet.", state.events_waiting),
+        ("segments_waiting", "Segments that are to be stored and are not yet.", state.segments_waiting),
+        (
+            "oldest_segment_wait_seconds",
+            "How long the oldest of them has been waiting.",
+            state.oldest_segment_wait_seconds,
+        ),
+        ("connections_open", "Connections of callers.", state.connections_open),
+    ):
+        yield _gauge(f"modeltrack_{name}", text, value)
+
+
 _PLAIN_COUNTERS: Final = {
+    "admitted_calls": "Calls that were let through.",
+    "settled_calls": "Calls let through that ended in an event.",
     "routing_saved_nanodollars": "What calls would have cost more by the models they asked for.",
     "cache_misses": "Calls looked up in memory and not found.",
     "changes_unread": "Polls of what changed that the store did not answer.",
@@ -103,6 +161,12 @@ def _counter(name: str, text: str, value: float) -> "Metric":
     from prometheus_client.metrics_core import CounterMetricFamily  # noqa: PLC0415 - see `exposition`
 
     return CounterMetricFamily(name, text, value=value)
+
+
+def _gauge(name: str, text: str, value: float) -> "Metric":
+    from prometheus_client.metrics_core import GaugeMetricFamily  # noqa: PLC0415 - see `exposition`
+
+    return GaugeMetricFamily(name, text, value=value)
 
 
 def _labelled(name: str, text: str, labels: tuple[str, ...], counts: Any) -> "Metric":

@@ -35,14 +35,17 @@ from proxy_service.books import Books
 from proxy_service.cache import AnswerCache, CacheRules
 from proxy_service.desk import SYNC_THREADS, Desk
 from proxy_service.exchange import Exchange, Steps
+from proxy_service.exposition import ProcessState
 from proxy_service.file_watch import FileWatch
 from proxy_service.fingerprints import Fingerprints
 from proxy_service.identity import Identity
 from proxy_service.journal import Journal, open_sink
 from proxy_service.left_journals import left_journals
 from proxy_service.logs import CallLog
+from proxy_service.metrics_listener import MetricsListener
 from proxy_service.origins import Origins
 from proxy_service.policy import KeyUses, PolicyMemory
+from proxy_service.process_figures import ProcessFigures
 from proxy_service.recorder import COMMITS_AT_ONCE, Recorder
 from proxy_service.relay import UpstreamClient
 from proxy_service.service_routes import ServiceRoutes
@@ -125,6 +128,7 @@ class Instance:
         self._server: Server | None = None
         self._exchange: Exchange | None = None
         self._services: ServiceRoutes | None = None
+        self._metrics: MetricsListener | None = None
 
     @property
     def calls_read_on(self) -> int:
@@ -151,6 +155,11 @@ class Instance:
             listeners=_listeners(settings),
             on_fault=lambda error: self._log.fault("connection failed", error),
         )
+        if settings.metrics_port is not None:
+            self._metrics = MetricsListener(
+                self._process.now, lambda error: self._log.fault("metrics not told", error)
+            )
+            await self._metrics.start(settings.metrics_port)
         self._keep_running(self._memory.follow_changes())
         self._keep_running(self._desk.run())
         self._keep_running(self._tell_of_left_journals())
@@ -176,6 +185,8 @@ class Instance:
         await self._recorder.flush(max(0.0, deadline - loop.time() - kept))
         await self._desk.close(max(0.0, deadline - loop.time() - JOURNAL_SECONDS_MIN))
         await self._journal.close(max(JOURNAL_SECONDS_MIN, deadline - loop.time()))
+        if self._metrics is not None:  # so late that a last scrape tells what came of the last calls
+            await self._metrics.stop()
         if self._upstream is not None:
             await self._upstream.close()
         for threads in (
@@ -230,6 +241,7 @@ class Instance:
             bytes_max=settings.cache_max_bytes,
             ttl_seconds=settings.cache_ttl_seconds,
         )
+        self._process = process = ProcessFigures(tally, cache, clock, self._state)
         return Steps(
             identity=identity,
             room=BodyRoom(),
@@ -253,7 +265,7 @@ class Instance:
             batch_items=BatchItems(settlement, self._recorder, self._journal, tally, clock, desk=self._desk),
             service_routes=ServiceRoutes(
                 identity,
-                tally,
+                process,
                 cache,
                 clock,
                 is_hosted=settings.is_hosted,
@@ -265,6 +277,24 @@ class Instance:
             clock=clock,
             body_limit_bytes=settings.body_limit_bytes,
             forwarding_hops=settings.hops,
+        )
+
+    def _state(self) -> ProcessState:
+        tally, recorder, server = self.tally, self._recorder, self._server
+        return ProcessState(
+            has_store_answered=recorder.is_store_reached,
+            store_errors={
+                "commit": tally.commits_repeated,
+                "changes": tally.changes_unread,
+                "look_up": tally.look_ups_unanswered,
+                "lease": self._desk.syncs_unanswered,
+            },
+            events_waiting=recorder.events_unstored,
+            segments_waiting=recorder.segments_waiting,
+            oldest_segment_wait_seconds=recorder.oldest_wait_seconds,
+            connections_open=0 if server is None else server.connections_open,
+            connections_refused=0 if server is None else server.connections_refused,
+            requests_malformed=0 if server is None else server.requests_refused,
         )
 
     async def _figures_of_month(self, account_id: str, now: datetime) -> RoutingFigures:

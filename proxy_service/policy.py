@@ -17,6 +17,7 @@ import msgspec
 
 from metering.accounts import LOCAL_ACCOUNT_ID, Caller, Policy
 from metering.clock import Clock
+from metering.errors import StoreUnavailable
 from metering.file_configuration import NO_FILES, FileConfiguration
 from metering.keys import LAST_USE_RESOLUTION_SECONDS, KeyRecord
 from proxy_service.lookups import LOOK_UPS_MAX, LookUpRoom, RateCap, TooManyLookUps
@@ -228,6 +229,10 @@ class PolicyMemory:
         """
         try:
             found = await asyncio.get_running_loop().run_in_executor(self._look_up_threads, read)
+        except StoreUnavailable:
+            self._tally.look_ups_unanswered += 1
+            raise
+        else:
             return found, name not in self._outdated
         finally:
             self._outdated.discard(name)

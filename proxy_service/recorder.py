@@ -71,6 +71,22 @@ class Recorder:
         self._look: asyncio.TimerHandle | None = None
 
     @property
+    def is_store_reached(self) -> bool:
+        """Whether the store answered the last time it was asked to store something."""
+        return self._is_reached
+
+    @property
+    def segments_waiting(self) -> int:
+        """How many segments are to be stored, those included that the store has at this moment."""
+        return sum([len(queue) for queue in self._waiting.values()])
+
+    @property
+    def oldest_wait_seconds(self) -> float:
+        """How long the oldest of them has been waiting."""
+        now = self._clock.monotonic()
+        return max([now - queue[0].since for queue in self._waiting.values()], default=0.0)
+
+    @property
     def events_unstored(self) -> int:
         """How many events are in memory and not yet in the store."""
         return self._packer.events_held + self._events_waiting + self._events_whole
@@ -97,7 +113,7 @@ class Recorder:
             self._leave(segment)
             return
         self._events_whole += count
-        self._queue(_Waiting(segment, journal_name, is_whole=True))
+        self._queue(_Waiting(segment, journal_name, self._clock.monotonic(), is_whole=True))
 
     async def flush(self, seconds: float) -> None:
         """Store everything now, for at most so long; what is not stored by then is left to the journal."""
@@ -134,7 +150,7 @@ class Recorder:
     def _take(self, segments: list[Segment]) -> None:
         for segment in segments:
             self._events_waiting += len(segment.events)
-            self._queue(_Waiting(segment, segment.name, is_whole=False))
+            self._queue(_Waiting(segment, segment.name, self._clock.monotonic(), is_whole=False))
 
     def _queue(self, waiting: "_Waiting") -> None:
         account_id = waiting.segment.account_id
@@ -210,4 +226,5 @@ class Recorder:
 class _Waiting(msgspec.Struct, frozen=True):
     segment: Segment
     journal_name: str
+    since: float
     is_whole: bool

@@ -20,15 +20,15 @@ from metering.money import usd_text
 from metering.rule_savings import RoutingFigures, hits_by_rule, saved_by_routing
 from metering.version import VERSION, VERSION_HEADER
 from proxy_service.cache import AnswerCache
-from proxy_service.exposition import Figures, exposition
+from proxy_service.exposition import PROMETHEUS, Figures, exposition
 from proxy_service.identity import Credentials, Identity
+from proxy_service.process_figures import ProcessFigures
 from proxy_service.providers import RequestRefused, Route, match
-from proxy_service.tally import TOKEN_KINDS, Tally
+from proxy_service.tally import TOKEN_KINDS
 from proxy_service.wire import Headers, RequestHead
 
 READ_METHODS: Final = frozenset((b"GET", b"HEAD"))
 JSON: Final = (b"Content-Type", b"application/json")
-PROMETHEUS: Final = (b"Content-Type", b"text/plain; version=0.0.4; charset=utf-8")
 NOT_KEPT: Final = (b"Cache-Control", b"no-store")
 
 PROVIDER_PATHS: Final = (
@@ -56,7 +56,7 @@ SERVICE_PATHS: Final = (
 )
 _OPEN: Final = frozenset((b"/healthz", b"/health"))
 
-BUDGET_EXCEEDED: Final = "budget_exceeded"  # our own code
+_FORWARDED: Final = frozenset((b"forwarded", b"x-forwarded-for"))
 
 # An account's, of the UTC month of that moment so far.
 FiguresOfMonth = Callable[[str, datetime], Awaitable[RoutingFigures]]
@@ -93,7 +93,7 @@ class ServiceRoutes:
     def __init__(
         self,
         identity: Identity,
-        tally: Tally,
+        process: ProcessFigures,
         cache: AnswerCache,
         clock: Clock,
         *,
@@ -103,13 +103,12 @@ class ServiceRoutes:
     ) -> None:
         self.is_draining = False
         self._identity = identity
-        self._tally = tally
+        self._process = process
         self._cache = cache
         self._clock = clock
         self._is_hosted = is_hosted
         self._figures_of_month = figures_of_month
         self._version = (VERSION_HEADER.encode(), version.encode())
-        self._started_at = clock.now()
         self._routes: dict[bytes, Callable[[Figures], Reply]] = {
             b"/stats": _stats,
             b"/cache/stats": self._cache_stats_of,
@@ -129,42 +128,24 @@ class ServiceRoutes:
             return self._told(503, "draining") if self.is_draining else self._told(200, "ready")
         if show is None:
             return self._told(200, "ok")
-        return show(await self._figures(given, peer_address))
+        return show(await self._figures(given, is_local=_is_of_this_machine(head, peer_address)))
 
     def _told(self, status: int, word: str) -> Reply:
         """How this process is, with its version, and the time by its clock."""
         date = (b"Date", format_datetime(self._clock.now(), usegmt=True).encode())
         return Reply(status, [JSON, NOT_KEPT, date, self._version], msgspec.json.encode({"status": word}))
 
-    async def _figures(self, given: Credentials, peer_address: str) -> Figures:
-        if not self._is_hosted and not given.key and not given.ingress_id and _is_loopback(peer_address):
-            return self._of_this_process()
+    async def _figures(self, given: Credentials, *, is_local: bool) -> Figures:
+        if not self._is_hosted and not given.key and not given.ingress_id and is_local:
+            return self._process.now()
         if not given.key:
             raise RequestRefused(401, "invalid_modeltrack_key", "send a ModelTrack key with the scope stats")
         who = await self._identity.identify(given, "stats")
         if not self._is_hosted:
-            return self._of_this_process()
+            return self._process.now()
         if who.unseen_key_hash:
             raise _unavailable()
         return await self._of_account(who.caller)
-
-    def _of_this_process(self) -> Figures:
-        tally = self._tally
-        return Figures(
-            since=self._started_at,
-            requests=sum(tally.calls.values()),
-            tokens=sum(tally.tokens.values()),
-            cost_nanodollars=sum(tally.cost_nanodollars.values()),
-            cache_hits=tally.cache_hits,
-            cache_misses=tally.cache_misses,
-            cache_entries=len(self._cache),
-            saved_nanodollars=tally.saved_nanodollars,
-            routed=tally.routed,
-            blocked=tally.refusals[BUDGET_EXCEEDED],
-            routing_saved_nanodollars=tally.routing_saved_nanodollars,
-            rule_hits=dict(tally.rule_hits),
-            tally=tally,
-        )
 
     async def _of_account(self, caller: Caller) -> Figures:
         now = self._clock.now()
@@ -256,7 +237,10 @@ def _usd(nanodollars: int) -> msgspec.Raw:
     return msgspec.Raw(usd_text(nanodollars).encode())
 
 
-def _is_loopback(address: str) -> bool:
+def _is_of_this_machine(head: RequestHead, address: str) -> bool:
+    """Whether a program on this machine asks; what a front end on it hands on may be anybody's."""
+    if any(name.lower() in _FORWARDED for name, _ in head.headers):
+        return False
     try:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:

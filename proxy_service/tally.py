@@ -30,6 +30,9 @@ class Tally:
         self.cost_nanodollars: Counter[str] = Counter()  # provider
         self.unpriced: Counter[str] = Counter()  # provider
         self.refusals: Counter[str] = Counter()  # our own code
+        self.admitted_calls = 0  # those under way are admitted and not settled
+        self.settled_calls = 0
+        self.look_ups_unanswered = 0  # of keys and policies, by the store
         self.overhead_counts = [0] * (len(OVERHEAD_BOUNDS_MS) + 1)
         self.overhead_ms_sum = 0.0
         self.cache_hits = 0

@@ -34,6 +34,7 @@ from proxy_service.journal import Entry, Journal, NoSink
 from proxy_service.logs import CallLog, open_log
 from proxy_service.origins import Origins
 from proxy_service.policy import KeyUses, PolicyMemory
+from proxy_service.process_figures import ProcessFigures
 from proxy_service.recorder import Recorder
 from proxy_service.service_routes import ServiceRoutes
 from proxy_service.settlement import Settlement
@@ -133,7 +134,12 @@ class Stage:
             ),
             batch_items=BatchItems(settlement, recorder, journal, tally, clock, desk=desk),
             service_routes=ServiceRoutes(
-                identity, tally, cache, clock, is_hosted=False, figures_of_month=_no_figures
+                identity,
+                ProcessFigures(tally, cache, clock),
+                cache,
+                clock,
+                is_hosted=False,
+                figures_of_month=_no_figures,
             ),
             tally=tally,
             log=CallLog(open_log("info", self.log), "info", clock, self.log),

@@ -10,12 +10,14 @@ from metering.keys import new_key
 from metering.rule_savings import RoutingFigures, RuleSums
 from metering.usage_groups import zeros
 from proxy_service.cache import AnswerCache, CacheRules
+from proxy_service.exposition import ProcessState
 from proxy_service.identity import Credentials, Identity
 from proxy_service.policy import KeyUses, PolicyMemory
+from proxy_service.process_figures import ProcessFigures
 from proxy_service.providers import RequestRefused, match
 from proxy_service.service_routes import Reply, ServiceRoutes, check_method
 from proxy_service.tally import Tally
-from proxy_service.wire import RequestHead
+from proxy_service.wire import Headers, RequestHead
 from tests.builders import ACCOUNT_ID, SECRET, make_event, make_key_record, make_policy
 from tests.doubles.at_once import AtOnce
 from tests.doubles.clock import ManualClock
@@ -37,16 +39,18 @@ class Desk:
         self.tally.count(make_event(provider="openai"))
         self.asked: list[str] = []
         self.is_store_down = False
+        self.state = ProcessState()
         identity = Identity(
             PolicyMemory(directory, self.tally, look_up_threads=AtOnce(), poll_thread=AtOnce()),
             KeyUses(directory.note_key_use, clock, AtOnce()),
             clock, SECRET, self.tally, is_hosted=is_hosted,
         )  # fmt: skip
         rules = CacheRules(enabled=True, temperature_zero_only=False)
+        cache = AnswerCache(rules, entries_max=10, bytes_max=10, ttl_seconds=60)
         self.routes = ServiceRoutes(
             identity,
-            self.tally,
-            AnswerCache(rules, entries_max=10, bytes_max=10, ttl_seconds=60),
+            ProcessFigures(self.tally, cache, clock, lambda: self.state),
+            cache,
             clock,
             is_hosted=is_hosted,
             figures_of_month=self._figures_of_month,
@@ -65,9 +69,14 @@ class Desk:
         return RoutingFigures(range=Range(now, now), sums=zeros() | known, rules=rules.rules())
 
     def get(
-        self, path: str, given: Credentials = NOBODY, peer: str = LOOPBACK, method: bytes = b"GET"
+        self,
+        path: str,
+        given: Credentials = NOBODY,
+        peer: str = LOOPBACK,
+        method: bytes = b"GET",
+        headers: Headers = [],  # noqa: B006 - nobody changes it
     ) -> Reply:
-        return asyncio.run(self.routes.reply(RequestHead(method, path.encode(), []), given, peer))
+        return asyncio.run(self.routes.reply(RequestHead(method, path.encode(), headers), given, peer))
 
     def refusal(self, path: str, given: Credentials = NOBODY, peer: str = LOOPBACK) -> int:
         with pytest.raises(RequestRefused) as refused:
@@ -139,6 +148,14 @@ def test_self_hosted_figures_are_open_to_this_machine_and_to_keys_with_the_scope
     assert Desk(scope="proxy").refusal(path, KEY, AFAR) == 403
 
 
+@pytest.mark.parametrize("header", [b"X-Forwarded-For", b"forwarded"])
+def test_what_a_front_end_on_this_machine_hands_on_is_not_of_this_machine(header: bytes) -> None:
+    with pytest.raises(RequestRefused) as refused:
+        Desk().get("/stats", headers=[(header, b"127.0.0.1")])
+
+    assert refused.value.status == 401
+
+
 @pytest.mark.parametrize("path", STATS)
 def test_hosted_figures_are_the_accounts_own_and_need_its_key(path: str) -> None:
     desk = Desk(is_hosted=True)
@@ -179,6 +196,32 @@ def test_metrics_are_told_with_labels_of_our_own() -> None:
     assert 'modeltrack_overhead_seconds_bucket{le="0.0005"} 1.0' in lines
     assert 'modeltrack_overhead_seconds_bucket{le="0.00025"} 0.0' in lines
     assert not any("search" in line or "claude" in line for line in lines)
+
+
+def test_metrics_tell_how_the_process_is_at_this_moment() -> None:
+    desk = Desk()
+    desk.tally.admitted_calls, desk.tally.settled_calls = 5, 3
+    desk.state = ProcessState(
+        has_store_answered=False,
+        store_errors={"commit": 4},
+        events_waiting=7,
+        oldest_segment_wait_seconds=1.5,
+    )
+
+    lines = desk.get("/metrics").body.decode().splitlines()
+
+    assert "modeltrack_calls_in_flight 2.0" in lines
+    assert "modeltrack_store_answers 0.0" in lines
+    assert 'modeltrack_store_errors_total{operation="commit"} 4.0' in lines
+    assert "modeltrack_events_waiting 7.0" in lines
+    assert "modeltrack_oldest_segment_wait_seconds 1.5" in lines
+
+
+def test_an_accounts_metrics_tell_nothing_of_the_process() -> None:
+    told = Desk(is_hosted=True).get("/metrics", KEY).body
+
+    assert b"process_" not in told
+    assert b"modeltrack_store_answers" not in told
 
 
 def test_what_is_not_there_is_answered_with_what_is() -> None:
