@@ -30,20 +30,8 @@ module "api" {
   # Mail, and what is found out about a request after its answer, is written then.
   has_cpu_between_requests = true
 
-  environment = merge(local.settings, local.mail_settings, {
-    API_THREADS      = tostring(var.api_concurrency)
-    PROXY_PUBLIC_URL = module.names.urls.proxy
-    PUBLIC_URL       = module.names.urls.api
-    SECURITY_CONTACT = var.security_contact
-    GOOGLE_CLIENT_ID = var.google_client_id
-    GITHUB_CLIENT_ID = var.github_client_id
-  })
-  secrets = merge(
-    { MODELTRACK_SECRET = local.secret.secret },
-    { for name, secret in { SMTP_PASSWORD = "smtp_password" } : name => local.secret[secret] if var.smtp_user != "" },
-    { for name, secret in { GOOGLE_CLIENT_SECRET = "google_client_secret" } : name => local.secret[secret] if var.google_client_id != "" },
-    { for name, secret in { GITHUB_CLIENT_SECRET = "github_client_secret" } : name => local.secret[secret] if var.github_client_id != "" },
-  )
+  environment = module.settings.environment.api
+  secrets     = { for setting, secret in module.settings.secrets.api : setting => local.secret[secret] }
 
-  depends_on = [google_project_iam_member.database, google_secret_manager_secret_iam_member.reader]
+  depends_on = [google_project_iam_member.database, google_secret_manager_secret_iam_member.reader, google_secret_manager_secret_iam_member.metrics]
 }

@@ -1,23 +1,4 @@
 # The jobs: the API's image once more, each with an entry point of its own, invoked by the scheduler alone.
-locals {
-  # The settings that a job needs besides those of all.
-  job_settings = {
-    measure = { PROXY_PUBLIC_URL = module.names.urls.proxy }
-    recover = {
-      JOURNAL_SUBSCRIPTION = google_pubsub_subscription.journal.id
-      JOURNAL_ASIDE_TOPIC  = google_pubsub_topic.journal_aside.id
-    }
-    deliver = merge(local.mail_settings, { PROXY_PUBLIC_URL = module.names.urls.proxy })
-  }
-
-  job_secrets = {
-    deliver = merge(
-      { MODELTRACK_SECRET = local.secret.secret },
-      { for name, secret in { SMTP_PASSWORD = "smtp_password" } : name => local.secret[secret] if var.smtp_user != "" },
-    )
-  }
-}
-
 module "function" {
   source   = "./modules/service"
   for_each = local.has_services ? module.names.jobs : {}
@@ -48,8 +29,8 @@ module "function" {
   timeout_seconds = each.value.timeout_seconds
   memory          = "1Gi"
 
-  environment = merge(local.settings, lookup(local.job_settings, each.key, {}))
-  secrets     = lookup(local.job_secrets, each.key, {})
+  environment = module.settings.job_environment[each.key]
+  secrets     = { for setting, secret in module.settings.job_secrets[each.key] : setting => local.secret[secret] }
 
   depends_on = [google_project_iam_member.database, google_secret_manager_secret_iam_member.reader]
 }

@@ -2,15 +2,6 @@
 # what a killed instance had not stored yet; and to a log bucket of its own, for a week. Nothing of it
 # comes into the default log bucket, where it would stay longer than the erasure of an account promises.
 locals {
-  # A line is an object that says of itself which of the two it is (metering/journal.py); tests/infra/test_journal.py
-  # holds this against lines that the proxy writes. The second form is a line that the platform took for text.
-  journal_filter = join(" AND ", [
-    "resource.type=\"cloud_run_revision\"",
-    "resource.labels.service_name=\"${module.names.services.proxy}\"",
-    "log_id(\"run.googleapis.com/stdout\")",
-    "(jsonPayload.line=(\"admitted\" OR \"settled\") OR textPayload=~\"^\\\\{\\\"line\\\":\\\"(admitted|settled)\\\"\")",
-  ])
-
   week = "604800s"
 }
 
@@ -70,7 +61,7 @@ resource "google_logging_project_sink" "journal" {
   name                   = module.names.journal.name
   description            = "The proxies' journal, for recovery."
   destination            = "pubsub.googleapis.com/${google_pubsub_topic.journal.id}"
-  filter                 = local.journal_filter
+  filter                 = module.names.log_filters.journal
   unique_writer_identity = true
 }
 
@@ -115,12 +106,12 @@ resource "google_logging_project_sink" "journal_kept" {
   name                   = "${module.names.journal.name}-kept"
   description            = "The proxies' journal, for a week."
   destination            = "logging.googleapis.com/${google_logging_project_bucket_config.journal.id}"
-  filter                 = local.journal_filter
+  filter                 = module.names.log_filters.journal
   unique_writer_identity = true
 }
 
 resource "google_logging_project_exclusion" "journal" {
   name        = module.names.journal.name
   description = "The proxies' journal has a bucket of its own."
-  filter      = local.journal_filter
+  filter      = module.names.log_filters.journal
 }

@@ -7,5 +7,5 @@
 resource "google_logging_project_exclusion" "ingress_addresses" {
   name        = "modeltrack-ingress-addresses"
   description = "Request logs whose URL is a credential."
-  filter      = "httpRequest.requestUrl:\"/ws/\" OR httpRequest.referer:\"/ws/\""
+  filter      = module.names.log_filters.ingress_addresses
 }

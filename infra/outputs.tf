@@ -5,7 +5,7 @@ output "api_url" {
 
 output "database" {
   description = "Address of the store, as STORE_URL."
-  value       = local.settings.STORE_URL
+  value       = module.settings.environment.proxy.STORE_URL
 }
 
 output "images" {

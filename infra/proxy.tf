@@ -30,8 +30,8 @@ module "proxy" {
   # What a call cost is committed up to two seconds after its answer.
   has_cpu_between_requests = true
 
-  environment = local.settings
-  secrets     = { MODELTRACK_SECRET = local.secret.secret }
+  environment = module.settings.environment.proxy
+  secrets     = { for setting, secret in module.settings.secrets.proxy : setting => local.secret[secret] }
 
-  depends_on = [google_project_iam_member.database, google_secret_manager_secret_iam_member.reader]
+  depends_on = [google_project_iam_member.database, google_secret_manager_secret_iam_member.reader, google_secret_manager_secret_iam_member.metrics]
 }

@@ -6,13 +6,6 @@
 # There is no rotation by the clock: a new MODELTRACK_SECRET voids every key, and the others are changed
 # together with whoever gave them. Which version is in use says `secret_versions`.
 locals {
-  secrets_wanted = merge(
-    { secret = module.names.secrets.secret },
-    var.smtp_user == "" ? {} : { smtp_password = module.names.secrets.smtp_password },
-    var.google_client_id == "" ? {} : { google_client_secret = module.names.secrets.google_client_secret },
-    var.github_client_id == "" ? {} : { github_client_secret = module.names.secrets.github_client_secret },
-  )
-
   # As modules/service wants them.
   secret = {
     for secret, its in google_secret_manager_secret.secret : secret => {
@@ -21,24 +14,18 @@ locals {
     }
   }
 
-  # Who reads what, and nobody else does.
-  secret_readers = {
-    secret               = ["proxy", "api", "functions"]
-    smtp_password        = ["api", "functions"]
-    google_client_secret = ["api"]
-    github_client_secret = ["api"]
-  }
+  # Who reads which, and nobody else does.
   secrets_read = merge([
-    for secret, _ in local.secrets_wanted : {
-      for reader in local.secret_readers[secret] : "${secret}-${reader}" => { secret = secret, reader = reader }
+    for secret, readers in module.settings.secret_readers : {
+      for reader in readers : "${secret}-${reader}" => { secret = secret, reader = reader }
     }
   ]...)
 }
 
 resource "google_secret_manager_secret" "secret" {
-  for_each = local.secrets_wanted
+  for_each = module.settings.secret_readers
 
-  secret_id           = each.value
+  secret_id           = module.names.secrets[each.key]
   deletion_protection = module.names.is_production
 
   # A version that is destroyed can be had back for a week.

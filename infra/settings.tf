@@ -1,19 +1,29 @@
-# What the services are told (docs/settings.md). That they are hosted they know from Cloud Run. Of what is not
-# given here the defaults hold; tests/infra/test_settings.py holds every name against the settings' classes.
+# What services and jobs are told, and which of it is secret.
+module "settings" {
+  source = "./modules/settings"
+
+  project              = var.project
+  database             = var.database
+  urls                 = module.names.urls
+  jobs                 = keys(module.names.jobs)
+  api_threads          = var.api_concurrency
+  security_contact     = var.security_contact
+  google_client_id     = var.google_client_id
+  github_client_id     = var.github_client_id
+  journal_subscription = google_pubsub_subscription.journal.id
+  journal_aside_topic  = google_pubsub_topic.journal_aside.id
+  metrics_port         = 0
+
+  smtp = {
+    host     = var.smtp_host
+    port     = var.smtp_port
+    security = var.smtp_security
+    user     = var.smtp_user
+    from     = var.mail_from
+  }
+}
+
 locals {
-  settings = {
-    LOG_LEVEL = "info"
-    STORE_URL = "firestore://${var.project}/${var.database}"
-  }
-
-  mail_settings = {
-    MAIL_FROM     = var.mail_from
-    SMTP_HOST     = var.smtp_host
-    SMTP_PORT     = tostring(var.smtp_port)
-    SMTP_SECURITY = var.smtp_security
-    SMTP_USER     = var.smtp_user
-  }
-
   ingress = (
     local.is_private ? "INGRESS_TRAFFIC_INTERNAL_ONLY" :
     var.domain == "" ? "INGRESS_TRAFFIC_ALL" : "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER"

@@ -44,4 +44,18 @@ locals {
     google_client_secret = "modeltrack-google-client-secret"
     github_client_secret = "modeltrack-github-client-secret"
   }
+
+  # In the language of https://cloud.google.com/logging/docs/view/logging-query-language.
+  log_filters = {
+    # A line is an object that says of itself which of the two it is (metering/journal.py). The second form is
+    # one that the platform took for text, a cut one say: recovery puts it aside.
+    journal = join(" AND ", [
+      "resource.type=\"cloud_run_revision\"",
+      "resource.labels.service_name=\"${local.services.proxy}\"",
+      "log_id(\"run.googleapis.com/stdout\")",
+      "(jsonPayload.line=(\"admitted\" OR \"settled\") OR textPayload:\"{\\\"line\\\":\\\"\")",
+    ])
+
+    ingress_addresses = "httpRequest.requestUrl:\"/ws/\" OR httpRequest.referer:\"/ws/\""
+  }
 }

@@ -50,6 +50,11 @@ output "labels" {
   value       = { app = "modeltrack", environment = var.environment }
 }
 
+output "log_filters" {
+  description = "Which log entries are lines of the `journal`, and which are request logs that hold `ingress_addresses`."
+  value       = local.log_filters
+}
+
 output "repository" {
   description = "Name of the repository of images."
   value       = "modeltrack"

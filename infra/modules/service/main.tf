@@ -69,7 +69,7 @@ resource "google_cloud_run_v2_service" "this" {
       }
 
       dynamic "env" {
-        for_each = { for name, value in var.environment : name => value if value != "" }
+        for_each = var.environment
         content {
           name  = env.key
           value = env.value

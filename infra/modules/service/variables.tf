@@ -32,7 +32,7 @@ variable "description" {
 }
 
 variable "environment" {
-  description = "Settings that are no secrets: name and value."
+  description = "Settings that are no secrets: name and value, none empty."
   type        = map(string)
 }
 
