@@ -7,8 +7,6 @@ locals {
   has_metrics  = var.metrics_sidecar_image != ""
   metrics_port = 9464
 
-  # For the services' environment and their `sidecars`.
-  metrics_settings = local.has_metrics ? { METRICS_PORT = tostring(local.metrics_port) } : {}
   metrics_sidecars = local.has_metrics ? {
     collector = {
       image  = var.metrics_sidecar_image

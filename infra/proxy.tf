@@ -33,5 +33,11 @@ module "proxy" {
   environment = module.settings.environment.proxy
   secrets     = { for setting, secret in module.settings.secrets.proxy : setting => local.secret[secret] }
 
-  depends_on = [google_project_iam_member.database, google_secret_manager_secret_iam_member.reader, google_secret_manager_secret_iam_member.metrics]
+  sidecars = local.metrics_sidecars
+
+  depends_on = [
+    google_project_iam_member.database,
+    google_secret_manager_secret_iam_member.metrics,
+    google_secret_manager_secret_iam_member.reader,
+  ]
 }

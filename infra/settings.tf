@@ -12,7 +12,7 @@ module "settings" {
   github_client_id     = var.github_client_id
   journal_subscription = google_pubsub_subscription.journal.id
   journal_aside_topic  = google_pubsub_topic.journal_aside.id
-  metrics_port         = 0
+  metrics_port         = local.has_metrics ? local.metrics_port : 0
 
   smtp = {
     host     = var.smtp_host
