@@ -86,8 +86,8 @@ lock: ## Resolve requirements/*.in into the hash-locked *.txt (needs uv)
 	@cd requirements && $(UV) pip compile --generate-hashes --universal --python-version 3.11 --no-header -q checkov.in -o checkov.txt
 	@cd requirements && $(UV) pip compile --generate-hashes --no-deps --universal --python-version 3.11 --no-header -q terraform-schema.in -o terraform-schema.txt
 
-pin-images: $(STAMPS)/run ## Look up the digests of requirements/images.in at their registries, for requirements/images.txt
-	@$(BIN)/python .ci/pin_images.py
+pin-images: $(STAMPS)/run ## Look up the digests of requirements/images.in at their registries, for images.txt and cloudbuild.yaml
+	@$(BIN)/python .ci/pin_images.py && $(BIN)/python -m infra.release write-pins
 
 images: ## Build both images, modeltrack-proxy and modeltrack-api (needs docker and `make pin-images`)
 	@base=$$(.ci/base-image python) && for each in proxy api; do \
