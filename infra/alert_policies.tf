@@ -38,7 +38,7 @@ locals {
     proxy_failures = {
       title    = "the proxy fails calls"
       severity = "CRITICAL"
-      for      = "0s"
+      duration = "0s"
       query    = <<-EOT
         sum(increase(${local.failures.proxy}[10m]))
           - (sum(increase(modeltrack_calls_total{status="5xx",state="completed"}[10m])) or vector(0))
@@ -53,7 +53,7 @@ locals {
     api_failures = {
       title    = "the API fails requests"
       severity = "ERROR"
-      for      = "0s"
+      duration = "0s"
       query    = <<-EOT
         sum(increase(${local.failures.api}[10m])) > 10 + 0.02 * sum(increase(${local.requests.api}[10m]))
       EOT
@@ -65,7 +65,7 @@ locals {
     api_slow = {
       title    = "the API is slow"
       severity = "WARNING"
-      for      = "600s"
+      duration = "600s"
       query    = <<-EOT
         histogram_quantile(0.99, sum by (le) (rate(run_googleapis_com:request_latencies_bucket{${local.run.api}}[10m]))) > 5000
       EOT
@@ -77,7 +77,7 @@ locals {
     added_latency = {
       title    = "the proxy slows calls down"
       severity = "ERROR"
-      for      = "300s"
+      duration = "300s"
       query    = <<-EOT
         histogram_quantile(0.99, sum by (le) (rate(modeltrack_overhead_seconds_bucket[5m]))) > 0.05
       EOT
@@ -89,7 +89,7 @@ locals {
     provider_failures = {
       title    = "a provider fails"
       severity = "WARNING"
-      for      = "300s"
+      duration = "300s"
       query    = <<-EOT
         sum by (provider) (rate(modeltrack_calls_total{state="upstream_error"}[10m]))
           > 0.2 * sum by (provider) (rate(modeltrack_calls_total[10m]))
@@ -102,7 +102,7 @@ locals {
     instances_at_bound = {
       title    = "nearly as many instances as are allowed"
       severity = "ERROR"
-      for      = "300s"
+      duration = "300s"
       query = join("\nor\n", [
         for service, labels in local.run :
         "sum by (service_name) (avg_over_time(run_googleapis_com:container_instance_count{${labels}}[5m])) >= ${floor(local.instances_max[service] * 0.9)}"
@@ -115,7 +115,7 @@ locals {
     memory = {
       title    = "an instance is nearly out of memory"
       severity = "ERROR"
-      for      = "300s"
+      duration = "300s"
       query = join("\nor\n", [
         for service, labels in local.run :
         "histogram_quantile(0.95, sum by (le, service_name) (rate(run_googleapis_com:container_memory_utilizations_bucket{${labels}}[5m]))) > 0.9"
@@ -131,7 +131,7 @@ locals {
     journal_lines_lost = {
       title    = "journal lines could not be written"
       severity = "CRITICAL"
-      for      = "0s"
+      duration = "0s"
       query    = "sum(increase(modeltrack_journal_lines_lost_total[10m])) > 0"
       means    = <<-EOT
         A proxy could not write lines of its journal. Their calls are recorded from memory, unless that
@@ -141,7 +141,7 @@ locals {
     journal_late = {
       title    = "answers leave before their journal line"
       severity = "WARNING"
-      for      = "300s"
+      duration = "300s"
       query    = "sum(rate(modeltrack_journal_late_total[10m])) > 0.01 * sum(rate(modeltrack_calls_total[10m]))"
       means    = <<-EOT
         For more than 1 % of the calls the journal took over 50 ms, so the answer went first. An instance that is killed
@@ -151,7 +151,7 @@ locals {
     journal_unread = {
       title    = "the journal is not read"
       severity = "CRITICAL"
-      for      = "600s"
+      duration = "600s"
       query    = <<-EOT
         max(max_over_time(pubsub_googleapis_com:subscription_oldest_unacked_message_age{monitored_resource="pubsub_subscription",subscription_id="${module.names.journal.name}"}[10m])) > 10800
       EOT
@@ -164,7 +164,7 @@ locals {
     journal_not_exported = {
       title    = "journal lines do not reach recovery"
       severity = "CRITICAL"
-      for      = "0s"
+      duration = "0s"
       query    = <<-EOT
         sum(increase(logging_googleapis_com:exports_error_count{monitored_resource="logging_sink",name="${module.names.journal.name}"}[10m])) > 0
       EOT
@@ -176,7 +176,7 @@ locals {
     journal_set_aside = {
       title    = "journal lines were set aside"
       severity = "ERROR"
-      for      = "0s"
+      duration = "0s"
       query    = <<-EOT
         max(max_over_time(pubsub_googleapis_com:subscription_num_undelivered_messages{monitored_resource="pubsub_subscription",subscription_id="${module.names.journal.aside}"}[10m])) > 0
       EOT
@@ -191,7 +191,7 @@ locals {
     store_errors = {
       title    = "Firestore fails"
       severity = "CRITICAL"
-      for      = "300s"
+      duration = "300s"
       query    = <<-EOT
         sum(rate(firestore_googleapis_com:api_request_count{monitored_resource="firestore.googleapis.com/Database",response_code=~"UNAVAILABLE|DEADLINE_EXCEEDED|INTERNAL|UNKNOWN"}[5m]))
           > 0.02 * sum(rate(firestore_googleapis_com:api_request_count{monitored_resource="firestore.googleapis.com/Database"}[5m]))
@@ -204,7 +204,7 @@ locals {
     store_refuses = {
       title    = "a quota of Google's is used up"
       severity = "ERROR"
-      for      = "0s"
+      duration = "0s"
       query    = <<-EOT
         sum by (service) (increase(serviceruntime_googleapis_com:api_request_count{monitored_resource="consumed_api",response_code="429"}[10m])) > 0
       EOT
@@ -215,7 +215,7 @@ locals {
     events_wait = {
       title    = "events are not stored"
       severity = "ERROR"
-      for      = "300s"
+      duration = "300s"
       query    = "max(modeltrack_oldest_segment_wait_seconds) > 60"
       means    = <<-EOT
         A proxy has had events in memory for more than a minute that Firestore does not take. They are in the journal,
@@ -225,7 +225,7 @@ locals {
     changes_unread = {
       title    = "changes do not reach the proxies"
       severity = "ERROR"
-      for      = "120s"
+      duration = "120s"
       query    = "max(rate(modeltrack_changes_unread_total[2m])) > 1"
       means    = <<-EOT
         A proxy asks for changes twice a second and mostly gets no answer: revoked keys still work, new budgets do not
@@ -238,7 +238,7 @@ locals {
     for job, minutes in local.job_minutes_max : "job_${job}" => {
       title    = "the job ${job} does not run"
       severity = contains(["check", "recover", "reap"], job) ? "CRITICAL" : "ERROR"
-      for      = "0s"
+      duration = "0s"
       query    = "absent_over_time(run_googleapis_com:request_count{monitored_resource=\"cloud_run_revision\",service_name=\"${module.names.functions[job]}\",response_code_class=\"2xx\"}[${minutes}m])"
       means    = <<-EOT
         No run of `${job}` has come to a good end for ${minutes} minutes. Its log says why; if it has none, see the scheduler's
@@ -276,7 +276,7 @@ resource "google_monitoring_alert_policy" "alert" {
 
     condition_prometheus_query_language {
       query                     = trimspace(each.value.query)
-      duration                  = each.value.for
+      duration                  = each.value.duration
       evaluation_interval       = "60s"
       disable_metric_validation = true
     }
