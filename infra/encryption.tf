@@ -11,6 +11,7 @@ locals {
   }
 
   key_users = var.kms_key == "" ? {} : merge(local.agents, {
+    storage = data.google_storage_project_service_account.this[0].member
     logging = "serviceAccount:${data.google_logging_project_cmek_settings.this[0].service_account_id}"
   })
 }
@@ -19,6 +20,10 @@ data "google_logging_project_cmek_settings" "this" {
   count = var.kms_key == "" ? 0 : 1
 
   project = var.project
+}
+
+data "google_storage_project_service_account" "this" {
+  count = var.kms_key == "" ? 0 : 1
 }
 
 resource "google_kms_crypto_key_iam_member" "service" {

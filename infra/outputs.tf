@@ -3,6 +3,11 @@ output "api_url" {
   value       = module.names.urls.api
 }
 
+output "builds_bucket" {
+  description = "Where sources are put for a build."
+  value       = "gs://${google_storage_bucket.builds.name}/source"
+}
+
 output "database" {
   description = "Address of the store, as STORE_URL."
   value       = module.settings.environment.proxy.STORE_URL

@@ -6,6 +6,7 @@ locals {
     functions = []
     scheduler = []
     deploy = [
+      "roles/cloudscheduler.jobRunner",
       "roles/logging.logWriter",
       "roles/monitoring.viewer",
       "roles/ondemandscanning.admin",

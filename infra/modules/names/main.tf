@@ -39,6 +39,7 @@ locals {
   }
 
   secrets = {
+    canary_key           = "modeltrack-canary-key"
     secret               = "modeltrack-secret"
     smtp_password        = "modeltrack-smtp-password"
     google_client_secret = "modeltrack-google-client-secret"

@@ -10,6 +10,11 @@ output "account_emails" {
   }
 }
 
+output "builds_bucket" {
+  description = "Name of the bucket that sources are put into for a build."
+  value       = "${var.project}-modeltrack-builds"
+}
+
 output "functions" {
   description = "Names of the Cloud Run services that run jobs, by job."
   value       = local.functions
