@@ -1,0 +1,136 @@
+"""What Terraform itself would make of infra/, the stand-in in place of its provider."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tests.infra.lint import INFRA
+from tests.infra.schema import Schema
+from tests.infra.stand_in_provider import stand_in_provider
+
+SECONDS_MAX = 60
+# Everything is read relative to infra/, and nothing may be written there.
+BESIDE = ("firestore.indexes.json", "firestore.rules")
+NO_TERRAFORM = (
+    "Terraform is missing: install 1.9 or newer, https://developer.hashicorp.com/terraform/install; until then, "
+    "nobody looks at what it would make of infra/"
+)
+
+
+class Resource(NamedTuple):
+    """One resource of a plan: what is known of its arguments; what Google decides is not there."""
+
+    address: str
+    type: str
+    values: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The name of the block it comes from, without its module and its key."""
+        return self.address.split("[")[0].rsplit(".", 1)[-1]
+
+
+class Plan(NamedTuple):
+    """Everything that one apply would make."""
+
+    resources: tuple[Resource, ...]
+
+    def of_type(self, *types: str) -> list[Resource]:
+        """The resources of those types."""
+        return [each for each in self.resources if each.type in types]
+
+
+class TerraformError(Exception):
+    """It refused; the text is its own."""
+
+
+class Terraform:
+    """A copy of infra/ that Terraform is run in."""
+
+    def __init__(self, root: Path, environment: dict[str, str]) -> None:
+        self._root = root
+        self._environment = environment
+
+    def validate(self) -> None:
+        """Let it judge the root module and those it calls.
+
+        Raises:
+            TerraformError: something does not fit.
+        """
+        self._run("validate")
+
+    def plan(self, file: str = "", **variables: Any) -> Plan:
+        """What it would make in an empty project, by a `*.tfvars` file and variables besides.
+
+        Raises:
+            TerraformError: something does not fit.
+        """
+        (self._root / "besides.tfvars.json").write_text(json.dumps(variables))
+        files = [*([file] if file else []), "besides.tfvars.json"]
+        self._run(
+            "plan", "-input=false", "-lock=false", "-out=plan", *(f"-var-file={each}" for each in files)
+        )
+        shown = json.loads(self._run("show", "-json", "plan"))
+        return Plan(tuple(_resources(shown["planned_values"]["root_module"])))
+
+    def _run(self, *arguments: str) -> str:
+        return run_terraform(self._root, self._environment, *arguments)
+
+
+def run_terraform(directory: Path, environment: dict[str, str], *arguments: str) -> str:
+    """What it prints.
+
+    Raises:
+        TerraformError: it fails.
+    """
+    color = [] if arguments[0] == "show" else ["-no-color"]
+    command, *rest = arguments
+    ran = subprocess.run(
+        ["terraform", command, *color, *rest],
+        cwd=directory,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS_MAX,
+        check=False,
+    )
+    if ran.returncode:
+        raise TerraformError(ran.stdout + ran.stderr)
+    return ran.stdout
+
+
+def clean_environment() -> dict[str, str]:
+    """The environment without anything that tells Terraform where to look, and whom to call."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
+    return {**kept, "CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1"}
+
+
+@contextmanager
+def provided(schema: Schema) -> Iterator[dict[str, str]]:
+    """The environment in which Terraform finds the stand-in as its provider."""
+    with stand_in_provider(schema) as found:
+        yield {**clean_environment(), "TF_REATTACH_PROVIDERS": found}
+
+
+def copied(environment: dict[str, str], directory: Path, infra: Path = INFRA) -> Terraform:
+    """Terraform over a copy of infra/ in that directory, ready to plan, its state nowhere."""
+    root = directory / "infra"
+    shutil.copytree(infra, root, ignore=shutil.ignore_patterns(".terraform", "*.tfstate*"))
+    for name in BESIDE:
+        shutil.copy(INFRA.parent / name, directory / name)
+    (root / "state_override.tf").write_text('terraform {\n  backend "local" {}\n}\n')
+    run_terraform(root, environment, "init", "-input=false")
+    return Terraform(root, environment)
+
+
+def _resources(module: dict[str, Any]) -> Iterator[Resource]:
+    for each in module.get("resources", ()):
+        if each["mode"] == "managed":
+            yield Resource(each["address"], each["type"], each["values"])
+    for inner in module.get("child_modules", ()):
+        yield from _resources(inner)

@@ -1,0 +1,82 @@
+"""Terraform itself accepts infra/, and plans every kind of deployment with it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.infra.environments import PLANS
+from tests.infra.plans import Plan, Terraform, TerraformError, copied
+
+pytestmark = pytest.mark.xdist_group("infra")
+
+PLANTED = """
+variable "ingress" {
+  type    = string
+  default = "INGRESS_TRAFFIC_ALL"
+}
+
+data "google_project" "this" {}
+
+resource "google_cloud_run_v2_service" "proxy" {
+  name     = "proxy-${data.google_project.this.number}"
+  location = "europe-west1"
+  ingress  = var.ingress
+
+  template {
+    containers {
+      image = "image"
+    }
+  }
+}
+
+output "uri" {
+  value = google_cloud_run_v2_service.proxy.uri
+}
+"""
+
+
+def test_terraform_accepts_infra(terraform: Terraform) -> None:
+    terraform.validate()
+
+
+@pytest.mark.parametrize("deployment", PLANS)
+def test_terraform_plans_every_kind_of_deployment(plan_of: Callable[[str], Plan], deployment: str) -> None:
+    planned = plan_of(deployment)
+
+    print(f"{deployment}: {len(planned.resources)} resources")  # noqa: T201 - shown by `pytest -s`
+    assert planned.of_type("google_firestore_database")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "refusal"),
+    [
+        ("  ingress  =", "  ingres   =", 'An argument named "ingres" is not expected here'),
+        ("template {", "templat {", 'Blocks of type "templat" are not expected here'),
+        ('      image = "image"\n', "", 'The argument "image" is required'),
+        (
+            'resource "google_cloud_run_v2_service"',
+            'resource "google_cloud_run_v3_service"',
+            "Invalid resource type",
+        ),
+        (
+            "proxy.uri",
+            "proxy.url",
+            'This object has no argument, nested block, or exported attribute named "url"',
+        ),
+        ("= var.ingress", "= [var.ingress]", "string required"),
+        ('"INGRESS_TRAFFIC_ALL"', '"ALL"', "ingress is to be one of INGRESS_TRAFFIC_ALL"),
+        ("this.number}", 'this.number + "x"}', "Invalid operand"),
+    ],
+)
+def test_terraform_refuses_what_was_planted(
+    terraform_environment: dict[str, str], tmp_path: Path, old: str, new: str, refusal: str
+) -> None:
+    assert PLANTED.count(old) == 1, old
+    (tmp_path / "planted").mkdir()
+    (tmp_path / "planted" / "main.tf").write_text(PLANTED.replace(old, new))
+
+    with pytest.raises(TerraformError) as refused:
+        copied(terraform_environment, tmp_path / "copy", tmp_path / "planted").plan()
+
+    assert refusal in " ".join(str(refused.value).replace("\n", " ").split())
