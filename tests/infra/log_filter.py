@@ -61,7 +61,8 @@ class _Reader:
             wanted = self._text()
             return value is not None and wanted.lower() in str(value).lower()
         self._take("=")
-        return value is not None and str(value).lower() in {each.lower() for each in self._texts()}
+        wanted_texts = {each.lower() for each in self._texts()}
+        return value is not None and str(value).lower() in wanted_texts
 
     def _texts(self) -> list[str]:
         if not self._has("("):
@@ -73,7 +74,10 @@ class _Reader:
         return texts
 
     def _text(self) -> str:
-        return re.sub(r"\\(.)", r"\1", self.tokens.pop(0)[1:-1])
+        text = self.tokens.pop(0)
+        if not text.startswith('"'):
+            raise ValueError(f"not understood: {text}")
+        return re.sub(r"\\(.)", r"\1", text[1:-1])
 
     def _has(self, token: str) -> bool:
         if self.tokens[:1] != [token]:

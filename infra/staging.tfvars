@@ -1,0 +1,9 @@
+# A deployment to try releases on. What is one's own (project, region, mail server) stands in terraform.tfvars.
+environment = "staging"
+
+# Small, and asleep when nobody is there: no checks from outside, which would keep it awake.
+proxy_instances_max = 3
+api_instances_max   = 3
+uptime_checks       = false
+
+monthly_budget_usd = 50
