@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from metering.clock import Clock, SystemClock
 from modeltrack_cli.collect import aws_client, collect
+from modeltrack_cli.doctor.command import EXIT_INCOMPLETE, Given, add_arguments, doctor
 from modeltrack_cli.errors import CommandFailed
 from modeltrack_cli.reconcile import DAYS_DEFAULT, DAYS_MAX, PROVIDERS, reconcile
 from modeltrack_cli.settings import CommandSettings
@@ -19,20 +20,23 @@ COLLECTED_DAYS_DEFAULT = 2
 def main(arguments: Sequence[str] | None = None, clock: Clock | None = None) -> int:
     """Run the command; the exit status. What went wrong is said on standard error, without any secret."""
     given = _parser().parse_args(arguments)
-    now = (clock or SystemClock()).now()
+    known = clock or SystemClock()
+    now, status_of_failure = known.now(), EXIT_INCOMPLETE if given.command == "doctor" else 1
     try:
         settings = CommandSettings()
+        if given.command == "doctor":
+            return doctor(Given.of(given), settings, known, sys.stdout, sys.stderr)
         if given.command == "collect":
             collect(settings, given.days, now, _say, aws_client)
         else:
             reconcile(settings, given.provider or (), given.days, given.until or now.date(), _say)
     except CommandFailed as error:
         sys.stderr.write(f"modeltrack: {error}\n")
-        return 1
+        return status_of_failure
     except ValidationError as error:
         names = sorted({str(each["loc"][0]).upper() for each in error.errors(include_input=False)})
         sys.stderr.write(f"modeltrack: docs/settings.md says what to give for {', '.join(names)}\n")
-        return 1
+        return status_of_failure
     return 0
 
 
@@ -47,6 +51,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--until", type=_day, help="the first day not to fetch, in UTC; else today")
     command = commands.add_parser("collect", help="post what infrastructure cost")
     command.add_argument("--days", type=_days, default=COLLECTED_DAYS_DEFAULT, help="how many before today")
+    add_arguments(
+        commands.add_parser("doctor", help="look at a deployment from outside, and say what is wrong")
+    )
     return parser
 
 

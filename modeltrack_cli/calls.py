@@ -6,18 +6,23 @@ answered is repeated nowhere but for its status: providers put parts of keys int
 """
 
 import json
+import time
+import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import requests
+import urllib3
 from requests.auth import AuthBase
 
 from modeltrack_cli.errors import CommandFailed
 
 CONNECT_SECONDS: Final = 10.0
 READ_SECONDS: Final = 60.0
+ANSWER_SECONDS_MAX: Final = 300.0  # from its first byte to its last
 ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
 
 _LOOPBACK: Final = {"127.0.0.1", "::1", "localhost"}
@@ -29,16 +34,41 @@ _HINTS: Final[Mapping[int, str]] = {
 }
 
 
-class Credential(AuthBase):
-    """A header that opens one place. As requests' own kind of it, no file of passwords can replace it."""
+class NoAnswer(CommandFailed):
+    """Nothing whole came back. `reason` says so in words of ours."""
 
-    def __init__(self, header: str, value: str) -> None:
-        self._header = header
-        self._value = value
+    def __init__(self, place: str, kind: str, reason: str) -> None:
+        super().__init__(f"{place}: no whole answer ({kind})")
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back, whole. `headers` are found by names in any case; `cookies` are as they were set."""
+
+    status: int
+    headers: Mapping[str, str]
+    cookies: tuple[str, ...]
+    content: bytes
+
+
+class Credential(AuthBase):
+    """Headers that open one place. As requests' own kind of it, no file of passwords can replace them."""
+
+    def __init__(self, header: str, value: str, also: Mapping[str, str] | None = None) -> None:
+        self._headers = {header: value, **(also or {})}
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """The request with the header."""
-        request.headers[self._header] = self._value
+        request.headers.update(self._headers)
+        return request
+
+
+class Nobody(AuthBase):
+    """Opens nothing, and says so: without it, a file of passwords might."""
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """The request as it is."""
         return request
 
 
@@ -59,50 +89,112 @@ def post(place: str, url: str, body: object, *, credential: Credential) -> dict[
     return _called(place, "POST", url, credential, json=body)
 
 
-def _called(place: str, method: str, url: str, credential: Credential | None, **sent: Any) -> dict[str, Any]:
-    _check(place, url, has_credential=credential is not None)
+def ask(
+    place: str,
+    method: str,
+    url: str,
+    auth: AuthBase | None,
+    *,
+    seconds: float = READ_SECONDS,
+    is_verified: bool = True,
+    **sent: Any,
+) -> Answer:
+    """What is answered there, whatever it is. `seconds` may pass in silence.
+
+    Without `is_verified`, whoever answers is believed; no credential goes there then.
+    Raises: NoAnswer; CommandFailed, where nothing may be sent there.
+    """
+    may_open = auth is not None and not isinstance(auth, Nobody)
+    _check(place, url, has_credential=may_open)
+    if may_open and not is_verified:
+        raise CommandFailed(f"{place}: no key is sent to whom nobody vouches for")
+    if is_verified:
+        return _asked(place, method, url, auth, seconds, sent)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", urllib3.exceptions.InsecureRequestWarning)
+        return _asked(place, method, url, auth, seconds, {**sent, "verify": False})
+
+
+def _asked(
+    place: str, method: str, url: str, auth: AuthBase | None, seconds: float, sent: Mapping[str, Any]
+) -> Answer:
     try:
         with requests.request(
             method,
             url,
-            auth=credential,
+            auth=auth,
             allow_redirects=False,
             stream=True,
-            timeout=(CONNECT_SECONDS, READ_SECONDS),
+            timeout=(min(seconds, CONNECT_SECONDS), seconds),
             **sent,
         ) as response:
-            status, content = response.status_code, _content(place, response)
+            cookies = tuple(response.raw.headers.getlist("Set-Cookie"))
+            return Answer(response.status_code, response.headers, cookies, _content(place, response))
     except requests.RequestException as error:
-        raise CommandFailed(f"{place}: no whole answer ({type(error).__name__})") from None
-    if status != 200:
-        raise CommandFailed(f"{place}: it answered {status}" + _said(status))
-    try:
-        answer = json.loads(content, parse_float=Decimal)
-    except (ValueError, RecursionError):
-        raise CommandFailed(f"{place}: the answer is no JSON") from None
-    if not isinstance(answer, dict):
+        raise NoAnswer(place, type(error).__name__, _reason(error)) from None
+
+
+def carries_keys(url: str) -> bool:
+    """Whether a key may go to that address: https, or this machine."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or is_this_machine(url)
+
+
+def is_this_machine(url: str) -> bool:
+    """Whether the address is one of this very machine."""
+    return (urlsplit(url).hostname or "") in _LOOPBACK
+
+
+def _called(place: str, method: str, url: str, credential: Credential | None, **sent: Any) -> dict[str, Any]:
+    answer = ask(place, method, url, credential, **sent)
+    if answer.status != 200:
+        raise CommandFailed(f"{place}: it answered {answer.status}" + _said(answer.status))
+    found = json_of(answer)
+    if found is None:
+        raise CommandFailed(f"{place}: the answer is no JSON")
+    if not isinstance(found, dict):
         raise CommandFailed(f"{place}: the answer is not of the documented form")
-    return answer
+    return found
+
+
+def json_of(answer: Answer) -> Any:
+    """The answer's JSON, numbers with a fraction as decimals; None where it is none."""
+    try:
+        return json.loads(answer.content, parse_float=Decimal)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _reason(error: requests.RequestException) -> str:
+    named = {
+        requests.exceptions.SSLError: "the TLS handshake failed",
+        requests.ConnectTimeout: "it cannot be reached in time",
+        requests.Timeout: "it did not answer in time",
+        requests.ConnectionError: "it cannot be reached, or hung up",
+    }
+    return next((words for kind, words in named.items() if isinstance(error, kind)), type(error).__name__)
 
 
 def _check(place: str, url: str, *, has_credential: bool) -> None:
     try:
         parts = urlsplit(url)
-        scheme, host = parts.scheme, parts.hostname or ""
+        scheme, host, _ = parts.scheme, parts.hostname or "", parts.port
     except ValueError:
         scheme, host = "", ""
     if scheme not in {"http", "https"} or not host:
         raise CommandFailed(f"{place}: give its address as https://host")
-    if has_credential and scheme != "https" and host not in _LOOPBACK:
+    if has_credential and not carries_keys(url):
         raise CommandFailed(f"{place}: a key is sent by https only, but to this machine")
 
 
 def _content(place: str, response: requests.Response) -> bytes:
-    content = bytearray()
+    content, began = bytearray(), time.monotonic()
     for piece in response.iter_content(64 * 1024):
         content += piece
         if len(content) > ANSWER_BYTES_MAX:
             raise CommandFailed(f"{place}: the answer is too long")
+        if time.monotonic() - began > ANSWER_SECONDS_MAX:
+            raise NoAnswer(place, "Timeout", "it did not end in time")
     return bytes(content)
 
 

@@ -1,5 +1,6 @@
 """What the command is told by its environment; docs/settings.md lists it."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr
@@ -19,6 +20,15 @@ class CommandSettings(BaseSettings):
     openai_admin_url: str = "https://api.openai.com"
     anthropic_admin_key: SecretStr = Field(default=SecretStr(""))
     anthropic_admin_url: str = "https://api.anthropic.com"
+
+    modeltrack_proxy_url: str = "http://127.0.0.1:8080"
+    modeltrack_project: str = ""
+    modeltrack_database: str = "(default)"
+    firestore_emulator_host: str = ""  # as Google's tools set it
+    anthropic_api_key: SecretStr = Field(default=SecretStr(""))
+    openai_api_key: SecretStr = Field(default=SecretStr(""))
+    requests_ca_bundle: Path | None = None  # as requests reads it by itself
+    no_color: str = ""  # https://no-color.org
 
     enable_aws_costs: bool = False
     enable_opencost: bool = False

@@ -1,0 +1,34 @@
+"""A TLS handshake by itself, and nothing sent after it."""
+
+import socket
+import ssl
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from modeltrack_cli.doctor.visit import Place, Visit
+
+HTTPS_PORT = 443
+
+
+class CannotConnect(Exception):
+    """Nobody took the connection, so nothing is known of TLS there."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def shake_hands(visit: Visit, place: Place, context: ssl.SSLContext) -> Mapping[str, object]:
+    """The certificate's fields where it was verified, and the `version` spoken.
+
+    Raises: CannotConnect; ssl.SSLCertVerificationError, or another OSError where the handshake fails.
+    """
+    parts = urlsplit(visit.deployment.url(place))
+    host, port = parts.hostname or "", parts.port or HTTPS_PORT
+    seconds = visit.options.question_seconds
+    try:
+        connection = socket.create_connection((host, port), timeout=seconds)
+    except OSError:
+        raise CannotConnect("nothing takes a connection there") from None
+    with connection, context.wrap_socket(connection, server_hostname=host) as wrapped:
+        return {**(wrapped.getpeercert() or {}), "version": wrapped.version()}
