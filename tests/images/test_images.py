@@ -4,6 +4,7 @@ Each runs as `tests.images.cell` says: with the image's files alone, as its user
 """
 
 import os
+import secrets
 import stat
 import subprocess
 from collections.abc import Callable
@@ -92,7 +93,7 @@ def test_a_proxy_on_firestore_needs_no_folder_at_all(
     settings = {
         "STORE_URL": f"firestore://demo-{uuid4().hex[:20]}",
         "FIRESTORE_EMULATOR_HOST": emulator,
-        "MODELTRACK_SECRET": uuid4().hex * 2,
+        "MODELTRACK_SECRET": secrets.token_hex(32),
         "JOURNAL": "stdout",
         "ANTHROPIC_BASE_URL": provider.url,
     }
