@@ -225,8 +225,8 @@ locals {
     changes_unread = {
       title    = "changes do not reach the proxies"
       severity = "ERROR"
-      duration = "120s"
-      query    = "max(rate(modeltrack_changes_unread_total[2m])) > 1"
+      duration = "0s"
+      query    = "max(rate(modeltrack_changes_unread_total[5m])) > 1"
       means    = <<-EOT
         A proxy asks for changes twice a second and mostly gets no answer: revoked keys still work, new budgets do not
         act yet.
