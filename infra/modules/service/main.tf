@@ -175,9 +175,11 @@ resource "google_cloud_run_v2_service" "this" {
     }
   }
 
-  # Releases choose the image and shift traffic step by step (cloudbuild.yaml); Terraform does neither after
-  # the first apply. So a changed setting makes a revision that gets no traffic before the next release. The
-  # revision's name is not ignored: a release gives one, and the next change may not take the same.
+  # Releases choose the image and shift traffic step by step (infra/release); Terraform does neither after the
+  # first apply. A changed setting makes a revision, which serves as soon as it has started. The revision's
+  # name is not ignored, although each release leaves one behind and the next apply then makes a revision that
+  # only lacks it: the name could not be used twice, so that no setting could ever be changed again
+  # (https://github.com/hashicorp/terraform-provider-google/issues/13410, read 2026-11-21).
   lifecycle {
     ignore_changes = [
       client,
