@@ -5,6 +5,7 @@ from flask import Flask, Response, g, request
 from pydantic import BaseModel
 
 from api_service.logs import ApiLog, RequestLine
+from api_service.request_figures import RequestFigures
 from metering.clock import Clock
 from metering.ids import new_id
 
@@ -42,8 +43,8 @@ def nothing() -> Response:
     return Response(status=204)
 
 
-def accompany(app: Flask, clock: Clock, log: ApiLog, *, is_https: bool) -> None:
-    """Give every request an id and every answer its headers and its line in the log."""
+def accompany(app: Flask, clock: Clock, log: ApiLog, figures: RequestFigures, *, is_https: bool) -> None:
+    """Give every request an id, and every answer its headers and its place in log and figures."""
     headers = {**_ALWAYS, **(_HTTPS_ONLY if is_https else {})}
 
     def begin() -> None:
@@ -54,6 +55,7 @@ def accompany(app: Flask, clock: Clock, log: ApiLog, *, is_https: bool) -> None:
         for name, value in headers.items():
             response.headers.setdefault(name, value)  # pages and what they load have stricter or other ones
         response.headers["X-Request-ID"] = g.request_id
+        figures.note(request.method, response.status_code, clock.monotonic() - g.began)
         log.answered(_line(response, clock))
         return response
 

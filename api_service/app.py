@@ -43,6 +43,7 @@ from api_service.passwords import Passwords
 from api_service.patience import PatienceLimited
 from api_service.people import People
 from api_service.rates import Rates
+from api_service.request_figures import RequestFigures
 from api_service.request_limits import limit_requests
 from api_service.resources.account_export import account_export
 from api_service.resources.accounts import accounts
@@ -184,13 +185,13 @@ def create_app(  # noqa: PLR0913 - what tests and `main` hand in; all but the fi
         afterwards=afterwards,
     )
     app.extensions[EXTENSION] = services
-    accompany(app, clock, services.log, is_https=settings.is_https)
+    accompany(app, clock, services.log, services.requests, is_https=settings.is_https)
     lead_on(app)
     guard(app)
     limit_requests(app)
     answer_repeats(app, Claims(patient, clock, secret), log)
     audit_changes(app, AuditLog(patient), clock, log, afterwards)
-    answer_errors(app, services.log)
+    answer_errors(app, services.log, services.requests)
     for routes in (
         people_routes,
         person_routes,
@@ -293,6 +294,7 @@ def _services(  # noqa: PLR0913 - as create_app
         statistics=Statistics(store, day_memory),
         day_memory=day_memory,
         jobs=jobs or JobFigures(),
+        requests=RequestFigures(),
         status=StatusBoard(store, clock, proxy_probe(settings.proxy_probed_url, clock)),
         rulebook=Rulebook(store, directory, clock),
         seeder=Seeder(store, clock),

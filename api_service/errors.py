@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails
 from werkzeug.exceptions import HTTPException
 
 from api_service.logs import ApiLog
+from api_service.request_figures import RequestFigures
 from metering.errors import (
     AlreadyExists,
     Conflict,
@@ -211,13 +212,15 @@ def _of_kind(error: MeteringError, status: int, code: str) -> Refused:
     return Refused(status, code, message, retry_after_seconds=RETRY_AFTER_SECONDS if status == 503 else None)
 
 
-def answer_errors(app: Flask, log: ApiLog) -> None:
+def answer_errors(app: Flask, log: ApiLog, figures: RequestFigures) -> None:
     """Answer every error of the application in the one envelope."""
 
     def answer(error: Exception) -> Response:
         refusal = refusal_of(error)
         if refusal.status == 500:
             log.broken(error)
+        if isinstance(error, StoreUnavailable):
+            figures.note_store_error(is_read=request.method in READING_METHODS)
         response = answer_of(refusal)
         if isinstance(error, HTTPException) and (allow := dict(error.get_headers()).get("Allow")):
             response.headers["Allow"] = allow

@@ -2,8 +2,7 @@
 
 import atexit
 import sys
-
-from flask import Flask
+from typing import TYPE_CHECKING
 
 from api_service.app import create_app
 from api_service.functions.jobs import JOBS
@@ -13,12 +12,16 @@ from api_service.functions.workplace import Workplace
 from api_service.job_figures import JobFigures
 from api_service.logs import ApiLog
 from api_service.mail import mail_of
+from api_service.metrics_listener import METRICS_HOST, beside
 from api_service.server import Server, keep_for_good
 from api_service.services import EXTENSION
 from api_service.settings import ApiSettings
 from metering.clock import SystemClock
 from metering.opening import open_store
 from metering.settings import SettingsRefused, deployment_secret
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
 
 EXIT_REFUSED = 2
 
@@ -36,7 +39,7 @@ def main() -> int:
     if settings.is_readable_on_the_way:
         log.caution("PUBLIC_URL is not https: session cookies travel readable")
 
-    def load() -> Flask:
+    def load() -> "WSGIApplication":
         store, jobs = open_store(settings.store_url), JobFigures()
         if settings.runs_jobs:
             mail = mail_of(job_settings, clock, log)
@@ -47,11 +50,14 @@ def main() -> int:
         atexit.register(app.extensions[EXTENSION].postbox.close)
         atexit.register(app.extensions[EXTENSION].afterwards.close)
         keep_for_good()
-        return app
+        return app if settings.metrics_port is None else beside(app, settings.metrics_port)
 
     host = f"[{settings.listen_host}]" if ":" in settings.listen_host else settings.listen_host
     log.note(f"serving on http://{host}:{settings.port}")
-    Server(load, f"{host}:{settings.port}", settings.api_threads).run()
+    bound = [f"{host}:{settings.port}"]
+    if settings.metrics_port is not None:
+        bound.append(f"{METRICS_HOST}:{settings.metrics_port}")
+    Server(load, bound, settings.api_threads).run()
     return 0
 
 

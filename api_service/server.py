@@ -14,9 +14,8 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from flask import Flask
 from gunicorn import http
 from gunicorn.app.base import BaseApplication
 from gunicorn.http import wsgi
@@ -25,6 +24,9 @@ from gunicorn.workers.gthread import ThreadWorker
 from api_service.callers import Answering, Caller, Outbox
 from metering.clock import Clock, SystemClock
 from metering.ids import new_id
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
 
 DRAIN_SECONDS = 8  # Cloud Run gives ten
 KEEP_ALIVE_SECONDS = 75
@@ -273,7 +275,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
 class Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
     """Gunicorn, configured by us alone: no file, no arguments, no control socket."""
 
-    def __init__(self, load: Callable[[], Flask], bind: str, threads: int) -> None:
+    def __init__(self, load: "Callable[[], WSGIApplication]", bind: str | list[str], threads: int) -> None:
         self._load = load
         self._options: Mapping[str, Any] = {
             "bind": bind,
@@ -300,7 +302,7 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
         for name, value in self._options.items():
             self.cfg.set(name, value)
 
-    def load(self) -> Flask:
+    def load(self) -> "WSGIApplication":
         """The application, made in the process that works."""
         return self._load()
 

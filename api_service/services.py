@@ -23,6 +23,7 @@ from api_service.notices import Notices
 from api_service.passwords import Passwords
 from api_service.people import People
 from api_service.rates import Rates
+from api_service.request_figures import RequestFigures
 from api_service.second_factors import SecondFactors
 from api_service.sending import Sender
 from api_service.sessions import Sessions
@@ -81,6 +82,7 @@ class Services:
     rulebook: Rulebook
     seeder: Seeder
     jobs: JobFigures
+    requests: RequestFigures
     status: StatusBoard
     files: Callable[[], FileConfiguration]  # what the machine's own files say now
 

@@ -7,11 +7,13 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, Field, SecretStr
 
 from api_service.addresses import Reach, networks_in
-from metering.settings import DeploymentSettings
+from metering.settings import DeploymentSettings, complaints_about_secret
 
 _SENDER = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 
 _CONTACT = re.compile(rf"{_SENDER.pattern}|https://[A-Za-z0-9.-]{{1,253}}(?:/[A-Za-z0-9./_~%-]{{0,500}})?")
+
+_PROXY_URL_WANTED = "PROXY_PUBLIC_URL: hosted, give the https:// address under which callers reach the proxy"
 
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
 
@@ -61,15 +63,23 @@ class SendingSettings(DeploymentSettings):
         """What does not fit together, one line each."""
         found = super().complaints()
         found += _complaints_about_address("PROXY_PUBLIC_URL", self.proxy_public_url)
+        if self.is_hosted:
+            found += self._complaints_about_sending_when_hosted()
         if self.smtp_host and not _SENDER.fullmatch(self.mail_from):
             found.append("MAIL_FROM: give the address that mail is from, for example modeltrack@example.com")
         if bool(self.smtp_user) != bool(self.smtp_password.get_secret_value()):
             found.append("SMTP_USER, SMTP_PASSWORD: give both or none")
-        if self.smtp_host and self.is_hosted and self.smtp_security == "none":
+        return found
+
+    def _complaints_about_sending_when_hosted(self) -> list[str]:
+        found = complaints_about_secret("SMTP_PASSWORD", self.smtp_password, "the mail server")
+        if "proxy_public_url" in self.model_fields_set and not self.proxy_public_url.startswith("https://"):
+            found.append(_PROXY_URL_WANTED)
+        if self.smtp_host and self.smtp_security == "none":
             found.append("SMTP_SECURITY: give starttls or tls; hosted, mail does not travel readable")
-        if self.slack_webhook_url.get_secret_value() and self.is_hosted:
+        if self.slack_webhook_url.get_secret_value():
             found.append("SLACK_WEBHOOK_URL: hosted, each account has its own channels; leave it out")
-        if self.outbound_networks and self.is_hosted:
+        if self.outbound_networks:
             found.append("OUTBOUND_NETWORKS: hosted, only the public internet is called; leave it out")
         return found
 
@@ -145,6 +155,8 @@ class ApiSettings(SendingSettings):
         """What does not fit together, one line each."""
         found = super().complaints()
         found += _complaints_about_address("PUBLIC_URL", self.public_url)
+        if self.metrics_port == self.port:
+            found.append("METRICS_PORT: give another port than PORT; it needs one of its own")
         if self.security_contact and not _CONTACT.fullmatch(self.security_contact):
             found.append(
                 "SECURITY_CONTACT: give an e-mail address, or one on the web, for example"
@@ -153,6 +165,8 @@ class ApiSettings(SendingSettings):
         found += self._complaints_about_providers()
         if self.is_hosted and not self.smtp_host:
             found.append("SMTP_HOST: hosted, give the mail server; people confirm their address by mail")
+        if self.is_hosted and "proxy_public_url" not in self.model_fields_set:
+            found.append(_PROXY_URL_WANTED)
         if self.is_hosted and not self.is_https:
             found.append("PUBLIC_URL: hosted, give the https:// address under which browsers reach the API")
         return found
@@ -163,6 +177,10 @@ class ApiSettings(SendingSettings):
             given: SecretStr = getattr(self, f"{name}_client_secret")
             if bool(getattr(self, f"{name}_client_id")) != bool(given.get_secret_value()):
                 found.append(f"{name.upper()}_CLIENT_ID, {name.upper()}_CLIENT_SECRET: give both or none")
+            elif self.is_hosted:
+                found += complaints_about_secret(
+                    f"{name.upper()}_CLIENT_SECRET", given, {"google": "Google", "github": "GitHub"}[name]
+                )
         schemes = ("https://",) if self.is_hosted else ("https://", "http://")
         found += [
             f"{name.upper()}: give an address such as https://idp.example.com, without a slash at its end"

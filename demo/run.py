@@ -104,6 +104,8 @@ def plan_from(environment: Mapping[str, str], complaints: Sequence[str] = ()) ->
         ports.pop("DEMO_PORT", None)
     if len(set(ports.values())) < len(ports):
         wrong.append(f"{', '.join(DEFAULT_PORTS)}: give three different ports")
+    if environment.get("METRICS_PORT"):
+        wrong.append("METRICS_PORT: one port is not for two services; here each tells /metrics on its own")
     named = {line.partition(":")[0] for line in wrong}
     wrong += [line for line in complaints if line.partition(":")[0] not in named]
     if wrong:

@@ -1,5 +1,6 @@
 """What the proxy is told by its environment. Names and defaults: docs/settings.md."""
 
+import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -27,6 +28,15 @@ def origin_at(url: str) -> Origin:
 def _base_url(url: str) -> str:
     origin_at(url)
     return url
+
+
+def _is_here(url: str) -> bool:
+    """Whether the base URL leads to this very machine, as the demo provider's does."""
+    host = origin_at(url).host if url else ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def _base_url_or_none(url: str) -> str:
@@ -65,8 +75,6 @@ class ProxySettings(DeploymentSettings):
     upstream_first_byte_timeout_seconds: Seconds = 600
     upstream_idle_timeout_seconds: Seconds = 600
 
-    firestore_emulator_host: str = ""  # as Google's tools set it
-
     body_limit_bytes: Annotated[int, Field(ge=1024, le=256 * Megabytes)] = 32 * Megabytes
 
     cache_enabled: bool | None = None  # self-hosted on, hosted off until the account turns it on
@@ -95,6 +103,8 @@ class ProxySettings(DeploymentSettings):
         found = super().complaints()
         if bool(self.tls_cert) != bool(self.tls_key):
             found.append("TLS_CERT, TLS_KEY: give both or none")
+        if self.metrics_port in {self.listen_port, self.tls_port if self.tls_cert else None} - {None}:
+            found.append("METRICS_PORT: give another port than calls come to; it needs one of its own")
         named = {
             "TLS_CERT": self.tls_cert,
             "TLS_KEY": self.tls_key,
@@ -108,11 +118,12 @@ class ProxySettings(DeploymentSettings):
     def _complaints_when_hosted(self) -> list[str]:
         found = super()._complaints_when_hosted()
         upstreams = ("anthropic_base_url", "openai_base_url", "bedrock_endpoint_url", "azure_openai_endpoint")
-        found += [
-            f"{name.upper()}: a hosted proxy calls its upstreams over https only"
-            for name in upstreams
-            if getattr(self, name).startswith("http://")
-        ]
+        for name in upstreams:
+            url: str = getattr(self, name)
+            if _is_here(url) and not self.is_rehearsal:
+                found.append(f"{name.upper()}: hosted, no provider is on this machine; leave it out")
+            elif url.startswith("http://"):
+                found.append(f"{name.upper()}: a hosted proxy calls its upstreams over https only")
         if self.azure_openai_endpoint:
             found.append("AZURE_OPENAI_ENDPOINT: hosted, each account names its own resource")
         return found

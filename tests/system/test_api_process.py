@@ -1,5 +1,6 @@
 """The API service as a process: how it starts, refuses to, is spoken to badly, and ends."""
 
+import errno
 import json
 import os
 import signal
@@ -44,6 +45,24 @@ def test_it_serves_on_a_store_of_its_own_with_no_settings_at_all(api: Process) -
 def test_its_health_tells_its_version(api: Process) -> None:
     for path in ("/healthz", "/health", "/readyz"):
         assert requests.get(f"{api.url}{path}", timeout=5).headers["X-ModelTrack-Version"] == VERSION
+
+
+def test_a_scraper_on_this_machine_gets_the_figures_on_a_port_of_their_own(tmp_path: Path) -> None:
+    port, metrics_port = free_port(), free_port()
+    settings = {"PORT": str(port), "METRICS_PORT": str(metrics_port), "DATA_DIR": str(tmp_path / "data")}
+    process = Process(
+        "api_service", port=port, log=tmp_path / "api.log", settings=settings | {"API_HOST": "0.0.0.0"}
+    )
+    try:
+        told = requests.get(f"http://0.0.0.0:{metrics_port}/metrics", timeout=5)  # as in Cloud Run
+        there = requests.get(f"http://127.0.0.1:{metrics_port}/healthz", timeout=5)
+        with socket.socket() as afar:
+            reached = afar.connect_ex(("127.0.0.2", metrics_port))
+    finally:
+        process.stop()
+
+    assert 'modeltrack_api_requests_total{method="GET",status="2xx"}' in told.text
+    assert (there.status_code, reached) == (404, errno.ECONNREFUSED)
 
 
 def test_a_request_that_is_under_way_ends_before_the_process_does(api: Process) -> None:

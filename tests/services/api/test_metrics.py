@@ -1,5 +1,6 @@
 """`/metrics` of the API: jobs and books, for whoever watches."""
 
+import secrets
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -27,16 +28,21 @@ from tests.stores.accounting import all_documents
 Figures = dict[tuple[str, ...], float]
 
 
-def figures_of(client: FlaskClient, **headers: str) -> Figures:
+def samples_of(text: str) -> Figures:
     """Each sample by its name and the values of its labels."""
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def figures_of(client: FlaskClient, **headers: str) -> Figures:
+    """What the service's own port tells."""
     response = client.get("/metrics", headers=headers)
     assert response.status_code == 200, response.text
     assert response.content_type.startswith("text/plain; version=0.0.4")
-    return {
-        (sample.name, *sample.labels.values()): sample.value
-        for family in text_string_to_metric_families(response.text)
-        for sample in family.samples
-    }
+    return samples_of(response.text)
 
 
 def unsound_account(store: DocumentStore, clock: ManualClock) -> str:
@@ -80,7 +86,7 @@ def test_a_key_shows_its_own_account_and_nothing_of_the_process(
     own = figures_of(client, **bearer(unsound, "stats"))
 
     assert (theirs["modeltrack_unaccounted_calls",], own["modeltrack_unaccounted_calls",]) == (0, 1)
-    assert not any(name[0].startswith("modeltrack_job") for name in own)
+    assert not any(name[0].startswith(("modeltrack_job", "modeltrack_api", "process_")) for name in own)
 
 
 def test_jobs_say_how_they_fared(sqlite_store: DocumentStore, clock: ManualClock) -> None:
@@ -134,8 +140,9 @@ def test_hosted_nobody_gets_in_without_a_key(make_app: MakeApp, sqlite_store: Do
         sqlite_store,
         modeltrack_hosted=True,
         store_url="firestore://demo-x",
-        modeltrack_secret="0123456789abcdef" * 2,
+        modeltrack_secret=secrets.token_hex(32),
         public_url="https://api.example.com",
+        proxy_public_url="https://proxy.example.com",
         smtp_host="mail.example.com",
         mail_from="modeltrack@example.com",
     )

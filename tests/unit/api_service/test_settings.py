@@ -1,3 +1,4 @@
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ from metering.settings import SettingsRefused
 HOSTED: dict[str, Any] = {
     "k_service": "api",
     "store_url": "firestore://demo-x",
-    "modeltrack_secret": "0123456789abcdef" * 2,
+    "modeltrack_secret": secrets.token_hex(32),
     "public_url": "https://api.example.com",
+    "proxy_public_url": "https://proxy.example.com",
     "smtp_host": "mail.example.com",
     "mail_from": "modeltrack@example.com",
 }
@@ -69,6 +71,11 @@ def test_a_service_for_other_machines_takes_any_host_name(tmp_path: Path) -> Non
         ({"port": 0}, "PORT"),
         ({"port": 65536}, "PORT"),
         ({"port": "http"}, "PORT"),
+        ({"port": 3001, "metrics_port": 3001}, "METRICS_PORT"),
+        ({"metrics_port": 0}, "METRICS_PORT"),
+        ({"metrics_port": 65536}, "METRICS_PORT"),
+        ({"forwarding_hops": -1}, "FORWARDING_HOPS"),
+        ({"forwarding_hops": 9}, "FORWARDING_HOPS"),
         ({"public_url": "api.example.com"}, "PUBLIC_URL"),
         ({"public_url": "https://api.example.com/path"}, "PUBLIC_URL"),
         ({"public_url": "https://user@api.example.com"}, "PUBLIC_URL"),

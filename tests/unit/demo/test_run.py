@@ -50,7 +50,14 @@ def test_the_demo_provider_stands_in_for_every_provider() -> None:
 
 
 @pytest.mark.parametrize(
-    "environment", [{"UPSTREAM": "fake"}, {"PORT": "0"}, {"PROXY_PORT": "65536"}, {"DEMO_PORT": "x"}]
+    "environment",
+    [
+        {"UPSTREAM": "fake"},
+        {"PORT": "0"},
+        {"PROXY_PORT": "65536"},
+        {"DEMO_PORT": "x"},
+        {"METRICS_PORT": "9464"},  # both services would be told it
+    ],
 )
 def test_what_makes_no_sense_is_refused_by_name(environment: dict[str, str]) -> None:
     with pytest.raises(CannotStart, match=next(iter(environment))):

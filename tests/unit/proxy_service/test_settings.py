@@ -1,3 +1,4 @@
+import secrets
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,7 @@ from metering.settings import SettingsRefused
 from proxy_service.settings import ProxySettings, origin_at
 from proxy_service.wire import Origin
 
-SECRET = "0123456789abcdef0123456789abcdef"
+SECRET = secrets.token_hex(32)
 
 
 @pytest.fixture(autouse=True)
@@ -81,6 +82,13 @@ def test_everything_wrong_is_told_at_once_and_no_value_with_it() -> None:
         "MODELTRACK_SECRET",
     }
     assert not any(word in line for line in told for word in ("loud", "secret@", "short-secret", "70000"))
+
+
+@pytest.mark.parametrize("changes", [{"proxy_port": 9464}, {"k_service": "proxy", "port": 9464}], ids=str)
+def test_metrics_have_a_port_of_their_own(changes: dict[str, object]) -> None:
+    told = complaints(metrics_port=9464, **changes)
+
+    assert [line for line in told if line.startswith("METRICS_PORT: give another port")]
 
 
 @pytest.mark.parametrize(
