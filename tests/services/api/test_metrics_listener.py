@@ -20,6 +20,7 @@ HOSTED = {
     "store_url": "firestore://demo-x",
     "modeltrack_secret": hashlib.sha256(b"of these tests").hexdigest(),
     "public_url": "https://api.example.com",
+    "proxy_public_url": "https://proxy.example.com",
     "smtp_host": "mail.example.com",
     "mail_from": "modeltrack@example.com",
 }
