@@ -44,3 +44,5 @@ PLANS: dict[str, tuple[str, dict[str, Any]]] = {
     "foundation": ("production.tfvars", OWN | {"foundation_only": True, "proxy_image": "", "api_image": ""}),
     "everything": ("production.tfvars", EVERYTHING),
 }
+# The others differ little from those.
+APPLIED = ("staging", "private", "everything")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -17,13 +18,13 @@ SECONDS_MAX = 60
 # Everything is read relative to infra/, and nothing may be written there.
 BESIDE = ("firestore.indexes.json", "firestore.rules")
 NO_TERRAFORM = (
-    "Terraform is missing: install 1.9 or newer, https://developer.hashicorp.com/terraform/install; until then, "
-    "nobody looks at what it would make of infra/"
+    "Terraform is missing, so nobody looks at what it makes of infra/: install 1.9 or newer, "
+    "https://developer.hashicorp.com/terraform/install"
 )
 
 
 class Resource(NamedTuple):
-    """One resource of a plan: what is known of its arguments; what Google decides is not there."""
+    """One resource, with those of its arguments that are known."""
 
     address: str
     type: str
@@ -36,9 +37,10 @@ class Resource(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Everything that one apply would make."""
+    """Everything that an apply would make of an empty project, or has made."""
 
     resources: tuple[Resource, ...]
+    file: str = ""
 
     def of_type(self, *types: str) -> list[Resource]:
         """The resources of those types."""
@@ -55,6 +57,7 @@ class Terraform:
     def __init__(self, root: Path, environment: dict[str, str]) -> None:
         self._root = root
         self._environment = environment
+        self._planned = 0
 
     def validate(self) -> None:
         """Let it judge the root module and those it calls.
@@ -65,18 +68,29 @@ class Terraform:
         self._run("validate")
 
     def plan(self, file: str = "", **variables: Any) -> Plan:
-        """What it would make in an empty project, by a `*.tfvars` file and variables besides.
+        """What it would make of an empty project, by a `*.tfvars` file and variables besides.
 
         Raises:
             TerraformError: something does not fit.
         """
+        self._planned += 1
+        out = f"plan-{self._planned}"
         (self._root / "besides.tfvars.json").write_text(json.dumps(variables))
-        files = [*([file] if file else []), "besides.tfvars.json"]
-        self._run(
-            "plan", "-input=false", "-lock=false", "-out=plan", *(f"-var-file={each}" for each in files)
-        )
-        shown = json.loads(self._run("show", "-json", "plan"))
-        return Plan(tuple(_resources(shown["planned_values"]["root_module"])))
+        given = [f"-var-file={each}" for each in (file, "besides.tfvars.json") if each]
+        self._run("plan", "-input=false", "-lock=false", "-refresh=false", f"-out={out}", *given)
+        shown = json.loads(self._run("show", "-json", out))
+        return Plan(tuple(_resources(shown["planned_values"]["root_module"])), out)
+
+    def apply(self, plan: Plan) -> Plan:
+        """What it makes by a plan; what was unknown there is made up.
+
+        Raises:
+            TerraformError: something does not fit.
+        """
+        state = f"{plan.file}.tfstate"
+        self._run("apply", "-input=false", "-lock=false", f"-state-out={state}", plan.file)
+        shown = json.loads(self._run("show", "-json", state))
+        return Plan(tuple(_resources(shown["values"]["root_module"])), state)
 
     def _run(self, *arguments: str) -> str:
         return run_terraform(self._root, self._environment, *arguments)
@@ -115,6 +129,11 @@ def provided(schema: Schema) -> Iterator[dict[str, str]]:
     """The environment in which Terraform finds the stand-in as its provider."""
     with stand_in_provider(schema) as found:
         yield {**clean_environment(), "TF_REATTACH_PROVIDERS": found}
+
+
+def named_in(infra: Path) -> set[str]:
+    """The types of resources and data sources that the files there name."""
+    return {found for file in infra.rglob("*.tf") for found in re.findall(r"google_\w+", file.read_text())}
 
 
 def copied(environment: dict[str, str], directory: Path, infra: Path = INFRA) -> Terraform:

@@ -76,6 +76,15 @@ class Schema(msgspec.Struct, frozen=True):
     resources: dict[str, Entity]
     data_sources: dict[str, Entity]
 
+    def only(self, types: set[str]) -> "Schema":
+        """The same with only those resources and data sources, which is quicker to serve."""
+        return Schema(
+            self.version,
+            self.provider,
+            {name: each for name, each in self.resources.items() if name in types},
+            {name: each for name, each in self.data_sources.items() if name in types},
+        )
+
 
 @cache
 def load_schema() -> Schema:

@@ -1,10 +1,10 @@
-"""A stand-in for Terraform's Google provider: says the published schema, checks values, plans to create.
+"""A stand-in for Terraform's Google provider: says the published schema, checks values, makes nothing.
 
 Terraform asks a provider by gRPC and finds a running one by `TF_REATTACH_PROVIDERS`; so `terraform validate`
-and `terraform plan` are Terraform's own judgement of infra/, of references, types and loops in it, where there
-is neither the real provider nor Google Cloud. What the stand-in itself says is no more than the schema: that a
-plan is made means that the configuration fits together, not that Google accepts it. It knows no state, reads
-nothing and applies nothing.
+and `terraform apply` are Terraform's own judgement of infra/, of references, types and loops in it, where
+there is neither the real provider nor Google Cloud. The stand-in itself knows no more than the schema: that
+it applies says that the configuration fits together, not that Google accepts it. What Google decides is
+unknown in the plan, as it is in truth, and made up afterwards: `google_pubsub_topic/journal#id`.
 
 The messages (protocol 6, the few fields that are used; read 2026-11-21):
 https://github.com/hashicorp/terraform/blob/v1.11.4/docs/plugin-protocol/tfplugin6.proto,
@@ -29,6 +29,18 @@ STOP_SECONDS_MAX = 5
 LIST_OF_BLOCKS, SINGLE_BLOCK = 2, 1
 ERROR = 1
 UNKNOWN = msgspec.msgpack.Ext(0, b"\0")
+# What resources are told apart by, in this order.
+NAMES = (
+    "account_id",
+    "secret_id",
+    "topic_id",
+    "slo_id",
+    "service_id",
+    "repository_id",
+    "bucket_id",
+    "name",
+    "display_name",
+)
 # What data sources answer; a project's number is digits, and so is everything else good that is made of one.
 PLACEHOLDERS = {"string": "100000000001", "number": 1, "bool": False}
 
@@ -62,6 +74,7 @@ class _StandIn:
             "ValidateDataResourceConfig": lambda asked: self.validate(asked, self._schema.data_sources),
             "ConfigureProvider": _agree,
             "PlanResourceChange": self.plan,
+            "ApplyResourceChange": self.apply,
             "ReadDataSource": self.read,
             "StopProvider": _agree,
         }
@@ -100,6 +113,16 @@ class _StandIn:
             planned |= {name: UNKNOWN for name in entity.computed}
         return _field(1, _dynamic(planned))
 
+    def apply(self, asked: dict[int, bytes]) -> bytes:
+        """What was planned, with something made up for what was not known."""
+        type, planned = asked[1].decode(), _value(asked[3])
+        entity = self._schema.resources[type]
+        made = _settled(planned)
+        named = next((made[name] for name in NAMES if made.get(name)), "")
+        if made is not None:
+            made |= {name: _made_up(type, named, name, kind) for name, kind in entity.computed.items()}
+        return _field(1, _dynamic(made))
+
     def read(self, asked: dict[int, bytes]) -> bytes:
         """What was asked for, and a placeholder for everything else."""
         entity = self._schema.data_sources[asked[1].decode()]
@@ -133,6 +156,22 @@ def _completed(value: Any, body: Body, filling: Callable[[str], Any]) -> Any:
         if isinstance(value.get(name), list):
             completed[name] = [_completed(each, block.body, filling) for each in value[name]]
     return completed
+
+
+def _settled(value: Any) -> Any:
+    """Arguments that nobody has set stay unset: what Google would choose for them, nobody here knows."""
+    if isinstance(value, msgspec.msgpack.Ext):
+        return None
+    if isinstance(value, dict):
+        return {name: _settled(each) for name, each in value.items()}
+    return [_settled(each) for each in value] if isinstance(value, list) else value
+
+
+def _made_up(type: str, named: str, attribute: str, kind: str) -> Any:
+    if (type, attribute) in (("google_service_account", "email"), ("google_service_account", "member")):
+        email = f"{named}@modeltrack-example.iam.gserviceaccount.com"
+        return email if attribute == "email" else f"serviceAccount:{email}"
+    return f"{type}/{named}#{attribute}" if kind == "string" else _placeholder(kind)
 
 
 def _placeholder(type: str) -> Any:

@@ -1,11 +1,11 @@
-"""Terraform itself accepts infra/, and plans every kind of deployment with it."""
+"""Terraform itself accepts infra/, and applies every kind of deployment, to a stand-in for Google."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.infra.environments import PLANS
+from tests.infra.environments import APPLIED, PLANS
 from tests.infra.plans import Plan, Terraform, TerraformError, copied
 
 pytestmark = pytest.mark.xdist_group("infra")
@@ -40,12 +40,20 @@ def test_terraform_accepts_infra(terraform: Terraform) -> None:
     terraform.validate()
 
 
-@pytest.mark.parametrize("deployment", PLANS)
-def test_terraform_plans_every_kind_of_deployment(plan_of: Callable[[str], Plan], deployment: str) -> None:
-    planned = plan_of(deployment)
+@pytest.mark.parametrize("name", PLANS)
+def test_terraform_plans_every_kind_of_deployment(plan_of: Callable[[str], Plan], name: str) -> None:
+    print(f"{name}: {len(plan_of(name).resources)} resources")  # noqa: T201 - shown by `pytest -s`
 
-    print(f"{deployment}: {len(planned.resources)} resources")  # noqa: T201 - shown by `pytest -s`
-    assert planned.of_type("google_firestore_database")
+    assert plan_of(name).of_type("google_firestore_database")
+
+
+@pytest.mark.parametrize("name", APPLIED)
+def test_terraform_makes_what_it_planned(
+    plan_of: Callable[[str], Plan], applied: Callable[[str], Plan], name: str
+) -> None:
+    planned, made = ({each.address for each in plan.resources} for plan in (plan_of(name), applied(name)))
+
+    assert made == planned
 
 
 @pytest.mark.parametrize(
