@@ -14,6 +14,8 @@ module "settings" {
   journal_aside_topic  = google_pubsub_topic.journal_aside.id
   metrics_port         = local.has_metrics ? local.metrics_port : 0
 
+  is_behind_load_balancer = local.ingress == "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER"
+
   smtp = {
     host     = var.smtp_host
     port     = var.smtp_port

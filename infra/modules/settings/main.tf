@@ -9,6 +9,12 @@ locals {
 
   measured = var.metrics_port == 0 ? {} : { METRICS_PORT = tostring(var.metrics_port) }
 
+  # The load balancer ends X-Forwarded-For with the caller's address and its own, before which stands whatever the
+  # caller wrote: https://docs.cloud.google.com/load-balancing/docs/https#x-forwarded-for_header, and what a public
+  # registry behind one reads in Cloud Run: https://github.com/kubernetes/registry.k8s.io, pkg/net/clientip (both
+  # read 2026-11-21). Only where no request can come another way: it would name its own address.
+  forwarded = var.is_behind_load_balancer ? { FORWARDING_HOPS = "2" } : {}
+
   mail = {
     MAIL_FROM     = var.smtp.from
     SMTP_HOST     = var.smtp.host
@@ -18,9 +24,9 @@ locals {
   }
 
   environment = {
-    proxy = merge(local.all, local.measured)
+    proxy = merge(local.all, local.measured, local.forwarded)
 
-    api = merge(local.all, local.measured, local.mail, {
+    api = merge(local.all, local.measured, local.forwarded, local.mail, {
       API_THREADS      = tostring(var.api_threads)
       GITHUB_CLIENT_ID = var.github_client_id
       GOOGLE_CLIENT_ID = var.google_client_id

@@ -75,3 +75,25 @@ run "metrics_are_opened_where_somebody_reads_them" {
     error_message = "A job opens a listener that nobody reads."
   }
 }
+
+run "callers_are_told_apart_behind_the_load_balancer" {
+  command = plan
+
+  variables {
+    is_behind_load_balancer = true
+  }
+
+  assert {
+    condition     = output.environment.proxy.FORWARDING_HOPS == "2" && output.environment.api.FORWARDING_HOPS == "2"
+    error_message = "Everybody would seem to call from the load balancer's own address."
+  }
+}
+
+run "without_a_load_balancer_its_entry_is_not_waited_for" {
+  command = plan
+
+  assert {
+    condition     = alltrue([for settings in values(output.environment) : !contains(keys(settings), "FORWARDING_HOPS")])
+    error_message = "Callers could say any address."
+  }
+}

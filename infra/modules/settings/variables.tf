@@ -18,6 +18,12 @@ variable "google_client_id" {
   type        = string
 }
 
+variable "is_behind_load_balancer" {
+  description = "Whether every request comes by way of the load balancer."
+  type        = bool
+  default     = false
+}
+
 variable "jobs" {
   description = "The jobs that are run as functions."
   type        = set(string)
