@@ -130,8 +130,16 @@ class ApiSettings(SendingSettings):
     def is_readable_on_the_way(self) -> bool:
         """Whether cookies may leave this machine unencrypted."""
         named = urlsplit(self.base_url).hostname
-        is_local = self.listen_host in LOOPBACK_NAMES and named in LOOPBACK_NAMES
-        return not self.is_https and not is_local
+        return not self.is_https and not (self._is_for_this_machine and named in LOOPBACK_NAMES)
+
+    @property
+    def _is_for_this_machine(self) -> bool:
+        """Whether browsers are on this machine: we listen here alone, or PUBLIC_URL says so.
+
+        In a container a service listens everywhere, and who can reach it is the engine's to say.
+        """
+        is_named = bool(self.public_url) and urlsplit(self.public_url).hostname in LOOPBACK_NAMES
+        return self.listen_host in LOOPBACK_NAMES or is_named
 
     @property
     def origins(self) -> frozenset[str]:
@@ -144,10 +152,10 @@ class ApiSettings(SendingSettings):
     def host_names(self) -> frozenset[str] | None:
         """The host names that requests may carry; None: any.
 
-        A service on a loopback address takes no other name than its own: a page elsewhere could else let its
-        own name point here, and speak to us as if it were ours.
+        A service for this machine takes no other name than its own: a page elsewhere could else let its own
+        name point here, and speak to us as if it were ours.
         """
-        if self.listen_host not in LOOPBACK_NAMES:
+        if not self._is_for_this_machine:
             return None
         return frozenset({*LOOPBACK_NAMES, urlsplit(self.base_url).hostname or ""})
 

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_va
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from metering.placeholders import is_guessable, is_placeholder
 from metering.store_urls import STORE_URL_WANTED, store_address
 from metering.version import told_version
 
@@ -23,7 +24,23 @@ SECRET_DISTINCT_CHARACTERS_MIN = 8  # "changeme" repeated is long, and no secret
 FORWARDING_HOPS_MAX = 8
 SECRET_FILE = "secret"  # noqa: S105 - the name of a file
 LOCAL_DATA = Path(__file__).resolve().parents[1] / "data"  # `../data` as seen from a service's folder
+OTHERS_SECRET_CHARACTERS_MIN = 12  # of one that somebody else made for us
 FILE_CONFIGURATION = ("budgets.json", "routing.json", "namespace_map.json")
+
+# Switches of what we stand on that make it tell, or keep, what passes through it; hosted, they are off.
+# https://flask.palletsprojects.com/en/stable/config/#DEBUG, https://docs.python.org/3/using/cmdline.html,
+# https://docs.python.org/3/library/ssl.html#context-creation (SSLKEYLOGFILE),
+# https://grpc.github.io/grpc/core/md_doc_environment_variables.html, and google.api_core.client_logging,
+# which writes requests to the log; read 2026-11-21.
+_DEBUG_SWITCHES = ("debug", "flask_debug")
+_DEBUG_SETTINGS = (
+    "pythondevmode",
+    "pythonasynciodebug",
+    "sslkeylogfile",
+    "grpc_trace",
+    "google_sdk_python_logging_scope",
+)
+_OFF = frozenset({"0", "f", "false", "n", "no", "off"})
 
 # Kind of complaint of the models → what to give instead.
 _WANTED = {
@@ -89,6 +106,15 @@ class DeploymentSettings(BaseSettings):
     modeltrack_revision: Annotated[str, AfterValidator(_revision)] = ""  # images set it
     modeltrack_secret: SecretStr = Field(default=SecretStr(""))
 
+    firestore_emulator_host: str = ""  # as Google's tools set it
+    debug: str = ""
+    flask_debug: str = ""
+    pythondevmode: str = ""
+    pythonasynciodebug: str = ""
+    sslkeylogfile: str = ""
+    grpc_trace: str = ""
+    google_sdk_python_logging_scope: str = ""
+
     @property
     def is_hosted(self) -> bool:
         """Whether many accounts share this deployment, so that nobody is let in without a key."""
@@ -98,6 +124,16 @@ class DeploymentSettings(BaseSettings):
     def version(self) -> str:
         """What this service tells of its version."""
         return told_version(self.modeltrack_revision)
+
+    @property
+    def is_rehearsal(self) -> bool:
+        """Whether this is a hosted deployment on an emulator, for a try: never on Cloud Run.
+
+        Its project is named `demo-…`, as no real one is
+        (https://firebase.google.com/docs/emulator-suite/connect_firestore, read 2026-11-21).
+        """
+        is_demo = self.store_url.startswith("firestore://demo-")
+        return self.is_hosted and not self.k_service and is_demo and bool(self.firestore_emulator_host)
 
     @property
     def journal_sink(self) -> str:
@@ -124,10 +160,11 @@ class DeploymentSettings(BaseSettings):
         secret = self.modeltrack_secret.get_secret_value()
         if not secret and self.is_hosted and self.hashes_keys:
             found.append("MODELTRACK_SECRET: required when hosted; every instance has the same one")
-        if secret and (
-            len(secret) < SECRET_CHARACTERS_MIN or len(set(secret)) < SECRET_DISTINCT_CHARACTERS_MIN
-        ):
-            found.append(f"MODELTRACK_SECRET: give at least {SECRET_CHARACTERS_MIN} random characters")
+        if secret and not _is_secret(secret):
+            found.append(
+                f"MODELTRACK_SECRET: give at least {SECRET_CHARACTERS_MIN} random characters, none of an"
+                " example, for example those that `openssl rand -hex 32` prints"
+            )
         if self.is_hosted:
             found += self._complaints_when_hosted()
         return found
@@ -145,7 +182,13 @@ class DeploymentSettings(BaseSettings):
             found.append("ROUTING_FILE: a hosted service reads no file configuration; use the API")
         if self.journal_sink != "stdout":
             found.append("JOURNAL: a hosted proxy has no disk and must keep its journal; leave it at stdout")
-        return found
+        if self.firestore_emulator_host and not self.is_rehearsal:
+            found.append("FIRESTORE_EMULATOR_HOST: hosted, an emulator keeps nothing; leave it out")
+        return found + [
+            f"{name.upper()}: hosted, it would tell or keep what passes through; leave it out"
+            for name in (*_DEBUG_SWITCHES, *_DEBUG_SETTINGS)
+            if getattr(self, name) and not (name in _DEBUG_SWITCHES and getattr(self, name).lower() in _OFF)
+        ]
 
     @model_validator(mode="before")
     @classmethod
@@ -169,6 +212,22 @@ class DeploymentSettings(BaseSettings):
         if lines:
             raise SettingsRefused(lines)
         return settings
+
+
+def complaints_about_secret(name: str, given: SecretStr, maker: str) -> list[str]:
+    """What is wrong with a secret that somebody else made for us; not given is not wrong."""
+    secret = given.get_secret_value()
+    if not secret:
+        return []
+    if len(secret) < OTHERS_SECRET_CHARACTERS_MIN or is_placeholder(secret) or is_guessable(secret):
+        return [f"{name}: give the one that {maker} made for you, not an example's"]
+    return []
+
+
+def _is_secret(text: str) -> bool:
+    """Whether the text can be what keys are hashed under."""
+    is_long = len(text) >= SECRET_CHARACTERS_MIN and len(set(text)) >= SECRET_DISTINCT_CHARACTERS_MIN
+    return is_long and not is_placeholder(text) and not is_guessable(text)
 
 
 def _wanted(error: ErrorDetails) -> str:

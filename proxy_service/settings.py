@@ -75,6 +75,8 @@ class ProxySettings(DeploymentSettings):
     upstream_first_byte_timeout_seconds: Seconds = 600
     upstream_idle_timeout_seconds: Seconds = 600
 
+    key_required: bool | None = None  # hosted, always
+
     body_limit_bytes: Annotated[int, Field(ge=1024, le=256 * Megabytes)] = 32 * Megabytes
 
     cache_enabled: bool | None = None  # self-hosted on, hosted off until the account turns it on
@@ -92,6 +94,11 @@ class ProxySettings(DeploymentSettings):
     def listen_port(self) -> int:
         """The plain listener's port."""
         return self.port if self.k_service and self.port else self.proxy_port
+
+    @property
+    def is_key_required(self) -> bool:
+        """Whether a call is refused that brings no key and no ingress address."""
+        return self.is_hosted or bool(self.key_required)
 
     @property
     def is_cache_on(self) -> bool:
@@ -117,6 +124,8 @@ class ProxySettings(DeploymentSettings):
 
     def _complaints_when_hosted(self) -> list[str]:
         found = super()._complaints_when_hosted()
+        if self.key_required is False:
+            found.append("KEY_REQUIRED: hosted, nobody is let in without a key; leave it out")
         upstreams = ("anthropic_base_url", "openai_base_url", "bedrock_endpoint_url", "azure_openai_endpoint")
         for name in upstreams:
             url: str = getattr(self, name)

@@ -1,5 +1,6 @@
 """Builders of the domain's nouns: valid by default, a test names only what matters to it."""
 
+import secrets
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -10,7 +11,7 @@ from metering.keys import KeyRecord, key_hash, new_key
 
 AT = datetime(2026, 11, 21, 9, 30, 0, 125000, tzinfo=UTC)
 ACCOUNT_ID = f"acct_{1:032x}"
-SECRET = b"a secret of tests, long enough to be one"
+SECRET = secrets.token_hex(32).encode()  # services refuse those that stand in examples and tests
 
 _numbers = count(2)  # 1 is that of `ACCOUNT_ID`
 

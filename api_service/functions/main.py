@@ -7,6 +7,7 @@ own identity invokes them. A run that fails answers 500, one that finds the job 
 scheduler's record shows what became of it; the next run follows either way.
 """
 
+import sys
 import threading
 from collections.abc import Callable
 from functools import cache
@@ -16,7 +17,7 @@ from flask import Request, Response
 
 from api_service.answers import answer_fields
 from api_service.functions.jobs import job_named, perform
-from api_service.functions.settings import FunctionSettings
+from api_service.functions.settings import FunctionSettings, is_served
 from api_service.functions.workplace import Workplace
 from api_service.logs import ApiLog
 from api_service.mail import mail_of
@@ -27,22 +28,37 @@ from metering.settings import SettingsRefused
 
 Target = Callable[[Request], Response]
 
+EXIT_REFUSED: Final = 2
+
 _running: Final = threading.Lock()  # a process serves one target
+
+
+def _refuse_to_start() -> None:
+    """Say what is wrong with the settings, all of it, and end this process before it serves anything.
+
+    Raises: SystemExit.
+    """
+    try:
+        FunctionSettings()
+    except SettingsRefused as refused:
+        for complaint in refused.complaints:
+            ApiLog(SystemClock()).fault(complaint)
+        sys.exit(EXIT_REFUSED)
+
+
+if is_served():
+    _refuse_to_start()
 
 
 @cache
 def workplace() -> Workplace:
-    """Where this process works: opened with its first run. Raises: SettingsRefused, StoreError."""
+    """Where this process works: opened with its first run. Raises: StoreError."""
     clock = SystemClock()
     try:
         settings = FunctionSettings()
         log = ApiLog(clock, settings.log_level)
         mail = mail_of(settings, clock, log)
         return Workplace(settings, open_store(settings.store_url), clock, log, mail)
-    except SettingsRefused as refused:
-        for complaint in refused.complaints:
-            ApiLog(clock).fault(complaint)
-        raise
     except StoreError as error:
         ApiLog(clock).broken(error)
         raise

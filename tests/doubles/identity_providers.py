@@ -24,7 +24,7 @@ from joserfc.jwk import RSAKey
 from metering.clock import Clock
 
 CLIENT_ID = "modeltrack-client"
-CLIENT_SECRET = "canary-client-secret"
+CLIENT_SECRET = f"canary{secrets.token_hex(16)}"
 
 
 @cache

@@ -1,5 +1,6 @@
 """The API as its callers meet it: the real application on a real store, driven through Flask's client."""
 
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from tests.doubles.clock import ManualClock
 from tests.doubles.mailbox import Mailbox
 from tests.services.api.logbook import Logbook
 
-SECRET = b"a secret of at least thirty-two bytes"
+SECRET = secrets.token_hex(32).encode()
 ORIGIN = "http://127.0.0.1:3001"
 PASSWORD = "correct horse battery"
 

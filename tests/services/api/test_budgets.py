@@ -1,5 +1,6 @@
 """Budgets over REST: made, shown to the nanodollar, changed; those of files read-only."""
 
+import secrets
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -337,8 +338,9 @@ def test_a_hosted_service_reads_no_files(
         firestore_store,
         modeltrack_hosted=True,
         store_url="firestore://demo-x",
-        modeltrack_secret="0123456789abcdef" * 2,
+        modeltrack_secret=secrets.token_hex(32),
         public_url="https://api.example.com",
+        proxy_public_url="https://proxy.example.com",
         smtp_host="mail.example.com",
         mail_from="modeltrack@example.com",
         journal="stdout",

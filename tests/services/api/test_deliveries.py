@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import hmac
 import json
+import secrets
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -427,7 +428,7 @@ def test_what_cannot_be_opened_any_more_holds_up_nobody_else_and_is_told_to_the_
         machine.clock,
         machine.mailbox,
         tmp_path,
-        modeltrack_secret="another secret of thirty-two signs",
+        modeltrack_secret=secrets.token_hex(32),
         log=ApiLog(machine.clock, "info", logbook),
     )
 
@@ -459,7 +460,7 @@ def test_a_hosted_function_without_the_secret_says_so(
     logbook = Logbook()
     place = workplace(
         sqlite_store, clock, mailbox, tmp_path,
-        modeltrack_hosted=True, store_url="firestore://demo", modeltrack_secret="", outbound_networks="",
+        modeltrack_hosted=True, store_url="firestore://demo-x", modeltrack_secret="", outbound_networks="",
         log=ApiLog(clock, "info", logbook),
     )  # fmt: skip
     place.notices.tell(Notice(account_id="acct_1", kind="test", title="x", text="x"))

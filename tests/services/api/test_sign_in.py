@@ -1,5 +1,6 @@
 """Signing up, logging in and out; sessions, cookies and what forged pages meet."""
 
+import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -21,8 +22,9 @@ SignUp = Callable[..., Person]
 HOSTED = {
     "modeltrack_hosted": True,
     "store_url": "firestore://demo-x",
-    "modeltrack_secret": "0123456789abcdef" * 2,
+    "modeltrack_secret": secrets.token_hex(32),
     "public_url": "https://api.example.com",
+    "proxy_public_url": "https://proxy.example.com",
     "smtp_host": "mail.example.com",
     "mail_from": "modeltrack@example.com",
 }

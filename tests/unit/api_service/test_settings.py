@@ -63,6 +63,13 @@ def test_a_page_of_the_public_address_alone_may_write_there(tmp_path: Path) -> N
 
 def test_a_service_for_other_machines_takes_any_host_name(tmp_path: Path) -> None:
     assert settings(tmp_path, api_host="0.0.0.0").host_names is None
+    assert settings(tmp_path, api_host="0.0.0.0", public_url="https://api.example.com").host_names is None
+
+
+def test_in_a_container_for_this_machine_it_takes_this_machines_names_alone(tmp_path: Path) -> None:
+    found = settings(tmp_path, api_host="0.0.0.0", public_url="http://127.0.0.1:3001")
+
+    assert found.host_names == frozenset(("127.0.0.1", "localhost", "::1"))
 
 
 @pytest.mark.parametrize(
@@ -114,6 +121,7 @@ def test_what_makes_no_sense_is_refused_by_name_and_not_repeated(
         ({"public_url": "https://api.example.com", "api_host": "0.0.0.0"}, False),
         ({"public_url": "http://api.example.com"}, True),
         ({"api_host": "0.0.0.0"}, True),
+        ({"public_url": "http://localhost:3001", "api_host": "0.0.0.0"}, False),
     ],
     ids=str,
 )

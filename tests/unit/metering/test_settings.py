@@ -1,3 +1,4 @@
+import secrets
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,7 +9,7 @@ from pydantic import SecretStr
 from metering.settings import DeploymentSettings, SettingsRefused, deployment_secret
 from metering.version import VERSION
 
-SECRET = "0123456789abcdef" * 2
+SECRET = secrets.token_hex(32)
 
 
 @pytest.fixture(autouse=True)
@@ -87,4 +88,4 @@ def test_a_damaged_secret_is_never_replaced(tmp_path: Path) -> None:
 def test_no_secret_shows_in_the_settings_text() -> None:
     settings = DeploymentSettings(modeltrack_secret=SecretStr(SECRET))
 
-    assert "0123456789" not in repr(settings)
+    assert SECRET not in repr(settings)

@@ -46,6 +46,30 @@ def test_defaults_are_the_published_ones() -> None:
     assert settings.journal_sink == f"file:{settings.data_dir}"
 
 
+@pytest.mark.parametrize(
+    ("changes", "is_required"),
+    [
+        ({}, False),
+        ({"key_required": True}, True),
+        ({"key_required": False}, False),
+        ({"is_hosted": True}, True),
+    ],
+    ids=str,
+)
+def test_a_key_is_wanted_hosted_and_wherever_somebody_says_so(
+    changes: dict[str, object], is_required: bool
+) -> None:
+    given = hosted() if changes.pop("is_hosted", False) else changes
+
+    assert ProxySettings(**given).is_key_required is is_required  # type: ignore[arg-type]  # as a case says
+
+
+def test_hosted_nobody_can_do_without_keys() -> None:
+    (complaint,) = complaints(**hosted(key_required=False))
+
+    assert complaint.startswith("KEY_REQUIRED: ")
+
+
 def test_names_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROXY_PORT", "9000")
     monkeypatch.setenv("PORT", "3001")
