@@ -1,12 +1,12 @@
-"""Who is calling: from an account key, an ingress address, or, self-hosted, from nothing.
+"""Who is calling: from an account key, an ingress address, or, on a machine of one's own, from nothing.
 
 | what came | what follows |
 |---|---|
 | `X-ModelTrack-Key: mt_…` | the key's account; `team`, `app` and `deployment` as the key pins them |
 | `/ws/<ingress id>/…` | the address's account, from the networks it is limited to |
 | both | they must name the same account (400); the key's pins count |
-| neither, hosted | 401 |
-| neither, self-hosted | the machine's own account |
+| neither, hosted or with `KEY_REQUIRED` | 401 |
+| neither, else | the machine's own account |
 | an account key where the provider's belongs | 401: it would else be handed to the provider |
 
 A key not yet known is looked up as far as its caller's address may have that done (`lookups`), else 503.
@@ -109,14 +109,14 @@ class Identity:
         secret: bytes,
         tally: Tally,
         *,
-        is_hosted: bool,
+        is_key_required: bool,
     ) -> None:
         self._memory = memory
         self._uses = uses
         self._clock = clock
         self._secret = secret
         self._tally = tally
-        self._is_hosted = is_hosted
+        self._is_key_required = is_key_required
         self._unseen_calls = RateCap(UNSEEN_CALLS_PER_SECOND, UNSEEN_CALLS_BURST)
 
     async def identify(self, given: Credentials, scope: Scope) -> Identified:
@@ -172,7 +172,7 @@ class Identity:
         return Identified(key.caller, policy)
 
     async def _keyless(self) -> Identified:
-        if self._is_hosted:
+        if self._is_key_required:
             raise _unauthenticated()
         try:
             policy = await self._memory.policy(LOCAL_ACCOUNT_ID)

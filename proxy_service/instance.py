@@ -231,7 +231,7 @@ class Instance:
             clock,
             self._secret,
             tally,
-            is_hosted=settings.is_hosted,
+            is_key_required=settings.is_key_required,
         )
         cache = AnswerCache(
             CacheRules(

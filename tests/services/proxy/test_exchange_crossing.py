@@ -58,6 +58,19 @@ def test_hosted_a_call_without_a_key_is_refused_in_the_providers_words(
     assert (anthropic.status, openai.status, upstream.requests) == (401, 401, [])
 
 
+def test_on_a_machine_of_ones_own_strangers_can_be_kept_out_too(
+    tmp_path: Path, upstream: RawUpstream
+) -> None:
+    with RunningProxy(tmp_path, upstream, key_required=True) as proxy:
+        account = proxy.directory.ensure_local_account()
+        plain, _ = proxy.directory.create_key(account.account_id, KeyTerms())
+
+        stranger = call(proxy.port, messages_call())
+        known = call(proxy.port, messages_call(headers=key_header(plain)))
+
+    assert (stranger.status, known.status, len(upstream.requests)) == (401, 200, 1)
+
+
 def test_hosted_a_key_lets_its_account_in_and_stays_with_us(
     hosted: RunningProxy, upstream: RawUpstream
 ) -> None:

@@ -103,7 +103,7 @@ class Stage:
         directory.put(Policy(account_id=LOCAL_ACCOUNT_ID, budgets=self.budgets))
         memory = PolicyMemory(directory, tally, look_up_threads=AtOnce(), poll_thread=AtOnce())
         uses = KeyUses(directory.note_key_use, clock, AtOnce())
-        identity = Identity(memory, uses, clock, b"secret", tally, is_hosted=False)
+        identity = Identity(memory, uses, clock, b"secret", tally, is_key_required=False)
         journal = Journal(self.sink, tally, lambda _: None)
         recorder = Recorder(
             SegmentPacker("0" * 32), self._commit, clock, tally,

@@ -38,7 +38,7 @@ class Desk:
         self.directory.put(make_policy(), *records)
         memory = PolicyMemory(self.directory, self.tally, look_up_threads=AtOnce(), poll_thread=AtOnce())
         uses = KeyUses(self.directory.note_key_use, self.clock, AtOnce())
-        self._identity = Identity(memory, uses, self.clock, SECRET, self.tally, is_hosted=is_hosted)
+        self._identity = Identity(memory, uses, self.clock, SECRET, self.tally, is_key_required=is_hosted)
 
     def identify(self, given: Credentials, scope: Scope = "proxy") -> Identified:
         return asyncio.run(self._identity.identify(given, scope))

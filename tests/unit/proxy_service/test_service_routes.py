@@ -43,7 +43,7 @@ class Desk:
         identity = Identity(
             PolicyMemory(directory, self.tally, look_up_threads=AtOnce(), poll_thread=AtOnce()),
             KeyUses(directory.note_key_use, clock, AtOnce()),
-            clock, SECRET, self.tally, is_hosted=is_hosted,
+            clock, SECRET, self.tally, is_key_required=is_hosted,
         )  # fmt: skip
         rules = CacheRules(enabled=True, temperature_zero_only=False)
         cache = AnswerCache(rules, entries_max=10, bytes_max=10, ttl_seconds=60)
