@@ -1,6 +1,5 @@
 """What many tests stand on: a store of their own, of either kind."""
 
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,14 +10,20 @@ from metering import firestore
 from metering.opening import open_store
 from metering.store_urls import DEFAULT_DATABASE
 from metering.stores import DocumentStore
-from tests.emulator import undeclared_indexes
+from tests.emulator import new_project, undeclared_indexes
+from tests.index_gate import NAME, IndexGate
 
 CASE_NAME_CHARACTERS_MAX = 30
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Have the index gate look at what is queried."""
+    config.pluginmanager.register(IndexGate(config), NAME)
+
+
 @pytest.fixture(scope="session")
-def emulator() -> Iterator[str]:
+def emulator(request: pytest.FixtureRequest) -> Iterator[str]:
     """The address of the Firestore emulator: one for each process that runs tests, under our own rules.
 
     FIRESTORE_EMULATOR_HOST names it from then on, for stores opened by their address and for processes
@@ -28,14 +33,16 @@ def emulator() -> Iterator[str]:
         with running_emulator(ROOT / "firestore.rules") as address, pytest.MonkeyPatch.context() as patch:
             patch.setenv("FIRESTORE_EMULATOR_HOST", address)
             yield address
+            gate: IndexGate = request.config.pluginmanager.getplugin(NAME)
+            gate.ask(address)
     except EmulatorMissing as missing:
         pytest.fail(str(missing), pytrace=False)
 
 
 @pytest.fixture
 def firestore_project() -> str:
-    """A project that no other test has used: the emulator keeps projects apart."""
-    return f"demo-{uuid.uuid4().hex[:20]}"
+    """A project that no other test uses."""
+    return new_project()
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
-"""What the emulator can tell about the queries that were asked of it."""
+"""The emulator's projects that tests use, and what it can tell about the queries that were asked there."""
 
 import json
+import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ INDEX_FILE = Path(__file__).resolve().parents[1] / "firestore.indexes.json"
 
 Index = tuple[str, tuple[tuple[str, str], ...]]
 
-# Queries by equality alone: Firestore joins the single-field indexes, and needs no composite one.
+# Queries by equality alone: Firestore joins the single-field indexes, and needs no composite one
+# (https://cloud.google.com/firestore/docs/query-data/index-overview, "index merging", read 2026-11-21).
 JOINED: frozenset[Index] = frozenset(
     {
         ("memberships", (("account_id", "ASCENDING"), ("person_id", "ASCENDING"))),
@@ -20,14 +23,46 @@ JOINED: frozenset[Index] = frozenset(
     },
 )
 
+_projects: list[str] = []
 
-def declared_indexes() -> set[Index]:
+
+def new_project() -> str:
+    """A project that no other test uses: the emulator keeps projects apart.
+
+    The index gate (`tests.index_gate`) judges what is queried there.
+    """
+    return judged(project_apart())
+
+
+def judged(project: str) -> str:
+    """The project, of which the index gate judges what is queried there."""
+    _projects.append(project)
+    return project
+
+
+def project_apart() -> str:
+    """A project whose queries are nobody's business, such as those of whoever is refused."""
+    return f"demo-{uuid.uuid4().hex[:20]}"
+
+
+def judged_projects() -> Sequence[str]:
+    """The projects of this process that the index gate judges."""
+    return tuple(_projects)
+
+
+def declared_indexes(file: Path = INDEX_FILE) -> set[Index]:
     """The composite indexes of firestore.indexes.json: the collection, and each field with its mode."""
-    return {_index(found) for found in json.loads(INDEX_FILE.read_text())["indexes"]}
+    return {_index(found) for found in json.loads(file.read_text())["indexes"]}
 
 
-def undeclared_indexes(emulator: str, project: str) -> set[Index]:
-    """The composite indexes that the project's queries needed and firestore.indexes.json lacks."""
+def declared_fields(file: Path = INDEX_FILE) -> set[tuple[str, str]]:
+    """The collections' fields that have an index of their own."""
+    overrides = json.loads(file.read_text())["fieldOverrides"]
+    return {(found["collectionGroup"], found["fieldPath"]) for found in overrides if found["indexes"]}
+
+
+def used_indexes(emulator: str, project: str) -> set[Index]:
+    """The composite indexes that the project's queries needed. Of single fields the emulator is silent."""
     report = requests.get(
         f"http://{emulator}/emulator/v1/projects/{project}:indexUsage",
         params={"database": f"projects/{project}/databases/(default)"},
@@ -35,7 +70,12 @@ def undeclared_indexes(emulator: str, project: str) -> set[Index]:
     )
     report.raise_for_status()
     used = {_used_index(found["index"]) for found in report.json().get("reports", [])}
-    return {found for found in used if len(found[1]) > 1} - declared_indexes() - JOINED
+    return {found for found in used if len(found[1]) > 1}
+
+
+def undeclared_indexes(emulator: str, project: str) -> set[Index]:
+    """The composite indexes that the project's queries needed and firestore.indexes.json lacks."""
+    return used_indexes(emulator, project) - declared_indexes() - JOINED
 
 
 def _used_index(found: dict[str, Any]) -> Index:

@@ -1,6 +1,5 @@
 """firestore.rules: whoever talks to Firestore by themselves is refused, everywhere and whatever they ask."""
 
-import uuid
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -9,6 +8,7 @@ import pytest
 
 from metering.collections import INDEXED_FIELDS
 from metering.stores import Delete, DocumentStore, Put, Query
+from tests.emulator import project_apart
 from tests.rules.rule_file import allows_in, countable, publish, unasked
 from tests.rules.strangers import DENIED, OF_A_COLLECTION, OF_A_DOCUMENT, STRANGERS, Stranger
 
@@ -29,7 +29,7 @@ PATHS = (
 
 def complaints(emulator: str, rules: str, paths: Sequence[str] = PATHS) -> list[str]:
     """What is wrong with rules: what has no meaning, whom they let in, and what of them was never asked."""
-    project = f"demo-{uuid.uuid4().hex[:20]}"
+    project = project_apart()
     found = publish(emulator, project, rules) or publish(emulator, project, countable(rules))
     if found:
         return found

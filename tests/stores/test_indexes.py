@@ -3,11 +3,8 @@
 import json
 from typing import Any
 
-import pytest
-
 from metering.collections import INDEXED_FIELDS, TTL_FIELDS
-from metering.stores import Create, DocumentStore, Query
-from tests.emulator import INDEX_FILE, declared_indexes, undeclared_indexes
+from tests.emulator import INDEX_FILE, declared_indexes
 
 ARRAYS = {"request_ids", "session_ids"}
 ORDERED = [{"order": order, "queryScope": "COLLECTION"} for order in ("ASCENDING", "DESCENDING")]
@@ -49,24 +46,3 @@ def test_firestore_itself_deletes_what_the_table_says_and_nothing_else() -> None
 def test_there_are_no_more_field_configurations_than_a_database_takes() -> None:
     # https://cloud.google.com/firestore/docs/ttl, read 2026-11-21: 200 in older copies of the page, 500 now
     assert len(_overrides()) <= 200
-
-
-@pytest.fixture
-def unchecked_store(emulator: str, firestore_project: str) -> DocumentStore:
-    """A store on the emulator whose queries the fixture `firestore_store` does not look after."""
-    from metering import firestore  # noqa: PLC0415 - heavy, and only here
-
-    return firestore.open_store(firestore_project, "(default)", emulator_address=emulator)
-
-
-def test_a_query_without_its_index_is_noticed(
-    unchecked_store: DocumentStore, emulator: str, firestore_project: str
-) -> None:
-    query = Query(collection="accounts/a/segments", contains=("session_ids", "x"), order_by="last_at")
-    unchecked_store.commit([Create("accounts/a/segments/s", {})])
-
-    unchecked_store.query(query)
-
-    assert undeclared_indexes(emulator, firestore_project) == {
-        ("segments", (("session_ids", "CONTAINS"), ("last_at", "ASCENDING")))
-    }

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from metering import firestore, sqlite
 from metering.errors import StoreError
 from metering.stores import Create, DocumentStore, Query, Write
-from tests.emulator import undeclared_indexes
+from tests.emulator import new_project, undeclared_indexes
 from tests.stores.model import Documents, Outcome, applied
 from tests.stores.strategies import SCALARS, commits
 
@@ -31,7 +31,7 @@ def both(
 ) -> Iterator[tuple[DocumentStore, DocumentStore]]:
     """A store of each kind, to share between examples: each example has an account of its own."""
     folder: Path = tmp_path_factory.mktemp("both")
-    project = f"demo-{uuid.uuid4().hex[:20]}"
+    project = new_project()
     with (
         closing(sqlite.open_store(folder / "modeltrack.db")) as embedded,
         closing(firestore.open_store(project, "(default)", emulator_address=emulator)) as hosted,

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
 from tests.doubles.tcp_relay import TcpRelay
+from tests.emulator import new_project
 from tests.system.deployment import Deployment, Tenant
 
 
@@ -33,7 +33,7 @@ def sqlite_deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Depl
 def firestore_deployment(emulator: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """Running services on the Firestore emulator, in a project of their own."""
     folder = tmp_path_factory.mktemp("deployment-firestore")
-    with _running(folder, f"firestore://demo-{uuid4().hex[:20]}") as deployment:
+    with _running(folder, f"firestore://{new_project()}") as deployment:
         yield deployment
 
 

@@ -4,9 +4,9 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Protocol
-from uuid import uuid4
 
 from tests.doubles.tcp_relay import TcpRelay
+from tests.emulator import new_project
 from tests.system.deployment import Deployment, Faults
 
 LOCK_SECONDS_MAX = 30.0  # that the store's other writers may take before the lock is ours
@@ -35,7 +35,7 @@ class RelayedFirestore:
         """On a project of its own."""
         settings = {"FIRESTORE_EMULATOR_HOST": self._relay.address, "DATA_DIR": str(folder / "data")}
         faults = Faults(lost_replies_percent, folder / "never")
-        return Deployment(folder, f"firestore://demo-{uuid4().hex[:20]}", settings, faults)
+        return Deployment(folder, f"firestore://{new_project()}", settings, faults)
 
     def begin(self) -> None:
         """Pass nothing on; connections stay open."""

@@ -5,13 +5,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 import requests
 
 from api_service.functions.jobs import JOBS
 from tests.doubles.receiver import Receiver, running_receiver
+from tests.emulator import new_project
 from tests.system.calls import CHAT, MESSAGES, chat, message
 from tests.system.deployment import Deployment, Tenant
 from tests.system.processes import ROOT, eventually, free_port
@@ -68,7 +68,7 @@ def deployment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Recor
     url = f"sqlite:///{tmp_path}/modeltrack.db"
     if request.param == "firestore":
         request.getfixturevalue("emulator")
-        url = f"firestore://demo-{uuid4().hex[:20]}"
+        url = f"firestore://{new_project()}"
     watched = Recorded(tmp_path, url)
     try:
         yield watched

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.emulator import new_project
 from tests.system.processes import ROOT, eventually, free_port
 
 STARTED_WITHIN_SECONDS = 60.0
@@ -226,7 +227,7 @@ def test_the_real_providers_need_no_demo_provider(tmp_path: Path) -> None:
 
 
 def test_the_firestore_emulator_can_be_the_store(tmp_path: Path, emulator: str) -> None:
-    run = Run(tmp_path, STORE_URL="firestore://demo-modeltrack-run", FIRESTORE_EMULATOR_HOST=emulator)
+    run = Run(tmp_path, STORE_URL=f"firestore://{new_project()}", FIRESTORE_EMULATOR_HOST=emulator)
     try:
         run.wait_until_ready()
 
