@@ -101,6 +101,18 @@ resource "google_compute_url_map" "edge" {
           }
         }
       }
+
+      # What a release tries (candidates.tf).
+      path_rule {
+        paths   = ["/candidate/*"]
+        service = google_compute_backend_service.candidate[path_matcher.key].id
+
+        route_action {
+          url_rewrite {
+            path_prefix_rewrite = "/"
+          }
+        }
+      }
     }
   }
 
@@ -109,6 +121,13 @@ resource "google_compute_url_map" "edge" {
     host        = module.names.hosts["proxy"]
     path        = "/healthz"
     service     = google_compute_backend_service.service["proxy"].id
+  }
+
+  test {
+    description = "a release reaches the proxy that it tries"
+    host        = module.names.hosts["proxy"]
+    path        = "/candidate/v1/messages"
+    service     = google_compute_backend_service.candidate["proxy"].id
   }
 
   test {
