@@ -36,7 +36,6 @@ _FAILURES: Final = (
 def main(arguments: Sequence[str], pause_factor: float = 1.0) -> int:
     """Run one step; the exit status. `pause_factor` shortens every wait, for tests."""
     asked = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _end)  # a build that is cancelled puts back what it has moved
     try:
         _STEPS[asked.step](asked, pause_factor)
     except _FAILURES as failed:
@@ -101,10 +100,13 @@ def _deploy(asked: argparse.Namespace, pause_factor: float) -> None:
 
 
 def _smoke(asked: argparse.Namespace, pause_factor: float) -> None:
+    if (asked.proxy_address or asked.api_address) and not asked.commit:
+        raise smoke.SmokeFailed("at other addresses a commit has to tell what is new: give _REVISION")
     planned = {each.service: each.url for each in read_plan()}
     at = smoke.Addresses(
         proxy=(asked.proxy_address or planned[PROXY]).rstrip("/"),
         api=(asked.api_address or planned[API]).rstrip("/"),
+        commit=asked.commit,
     )
     smoke.smoke(at, _canary(asked), _say, lambda seconds: time.sleep(seconds * pause_factor))
 
@@ -154,10 +156,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--canary-provider-secret", default=NONE, help="whose value is a provider's key")
     parser.add_argument("--proxy-address", default="", help="where to try the proxy, instead of its tag")
     parser.add_argument("--api-address", default="", help="where to try the API, instead of its tag")
+    parser.add_argument("--commit", default="", help="what both services must say that they are built from")
     parser.add_argument("--bake-seconds", type=float, default=BAKE_SECONDS)
     parser.add_argument("--monitoring-url", default=MONITORING_URL)
     return parser
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _end)  # a build that is cancelled puts back what it has moved
     sys.exit(main(sys.argv[1:]))

@@ -77,13 +77,20 @@ def answers_by_revision(
     page = ""
     for _ in range(_PAGES_MAX):
         query = urllib.parse.urlencode({**asked, **({"pageToken": page} if page else {})})
-        answer = _ask(f"{url}/v3/projects/{gcloud.project}/timeSeries?{query}", token)
-        for series in answer.get("timeSeries", ()):
-            found[series["resource"]["labels"]["revision_name"]] += _counted(series)
-        page = answer.get("nextPageToken", "")
+        page = _add(_ask(f"{url}/v3/projects/{gcloud.project}/timeSeries?{query}", token), found)
         if not page:
             return found
     raise RatesUnknown(f"Cloud Monitoring has more than {_PAGES_MAX} pages on {service.name}")
+
+
+def _add(answer: Any, found: defaultdict[str, Answers]) -> str:
+    """Add what a page counts; the token of the next page, or nothing."""
+    try:
+        for series in answer.get("timeSeries", ()):
+            found[series["resource"]["labels"]["revision_name"]] += _counted(series)
+        return str(answer.get("nextPageToken", ""))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise RatesUnknown(f"Cloud Monitoring's answer is none: {type(error).__name__}") from None
 
 
 def _counted(series: Any) -> Answers:

@@ -11,12 +11,15 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 ANSWER_SECONDS_MAX: Final = 60  # a cold start is among them
 TRIES_MAX: Final = 12
 PAUSE_SECONDS: Final = 5.0
 BODY_BYTES_MAX: Final = 1_048_576
+# By this a load balancer may tell what is to be tried from calls; services pass over it.
+TRIED_HEADER: Final = "X-ModelTrack-Candidate"
 
 _ASKED: Final = {
     "model": "claude-haiku-4-5",
@@ -49,10 +52,11 @@ class Reply:
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where the revisions to be tried answer."""
+    """Where the revisions to be tried answer. `commit`: what both are built from; empty: not known."""
 
     proxy: str
     api: str
+    commit: str = ""
 
 
 def smoke(
@@ -65,7 +69,7 @@ def smoke(
     """Try everything once, what needs time to start several times. Raises: SmokeFailed."""
     for name, address in (("proxy", at.proxy), ("API", at.api)):
         for path in ("/health", "/readyz"):
-            _until(lambda url=address + path: _is_ok(url), f"{name} {path}", pause, tries)  # type: ignore[misc]
+            _until(partial(_is_ok, address + path, at.commit), f"{name} {path}", pause, tries)
             say(f"{name} {path}: ok")
     _refuses_strangers(at, say)
     if canary is None:
@@ -112,9 +116,13 @@ def _event(at: Addresses, canary: Canary, request_id: str) -> bool:
     return isinstance(rows, list) and any(_field(row, "request_id") == request_id for row in rows)
 
 
-def _is_ok(url: str) -> bool:
+def _is_ok(url: str, commit: str) -> bool:
     reply = _ask(url)
-    return reply.status == 200 and _field(reply.body, "status") == "ok"
+    _demand(reply.status == 200 and _field(reply.body, "status") == "ok", "it must be well", reply)
+    version = reply.headers.get("x-modeltrack-version", "none")
+    if url.endswith("/health") and not version.endswith(f"+{commit}" if commit else version):
+        raise SmokeFailed(f"it must be of {commit}, and says version {version}: another revision answers")
+    return True
 
 
 def _until(claim: Callable[[], bool], what: str, pause: Callable[[float], None], tries: int) -> None:
@@ -132,7 +140,11 @@ def _until(claim: Callable[[], bool], what: str, pause: Callable[[float], None],
 
 def _ask(url: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Reply:
     content = None if body is None else json.dumps(body).encode()
-    told = {"content-type": "application/json", "anthropic-version": "2023-06-01", **(headers or {})}
+    told = {
+        "content-type": "application/json",
+        "anthropic-version": "2023-06-01",
+        TRIED_HEADER: "true",
+    } | dict(headers or {})
     request = urllib.request.Request(url, data=content, headers=told)  # noqa: S310 - gcloud told us the address
     try:
         with urllib.request.urlopen(request, timeout=ANSWER_SECONDS_MAX) as answer:  # noqa: S310
