@@ -19,11 +19,13 @@ EVERYBODY = {"allUsers", "allAuthenticatedUsers"}
 PROJECT_ROLES = {
     "modeltrack-api": {"roles/datastore.user", "roles/monitoring.metricWriter"},
     "modeltrack-deploy": {
+        "roles/cloudbuild.builds.editor",  # of a workflow: it starts a build
         "roles/cloudscheduler.jobRunner",  # a smoke test runs a job once
         "roles/logging.logWriter",  # Cloud Build's own log
         "roles/monitoring.viewer",  # whether the new revision fails more
         "roles/ondemandscanning.admin",  # the role that Artifact Analysis names for scanning an image
         "roles/run.developer",
+        "roles/serviceusage.serviceUsageConsumer",  # of a workflow: `gcloud builds submit` asks as the project
     },
     "modeltrack-functions": {"roles/datastore.user"},
     "modeltrack-proxy": {"roles/datastore.user", "roles/monitoring.metricWriter"},

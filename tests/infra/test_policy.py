@@ -94,7 +94,7 @@ PLANTED: list[tuple[Policy, Callable[[Plan], Plan], str]] = [
             member="allAuthenticatedUsers",
             role="roles/storage.objectViewer",
         ),
-        "allAuthenticatedUsers has roles/viewer",
+        "allAuthenticatedUsers has roles/storage.objectViewer",
     ),
     (
         nobody_unknown_is_let_in,
