@@ -28,5 +28,4 @@ resource "google_compute_global_forwarding_rule" "http" {
   ip_address            = google_compute_global_address.edge[each.value].id
   port_range            = "80"
   target                = google_compute_target_http_proxy.http[0].id
-  labels                = module.names.labels
 }

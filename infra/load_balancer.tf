@@ -16,7 +16,6 @@ resource "google_compute_global_address" "edge" {
 
   name       = "modeltrack-${lower(each.value)}"
   ip_version = each.value
-  labels     = module.names.labels
 }
 
 resource "google_compute_region_network_endpoint_group" "service" {
@@ -165,5 +164,4 @@ resource "google_compute_global_forwarding_rule" "https" {
   ip_address            = google_compute_global_address.edge[each.value].id
   port_range            = "443"
   target                = google_compute_target_https_proxy.edge[0].id
-  labels                = module.names.labels
 }

@@ -27,7 +27,6 @@ resource "google_secret_manager_secret" "metrics" {
   count = local.has_metrics ? 1 : 0
 
   secret_id = "modeltrack-metrics"
-  labels    = module.names.labels
 
   replication {
     user_managed {

@@ -1,3 +1,8 @@
+output "addresses" {
+  description = "What the DNS records of both hosts point at: A records at IPV4, AAAA records at IPV6. Empty without a domain."
+  value       = { for version, address in google_compute_global_address.edge : version => address.address }
+}
+
 output "api_url" {
   description = "Where browsers and scripts reach the API."
   value       = module.names.urls.api
@@ -11,6 +16,11 @@ output "builds_bucket" {
 output "database" {
   description = "Address of the store, as STORE_URL."
   value       = module.settings.environment.proxy.STORE_URL
+}
+
+output "github_provider" {
+  description = "What a workflow of `github_repository` names as its identity provider; empty without one."
+  value       = local.has_federation ? google_iam_workload_identity_pool_provider.github[0].name : ""
 }
 
 output "images" {
