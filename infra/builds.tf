@@ -39,3 +39,29 @@ resource "google_storage_bucket_iam_member" "deploy_reads" {
   role   = "roles/storage.objectViewer"
   member = google_service_account.account["deploy"].member
 }
+
+# A workflow of GitHub's, which acts as the account that builds (federation.tf), submits builds itself: it puts sources
+# here, and starts a build under its own account.
+resource "google_storage_bucket_iam_member" "workflow_writes" {
+  count = local.has_federation ? 1 : 0
+
+  bucket = google_storage_bucket.builds.name
+  role   = "roles/storage.objectUser"
+  member = google_service_account.account["deploy"].member
+}
+
+resource "google_project_iam_member" "workflow" {
+  for_each = local.has_federation ? toset(["roles/cloudbuild.builds.editor", "roles/serviceusage.serviceUsageConsumer"]) : toset([])
+
+  project = var.project
+  role    = each.value
+  member  = google_service_account.account["deploy"].member
+}
+
+resource "google_service_account_iam_member" "workflow_acts_as_itself" {
+  count = local.has_federation ? 1 : 0
+
+  service_account_id = google_service_account.account["deploy"].name
+  role               = "roles/iam.serviceAccountUser"
+  member             = google_service_account.account["deploy"].member
+}

@@ -3,7 +3,8 @@
 #
 # - Private Google Access on the subnetwork, so that its machines and the services reach run.app and Google's APIs;
 # - a NAT gateway to reach providers and the mail server;
-# - addresses enough: Cloud Run takes them of the subnetwork for its instances.
+# - addresses enough: Cloud Run takes them of the subnetwork for its instances;
+# - a private pool of Cloud Build's in it, since a release asks what it has deployed, and nobody outside is answered.
 environment = "production"
 
 exposure       = "internal"
