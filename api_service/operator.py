@@ -4,7 +4,9 @@
     suspend acct_…               nobody gets in and its keys are refused, on every instance within a second
     resume acct_…                the other way round
     plan acct_… pro              another plan, and settings within it
+    erase acct_… acct_…          close it for good; the id twice, since nothing brings it back
     second-factor-off person_…   ask somebody for no codes who has lost the app and the recovery codes
+    new-secret                   have people found by their addresses again: MODELTRACK_SECRET is another
 
 It works on the store that the environment names, as a job does (docs/settings.md), so whoever may run it is
 whoever has access to that. Each change is noted in the account's audit log, in the same commit.
@@ -20,15 +22,17 @@ import msgspec
 
 from api_service.audit_log import AuditEvent, write_of
 from api_service.functions.settings import FunctionSettings
+from api_service.people import People
 from metering.accounts import Account
 from metering.clock import Clock, SystemClock
 from metering.collections import MEMBERSHIPS, second_factor_path
 from metering.directory import Change, Directory, with_plan
+from metering.erasure import close_account
 from metering.errors import Conflict, InvalidInput, MeteringError, NotFound
 from metering.ids import new_id
 from metering.opening import open_store
 from metering.plans import all_plans
-from metering.settings import SettingsRefused
+from metering.settings import SettingsRefused, deployment_secret
 from metering.stores import Delete, DocumentStore, Query
 
 EXIT_REFUSED: Final = 2
@@ -37,7 +41,7 @@ EXIT_FAILED: Final = 1
 _PERSON_ID: Final = re.compile(r"person_[0-9a-f]{32}")
 _USAGE = (
     "usage: python -m api_service.operator show|suspend|resume <account>, plan <account> <plan>,"
-    " or second-factor-off <person>"
+    " erase <account> <account>, second-factor-off <person>, or new-secret"
 )
 
 
@@ -45,13 +49,15 @@ def main(arguments: Sequence[str]) -> int:
     """Do what the arguments say; gives the exit code."""
     clock = SystemClock()
     try:
-        address = FunctionSettings().store_url
+        settings = FunctionSettings()
+        address = settings.store_url
+        secret = deployment_secret(settings) if "new-secret" in arguments else b""
         store = open_store(address)
     except SettingsRefused as refused:
         sys.stderr.write("\n".join(refused.complaints) + "\n")
         return EXIT_REFUSED
     try:
-        return operate(store, clock, arguments, sys.stdout)
+        return operate(store, clock, arguments, sys.stdout, secret)
     except NotFound as error:
         sys.stderr.write(f"{error} in {address}\n")
         return EXIT_REFUSED
@@ -62,8 +68,13 @@ def main(arguments: Sequence[str]) -> int:
         store.close()
 
 
-def operate(store: DocumentStore, clock: Clock, arguments: Sequence[str], out: TextIO) -> int:
-    """Do what the arguments say. Raises: InvalidInput, NotFound, Conflict, StoreUnavailable."""
+def operate(
+    store: DocumentStore, clock: Clock, arguments: Sequence[str], out: TextIO, secret: bytes = b""
+) -> int:
+    """Do what the arguments say. `secret` is the deployment's, for what hashes with it.
+
+    Raises: InvalidInput, NotFound, Conflict, StoreUnavailable.
+    """
     directory = Directory(store, clock, b"")  # nothing is hashed here
     match list(arguments):
         case ["show", account_id]:
@@ -78,6 +89,18 @@ def operate(store: DocumentStore, clock: Clock, arguments: Sequence[str], out: T
             account = _changed(
                 directory, clock, account_id, "change_plan", lambda before: with_plan(before, name)
             )
+        case ["erase", account_id, again]:
+            erase(store, directory, clock, account_id, again)
+            out.write(f"{account_id}: closed for good; the job erase deletes what it had\n")
+            return 0
+        case ["new-secret"]:
+            people = People(store, directory, clock, secret, is_hosted=True)
+            moved, taken = people.claim_addresses()
+            out.write(f"{moved} people are found by their addresses again\n")
+            out.writelines(
+                f"{each}: somebody else has signed up with their address since\n" for each in taken
+            )
+            return 0
         case ["second-factor-off", person_id]:
             switch_second_factor_off(store, clock, person_id)
             out.write(f"{person_id}: logs in without a code\n")
@@ -91,6 +114,13 @@ def operate(store: DocumentStore, clock: Clock, arguments: Sequence[str], out: T
         f" events kept {account.settings.events_kept_days} days\n"
     )
     return 0
+
+
+def erase(store: DocumentStore, directory: Directory, clock: Clock, account_id: str, again: str) -> None:
+    """Close an account for good. Raises: InvalidInput, NotFound, StoreUnavailable."""
+    if again != account_id:
+        raise InvalidInput("give the account's id twice: what is erased does not come back")
+    close_account(store, directory, clock, account_id, by="operator")
 
 
 def switch_second_factor_off(store: DocumentStore, clock: Clock, person_id: str) -> None:

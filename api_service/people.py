@@ -23,6 +23,7 @@ from api_service.tokens import FoundToken, Purpose, Token, Tokens, token_invalid
 from metering.accounts import LOCAL_ACCOUNT_ID, Account
 from metering.clock import Clock
 from metering.collections import (
+    EMAILS,
     MEMBERSHIPS,
     account_path,
     email_path,
@@ -39,6 +40,7 @@ from metering.tags import normalised_tag
 
 EMAIL_CHARACTERS_MAX = 254
 MEMBERSHIPS_OF_PERSON_MAX = 100
+CLAIMS_A_READ = 100
 NOBODY = "nobody"  # the id of a person that does not exist
 
 _EMAIL = re.compile(
@@ -253,6 +255,29 @@ class People:
                 " with this address anew",
             )
         return found
+
+    def claim_addresses(self) -> tuple[int, list[str]]:
+        """Have everybody found by their address under the present secret: how many were not before.
+
+        For whoever has changed the deployment's secret. May be cut off and run again. Second come the ids of
+        those whose address somebody else has signed up with since; these are left as they are.
+        """
+        moved, taken, after = 0, list[str](), None
+        while page := self._store.query(Query(collection=EMAILS, after=after, limit=CLAIMS_A_READ)):
+            for claim in page:
+                person_id = claim.fields["person_id"]
+                document = self._store.get(person_path(person_id))
+                if document is None or claim.path == (path := self._email_path(person_from(document).email)):
+                    continue
+                held = self._store.get(path)
+                if held is not None and held.fields["person_id"] != person_id:
+                    taken.append(person_id)
+                    continue
+                writes = [] if held is not None else [Create(path, {"person_id": person_id})]
+                self._store.commit([*writes, _staying(document), Delete(claim.path)])
+                moved += 1
+            after = ("", page[-1].document_id)
+        return moved, taken
 
     # Changing somebody
 

@@ -18,8 +18,6 @@ ANSWER_SECONDS_MAX: Final = 60  # a cold start is among them
 TRIES_MAX: Final = 12
 PAUSE_SECONDS: Final = 5.0
 BODY_BYTES_MAX: Final = 1_048_576
-# By this a load balancer may tell what is to be tried from calls; services pass over it.
-TRIED_HEADER: Final = "X-ModelTrack-Candidate"
 
 _ASKED: Final = {
     "model": "claude-haiku-4-5",
@@ -140,11 +138,7 @@ def _until(claim: Callable[[], bool], what: str, pause: Callable[[float], None],
 
 def _ask(url: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Reply:
     content = None if body is None else json.dumps(body).encode()
-    told = {
-        "content-type": "application/json",
-        "anthropic-version": "2023-06-01",
-        TRIED_HEADER: "true",
-    } | dict(headers or {})
+    told = {"content-type": "application/json", "anthropic-version": "2023-06-01", **(headers or {})}
     request = urllib.request.Request(url, data=content, headers=told)  # noqa: S310 - gcloud told us the address
     try:
         with urllib.request.urlopen(request, timeout=ANSWER_SECONDS_MAX) as answer:  # noqa: S310

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from api_service.operator import operate
-from metering.collections import audit_events_collection
+from api_service.people import NewPerson, People
+from metering.collections import EMAILS, audit_events_collection
 from metering.directory import Directory
 from metering.erasure import close_account
+from metering.erasure import run as run_erasure
 from metering.errors import Conflict, InvalidInput, NotFound
 from metering.opening import open_store
 from metering.stores import DocumentStore, Query
@@ -123,6 +125,57 @@ def test_an_account_that_is_being_erased_is_not_resumed(
 
     with pytest.raises(Conflict):
         command("resume", ada.account_id)
+
+
+def test_an_operator_erases_an_account_whose_id_was_given_twice(
+    ada: Person, bearer: Bearer, command: Callable[..., str], sqlite_store: DocumentStore, clock: ManualClock
+) -> None:
+    headers = bearer(ada.account_id, "read")
+    with pytest.raises(InvalidInput):
+        command("erase", ada.account_id, ada.account_id[:-1])
+    assert ada.get("/v1/account").status_code == 200
+
+    assert "closed for good" in command("erase", ada.account_id, ada.account_id)
+
+    assert ada.client.get("/v1/account", headers=headers).status_code == 401
+    erased = run_erasure(sqlite_store, clock)
+    assert (erased.accounts_erased, erased.people) == (1, 1)
+
+
+def test_after_another_secret_people_are_found_by_their_addresses_again(
+    ada: Person, sqlite_store: DocumentStore, directory: Directory, clock: ManualClock
+) -> None:
+    newer = b"another secret, as long as one has to be"
+    people = People(sqlite_store, directory, clock, newer, is_hosted=True)
+    assert people.by_email(ada.email) is None
+    out = io.StringIO()
+
+    assert operate(sqlite_store, clock, ["new-secret"], out, newer) == 0
+    assert operate(sqlite_store, clock, ["new-secret"], out, newer) == 0
+
+    assert (
+        out.getvalue()
+        == "1 people are found by their addresses again\n0 people are found by their addresses again\n"
+    )
+    found = people.by_email(ada.email)
+    assert found is not None
+    assert found.email == ada.email
+    assert [each.fields for each in sqlite_store.query(Query(collection=EMAILS))] == [
+        {"person_id": found.person_id}
+    ]
+
+
+def test_an_address_that_somebody_has_taken_since_stays_theirs(
+    ada: Person, sqlite_store: DocumentStore, directory: Directory, clock: ManualClock
+) -> None:
+    newer = b"another secret, as long as one has to be"
+    people = People(sqlite_store, directory, clock, newer, is_hosted=True)
+    (claim,) = sqlite_store.query(Query(collection=EMAILS))
+    later = people.sign_up(NewPerson(email=ada.email, password_hash="x"), "Later").person
+
+    assert people.claim_addresses() == (0, [claim.fields["person_id"]])
+
+    assert people.by_email(ada.email) == later
 
 
 def test_it_runs_as_a_program(tmp_path: Path, clock: ManualClock) -> None:
