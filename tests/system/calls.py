@@ -3,12 +3,13 @@
 import http.client
 import json
 import socket
+import ssl
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 TIMEOUT_SECONDS = 60.0
 FRAMING = {"connection", "keep-alive", "transfer-encoding", "content-length"}
@@ -71,7 +72,8 @@ def call(
 ) -> Reply:
     """Make a call and read the whole answer. Raises: http.client.IncompleteRead, OSError when it is cut."""
     address = urlsplit(url)
-    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=TIMEOUT_SECONDS)
+    kind = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
+    connection = kind(address.hostname or "", address.port, timeout=TIMEOUT_SECONDS)
     sent = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
     named = list(headers.items()) if isinstance(headers, Mapping) else headers
     try:
@@ -125,8 +127,14 @@ def open_call(url: str, path: str, body: Body, headers: Mapping[str, str]) -> It
     sent = json.dumps(body).encode()
     named = {"host": address.netloc, "connection": "close", "content-length": str(len(sent)), **headers}
     head = "".join(f"{name}: {value}\r\n" for name, value in named.items())
-    with socket.create_connection(
-        (address.hostname or "", address.port or 80), TIMEOUT_SECONDS
-    ) as connection:
+    with _connection(address) as connection:
         connection.sendall(f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + sent)
         yield OpenCall(connection)
+
+
+def _connection(address: SplitResult) -> socket.socket:
+    host = address.hostname or ""
+    plain = socket.create_connection((host, address.port or 80), TIMEOUT_SECONDS)
+    if address.scheme != "https":
+        return plain
+    return ssl.create_default_context().wrap_socket(plain, server_hostname=host)

@@ -1,5 +1,6 @@
 """One deployment for each store, shared by the system tests; every test takes an account of its own."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,10 +11,14 @@ from tests.doubles.tcp_relay import TcpRelay
 from tests.emulator import new_project
 from tests.system.deployment import Deployment, Tenant
 
+IS_BEHIND_NGINX = os.environ.get("DEPLOYMENT") == "behind-nginx"  # all of them: `make behind-nginx`
+
 
 @contextmanager
-def _running(folder: Path, store_url: str) -> Iterator[Deployment]:
-    deployment = Deployment(folder, store_url)
+def _running(
+    folder: Path, store_url: str, *, is_behind_nginx: bool = IS_BEHIND_NGINX
+) -> Iterator[Deployment]:
+    deployment = Deployment(folder, store_url, is_behind_nginx=is_behind_nginx)
     try:
         deployment.start()
         yield deployment
@@ -37,11 +42,28 @@ def firestore_deployment(emulator: str, tmp_path_factory: pytest.TempPathFactory
         yield deployment
 
 
-@pytest.fixture(params=["sqlite", "firestore"])
+@pytest.fixture(scope="session")
+def nginx_deployment(emulator: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """Two proxies and two APIs behind nginx, on the Firestore emulator."""
+    folder = tmp_path_factory.mktemp("deployment-nginx")
+    with _running(folder, f"firestore://{new_project()}", is_behind_nginx=True) as deployment:
+        yield deployment
+
+
+@pytest.fixture(params=["sqlite", "firestore", "nginx"])
 def deployment(request: pytest.FixtureRequest) -> Deployment:
-    """Running services; the test runs once on each kind of store."""
+    """Running services; the test runs once on each kind of store, and behind nginx where it is marked so."""
     found: Deployment = request.getfixturevalue(f"{request.param}_deployment")
     return found
+
+
+@pytest.fixture(autouse=True)
+def _trusted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every client trust the authority of a deployment behind nginx."""
+    for name in ("sqlite_deployment", "firestore_deployment", "nginx_deployment", "deployment"):
+        if name in request.fixturenames and (found := request.getfixturevalue(name)).is_behind_nginx:
+            for variable in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "AWS_CA_BUNDLE"):
+                monkeypatch.setenv(variable, found.ca_file)
 
 
 @pytest.fixture
@@ -57,9 +79,19 @@ def firestore_relay(emulator: str) -> Iterator[TcpRelay]:
         yield relay
 
 
+def _is_wanted(item: pytest.Item) -> bool:
+    """Whether the test is run: behind nginx it is only where it is marked so, or where everything is."""
+    parameters = (
+        item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    )
+    is_marked = item.get_closest_marker("behind_nginx") is not None
+    return parameters.get("deployment") != "nginx" or (is_marked and not IS_BEHIND_NGINX)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of one store on one worker: each worker would else start every deployment."""
+    """Keep the tests of one deployment on one worker: each worker would else start every deployment."""
+    items[:] = [item for item in items if _is_wanted(item)]
     for item in items:
-        store = "firestore" if "firestore" in item.name else "sqlite"
+        kind = next((each for each in ("nginx", "firestore") if each in item.nodeid), "sqlite")
         if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group(f"system-{store}"))
+            item.add_marker(pytest.mark.xdist_group(f"system-{kind}"))

@@ -19,6 +19,7 @@ from metering.directory import Directory, KeyTerms
 from metering.nightly_check import Check, check_of
 from metering.opening import open_store
 from metering.rulebook import Rulebook
+from tests.system.front_end import Entrance, free_ports, start_nginx
 from tests.system.processes import Process, eventually, free_port, stop_all
 
 REGION = "us-east-1"
@@ -71,19 +72,23 @@ class Deployment:
     """Started processes and what they share. `folder` holds their data and logs.
 
     `settings` are told to every service and win over all others. `faults` has the services run on a store
-    with faults (`tests.doubles.faulty_service`).
+    with faults (`tests.doubles.faulty_service`). `is_behind_nginx`: two proxies and two APIs behind nginx, so
+    that `proxy` and `api` are what callers see of them.
     """
 
     folder: Path
     store_url: str
     settings: dict[str, str] = field(default_factory=dict)
     faults: Faults | None = None
+    is_behind_nginx: bool = False
     secret: str = field(default_factory=lambda: secrets.token_hex(32))
     started: list[Process] = field(default_factory=list)
     provider: Process = field(init=False)
     proxy: Process = field(init=False)
     api: Process = field(init=False)
+    plain_url: str = ""  # nginx without TLS
     proxy_tls_port: int = 0
+    behind: list[Process] = field(default_factory=list)  # nginx: both proxies, then both APIs
 
     def start(self, proxy_port: int = 0) -> None:
         """Start one of each, the proxy on that port where given."""
@@ -93,9 +98,38 @@ class Deployment:
         served = self.authority.issue_cert("127.0.0.1", "localhost")
         served.private_key_and_cert_chain_pem.write_to_path(str(self.folder / "served.pem"))
         self.provider = self.start_provider()
+        if self.is_behind_nginx:
+            self._start_behind_nginx()
+            return
         self.api = self.start_api()
         self.proxy_tls_port = free_port()
         self.proxy = self.start_proxy({"TLS_PORT": str(self.proxy_tls_port)}, port=proxy_port)
+
+    def _start_behind_nginx(self) -> None:
+        ports = free_ports()
+        self.settings = {
+            "FORWARDING_HOPS": "1",
+            "PUBLIC_URL": ports.api_url,
+            "PROXY_PUBLIC_URL": ports.proxy_url,
+            **self.settings,
+        }
+        proxies = [self.start_proxy(data=name) for name in ("proxy", "second of two")]
+        apis = [self.start_api() for _ in range(2)]
+        self.behind = [*proxies, *apis]
+        nginx = self._keep(
+            start_nginx(
+                self.folder / "nginx",
+                ports,
+                [each.port for each in proxies],
+                [each.port for each in apis],
+                pem=self.folder / "served.pem",
+                ca_file=self.ca_file,
+            )
+        )
+        self.proxy = Entrance(nginx, ports.proxy_url, ports.proxy)
+        self.api = Entrance(nginx, ports.api_url, ports.api)
+        self.proxy_tls_port = ports.proxy
+        self.plain_url = f"http://127.0.0.1:{ports.plain}"
 
     def stop(self) -> None:
         """End everything that was started."""
@@ -142,9 +176,9 @@ class Deployment:
         }
         return self._service("proxy_service", port, self.folder / f"proxy-{port}.log", told)
 
-    def start_api(self) -> Process:
+    def start_api(self, *, port: int = 0) -> Process:
         """Start an API service."""
-        port = free_port()
+        port = port or free_port()
         told = {**self._shared(), "PORT": str(port), "DATA_DIR": str(self.folder / "api")}
         return self._service("api_service", port, self.folder / f"api-{port}.log", told)
 

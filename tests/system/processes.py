@@ -43,7 +43,7 @@ def free_port() -> int:
 
 
 class Process:
-    """A program of ours on a port of its own. Everything it prints goes to `log`."""
+    """A program of ours, or another, on a port of its own. Everything it prints goes to `log`."""
 
     def __init__(
         self,
@@ -53,14 +53,17 @@ class Process:
         log: Path,
         settings: Mapping[str, str],
         ready: str = "/healthz",
+        program: Sequence[str] = (sys.executable, "-m"),
+        url: str = "",
+        ca_file: str = "",
     ) -> None:
         self.port = port
         self.log = log
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = url or f"http://127.0.0.1:{port}"
         inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", module, *options],
+                [*program, module, *options],
                 cwd=ROOT,
                 env={**inherited, "PYTHONUNBUFFERED": "1", **settings},
                 stdin=subprocess.DEVNULL,
@@ -68,6 +71,7 @@ class Process:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        self._verify: bool | str = ca_file or True
         eventually(lambda: self._is_ready(ready), seconds=READY_SECONDS, what=f"the start of {module}")
 
     @property
@@ -83,7 +87,7 @@ class Process:
     def _is_ready(self, path: str) -> bool:
         assert self.status is None, f"it exited with {self.status}:\n{self.log.read_text()[-4000:]}"
         try:
-            return requests.get(self.url + path, timeout=2).ok
+            return requests.get(self.url + path, timeout=2, verify=self._verify).ok
         except requests.RequestException:
             return False
 
