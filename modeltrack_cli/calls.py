@@ -8,7 +8,7 @@ answered is repeated nowhere but for its status: providers put parts of keys int
 import json
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
@@ -97,41 +97,43 @@ def ask(
     *,
     seconds: float = READ_SECONDS,
     is_verified: bool = True,
+    session: requests.Session | None = None,
     **sent: Any,
 ) -> Answer:
     """What is answered there, whatever it is. `seconds` may pass in silence.
 
-    Without `is_verified`, whoever answers is believed; no credential goes there then.
+    Without `is_verified`, whoever answers is believed; no credential goes there then. A `session` keeps its
+    connection for the next question.
     Raises: NoAnswer; CommandFailed, where nothing may be sent there.
     """
     may_open = auth is not None and not isinstance(auth, Nobody)
     _check(place, url, has_credential=may_open)
     if may_open and not is_verified:
         raise CommandFailed(f"{place}: no key is sent to whom nobody vouches for")
+    request = requests.request if session is None else session.request
+    options = {"auth": auth, "timeout": (min(seconds, CONNECT_SECONDS), seconds), **sent}
     if is_verified:
-        return _asked(place, method, url, auth, seconds, sent)
+        return _asked(place, request, method, url, options)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", urllib3.exceptions.InsecureRequestWarning)
-        return _asked(place, method, url, auth, seconds, {**sent, "verify": False})
+        return _asked(place, request, method, url, {**options, "verify": False})
 
 
 def _asked(
-    place: str, method: str, url: str, auth: AuthBase | None, seconds: float, sent: Mapping[str, Any]
+    place: str,
+    request: Callable[..., requests.Response],
+    method: str,
+    url: str,
+    options: Mapping[str, Any],
 ) -> Answer:
     try:
-        with requests.request(
-            method,
-            url,
-            auth=auth,
-            allow_redirects=False,
-            stream=True,
-            timeout=(min(seconds, CONNECT_SECONDS), seconds),
-            **sent,
-        ) as response:
+        with request(method, url, allow_redirects=False, stream=True, **options) as response:
             cookies = tuple(response.raw.headers.getlist("Set-Cookie"))
             return Answer(response.status_code, response.headers, cookies, _content(place, response))
     except requests.RequestException as error:
         raise NoAnswer(place, type(error).__name__, _reason(error)) from None
+    except (ValueError, urllib3.exceptions.HTTPError) as error:  # requests lets some of these through
+        raise NoAnswer(place, type(error).__name__, "the answer cannot be read") from None
 
 
 def carries_keys(url: str) -> bool:

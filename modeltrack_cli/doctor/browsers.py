@@ -60,7 +60,7 @@ def cookies(visit: Visit) -> Verdict:
 def other_sites(visit: Visit) -> Verdict:
     """Whether pages of other sites are given nothing: neither service has any business with them."""
     asked: tuple[tuple[Place, str, str], ...] = (
-        ("api", "GET", "/v1/status"),
+        ("api", "GET", "/health"),
         ("api", "OPTIONS", "/v1/events"),
         ("proxy", "GET", "/health"),
     )

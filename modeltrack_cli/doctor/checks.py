@@ -94,7 +94,7 @@ def examine(visit: Visit, begin: Callable[[Check], None]) -> Iterator[Finding]:
             )
         else:
             verdict = _looked(check, visit)
-        if missing or verdict.state == "failed":
+        if missing or (verdict.state == "failed" and not verdict.bears):
             useless.add(check.name)
         seconds = visit.clock.monotonic() - began
         yield Finding(

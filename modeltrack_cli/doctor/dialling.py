@@ -1,5 +1,6 @@
-"""A TLS handshake by itself, and nothing sent after it."""
+"""Connections by hand, where what a library makes of them would be in the way."""
 
+import http.client
 import socket
 import ssl
 from collections.abc import Mapping
@@ -32,3 +33,16 @@ def shake_hands(visit: Visit, place: Place, context: ssl.SSLContext) -> Mapping[
         raise CannotConnect("nothing takes a connection there") from None
     with connection, context.wrap_socket(connection, server_hostname=host) as wrapped:
         return {**(wrapped.getpeercert() or {}), "version": wrapped.version()}
+
+
+def ask_in_the_clear(visit: Visit, host: str, port: int, path: str) -> tuple[int, str]:
+    """Status and `Location` of the answer over plain http. Raises: CannotConnect, where there is none."""
+    connection = http.client.HTTPConnection(host, port, timeout=visit.options.question_seconds)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.headers.get("Location", "")
+    except (OSError, http.client.HTTPException):
+        raise CannotConnect("nothing answers there over plain http") from None
+    finally:
+        connection.close()

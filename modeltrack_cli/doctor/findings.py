@@ -15,11 +15,15 @@ WORDS_MAX: Final = 200
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What one look came to. `advice` says what to do, where there is something to do."""
+    """What one look came to. `advice` says what to do, where there is something to do.
+
+    `bears`: though it is wrong, what rests on it can be looked at.
+    """
 
     state: State
     found: str
     advice: str = ""
+    bears: bool = False
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -38,9 +42,9 @@ def passed(found: str) -> Verdict:
     return Verdict("passed", found)
 
 
-def failed(found: str, advice: str) -> Verdict:
+def failed(found: str, advice: str, *, bears: bool = False) -> Verdict:
     """It is not."""
-    return Verdict("failed", found, advice)
+    return Verdict("failed", found, advice, bears)
 
 
 def not_applicable(why: str) -> Verdict:

@@ -6,8 +6,7 @@ from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
 
-from modeltrack_cli.calls import NoAnswer, Nobody, ask
-from modeltrack_cli.doctor.dialling import CannotConnect, shake_hands
+from modeltrack_cli.doctor.dialling import CannotConnect, ask_in_the_clear, shake_hands
 from modeltrack_cli.doctor.findings import Verdict, failed, not_applicable, not_checked, passed, words_of
 from modeltrack_cli.doctor.visit import ADDRESS_SETTINGS, NAMES, Place, Visit
 
@@ -52,7 +51,9 @@ def certificate(visit: Visit, place: Place) -> Verdict:
         (ssl.cert_time_to_seconds(str(held["notAfter"])) - visit.clock.now().timestamp()) / DAY_SECONDS
     )
     if days < DAYS_LEFT_MIN:
-        return failed(f"it ends in {days} days", "renew it now; whatever renews it by itself did not")
+        return failed(
+            f"it ends in {days} days", "renew it now; whatever renews it by itself did not", bears=True
+        )
     return passed(f"valid for {days} days")
 
 
@@ -81,19 +82,24 @@ def plain_http(visit: Visit, place: Place) -> Verdict:
     if visit.deployment.is_local(place) and not visit.deployment.is_https(place):
         return not_applicable(_LOCAL)
     host, port = urlsplit(visit.deployment.url(place)).hostname or "", visit.deployment.http_port
-    named = f"[{host}]" if ":" in host else host
-    address = f"http://{named}:{port}/health"
     try:
-        answer = ask(NAMES[place], "GET", address, Nobody(), seconds=visit.options.question_seconds)
-    except NoAnswer:
+        status, location = ask_in_the_clear(visit, host, port, "/health")
+    except CannotConnect:
         return passed(f"nothing answers on port {port}")
-    leads_to = urlsplit(answer.headers.get("Location", ""))
-    if answer.status in _MOVED and leads_to.scheme == "https" and leads_to.hostname == host:
-        return passed(f"{answer.status} to https")
+    if status in _MOVED and _leads_to(location) == ("https", host):
+        return passed(f"{status} to https")
     advice = "have port 80 answer with a redirect to https://, and with nothing else; keys would go readable"
-    if answer.status in _MOVED:
-        return failed(f"it leads to {words_of(answer.headers.get('Location', ''))}", advice)
-    return failed(f"it answers {answer.status} over plain http", advice)
+    if status in _MOVED:
+        return failed(f"it leads to {words_of(location)}", advice)
+    return failed(f"it answers {status} over plain http", advice)
+
+
+def _leads_to(location: str) -> tuple[str, str]:
+    try:
+        parts = urlsplit(location)
+    except ValueError:
+        return "", ""
+    return parts.scheme, parts.hostname or ""
 
 
 def _without_tls(visit: Visit, place: Place) -> Verdict:

@@ -96,6 +96,9 @@ def _ended(day: Mapping[str, Any], now: datetime, hours: int) -> bool:
 
 
 def _status(visit: Visit) -> Mapping[str, Any] | Verdict:
+    """What the API says of itself, asked once: who has no key may not ask often."""
+    if visit.status is not None:
+        return visit.status
     try:
         answer = visit.ask("api", "GET", _STATUS).answer
     except NoAnswer as error:
@@ -103,6 +106,7 @@ def _status(visit: Visit) -> Mapping[str, Any] | Verdict:
     found = json_of(answer)
     if answer.status != 200 or not isinstance(found, dict):
         return not_checked(f"{_STATUS} answers {answer.status}")
+    visit.status = found
     return found
 
 

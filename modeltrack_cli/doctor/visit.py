@@ -123,6 +123,7 @@ class Visit:
         self.unvouched: set[Place] = set()
         self.canary: Canary | None = None
         self.canary_trouble = ""
+        self.status: Mapping[str, Any] | None = None
         self.budgets: list[Mapping[str, Any]] = []
         self._keys = keys
 
