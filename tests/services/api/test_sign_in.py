@@ -249,13 +249,18 @@ def test_a_forged_forwarding_header_buys_no_more_attempts(ada: Person, client: F
     assert log_in(client, **{"X-Forwarded-For": "198.51.100.1"}).status_code == 429
 
 
-def test_behind_the_platform_its_own_entry_counts(make_app: MakeApp, sqlite_store: DocumentStore) -> None:
-    client = make_app(sqlite_store, **HOSTED).test_client()
+@pytest.mark.parametrize(
+    ("hops", "behind"), [(None, ""), (2, ",34.1.2.3")], ids=["platform", "load balancer"]
+)
+def test_behind_front_ends_their_own_entry_counts(
+    make_app: MakeApp, sqlite_store: DocumentStore, hops: int | None, behind: str
+) -> None:
+    client = make_app(sqlite_store, **HOSTED, forwarding_hops=hops).test_client()
     for number in range(LOGINS_MAX):
-        log_in(client, **{"X-Forwarded-For": f"10.0.0.{number}, 203.0.113.7"})
+        log_in(client, **{"X-Forwarded-For": f"10.0.0.{number}, 203.0.113.7{behind}"})
 
-    again = log_in(client, **{"X-Forwarded-For": "10.9.9.9, 203.0.113.7"})
-    elsewhere = log_in(client, **{"X-Forwarded-For": "203.0.113.7, 198.51.100.1"})
+    again = log_in(client, **{"X-Forwarded-For": f"10.9.9.9, 203.0.113.7{behind}"})
+    elsewhere = log_in(client, **{"X-Forwarded-For": f"203.0.113.7, 198.51.100.1{behind}"})
 
     assert again.status_code == 429
     assert elsewhere.status_code == 401
