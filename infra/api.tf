@@ -25,7 +25,7 @@ module "api" {
   instances_max   = var.api_instances_max
   timeout_seconds = 3600 # exports
   health_path     = "/health"
-  memory          = "1Gi"
+  memory          = module.sizes.memory.api
 
   # Mail, and what is found out about a request after its answer, is written then.
   has_cpu_between_requests = true

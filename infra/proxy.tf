@@ -25,7 +25,7 @@ module "proxy" {
   instances_max   = var.proxy_instances_max
   timeout_seconds = 3600
   health_path     = "/health"
-  memory          = "1Gi"
+  memory          = module.sizes.memory.proxy
 
   # What a call cost is committed up to two seconds after its answer.
   has_cpu_between_requests = true
