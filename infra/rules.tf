@@ -19,7 +19,7 @@ resource "google_firebaserules_ruleset" "firestore" {
 
 resource "google_firebaserules_release" "firestore" {
   name         = var.database == "(default)" ? "cloud.firestore" : "cloud.firestore/${var.database}"
-  ruleset_name = google_firebaserules_ruleset.firestore.name
+  ruleset_name = "projects/${var.project}/rulesets/${google_firebaserules_ruleset.firestore.name}"
 
   depends_on = [google_firestore_database.events]
 
