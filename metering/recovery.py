@@ -80,8 +80,14 @@ class RecoveryReport(msgspec.Struct, frozen=True, kw_only=True):
     lines_not_taken: int = 0  # by the store: kept aside
     lines_waiting: int = 0  # in a queue, for their call to settle, or to be old enough
     runs_elsewhere: int = 0  # this one did nothing, since another is at the queue
+    runs_full: int = 0  # took from a queue as many lines as a run may; there may be more
     files_removed: int = 0
     files_unreadable: int = 0
+
+    def plus(self, other: "RecoveryReport") -> "RecoveryReport":
+        """What both came to."""
+        names = self.__struct_fields__
+        return RecoveryReport(**{name: getattr(self, name) + getattr(other, name) for name in names})
 
 
 class Recoverer:

@@ -104,7 +104,7 @@ JOBS: Final[Sequence[Job]] = (
         _recover,
         every_seconds=5.0,  # a killed proxy's calls are in the statistics soon; nothing left costs a look
         alarming=("lines_bad", "lines_too_old", "lines_not_taken", "files_unreadable"),
-        routine=("lines_waiting", "runs_elsewhere"),
+        routine=("lines_waiting", "runs_elsewhere", "runs_full"),
     ),
     Job("reap", _reap, every_seconds=15.0),  # a lease lasts a minute or two anyway
     Job(

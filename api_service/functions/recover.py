@@ -22,7 +22,7 @@ def run(workplace: Workplace) -> recovery.RecoveryReport:
         # Here, since a machine of one's own has no use for what it loads.
         from api_service.functions.journal_subscription import open_subscription  # noqa: PLC0415
 
-        return queued_recovery.run(store, clock, open_subscription(settings), _pricer)
+        return queued_recovery.drain(store, clock, open_subscription(settings), _pricer)
     return recovery.RecoveryReport()
 
 

@@ -1,5 +1,6 @@
 """Recovery from a queue on both stores: in whatever order lines come, each call is one event."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -15,11 +16,14 @@ from metering.pricing import Pricer
 from metering.queued_recovery import (
     CALL_AGE_MAX,
     CLAIM_SECONDS,
+    DRAIN_SECONDS_MAX,
     DRAINED_AGE,
     EMPTY_PULLS,
     HIDDEN_SECONDS,
     LINE_AGE_MIN,
+    Delivery,
     QueueUnavailable,
+    drain,
     drained_until,
     run,
 )
@@ -138,6 +142,49 @@ def test_a_call_is_lost_once_the_queue_was_empty_after_the_longest_a_call_can_ta
     assert (first.events_lost, first.lines_waiting, second.events_lost) == (0, 1, lost)
     assert [event.state for event in platform.events] == ["lost"] * lost
     assert len(platform.queue.lines) == 1 - lost
+
+
+class SlowQueue(MemoryQueue):
+    """Each pull takes its time."""
+
+    def __init__(self, clock: ManualClock, seconds: float) -> None:
+        super().__init__(clock)
+        self.clock, self.seconds = clock, seconds
+
+    def pull(self, count: int) -> Sequence[Delivery]:
+        self.clock.advance(self.seconds)
+        return super().pull(count)
+
+
+@pytest.fixture
+def small_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of two lines."""
+    monkeypatch.setattr("metering.queued_recovery.LINES_A_RUN_MAX", 2)
+    monkeypatch.setattr("metering.queued_recovery.LINES_A_PULL", 2)
+
+
+@pytest.mark.usefixtures("small_runs")
+def test_a_full_run_is_followed_by_another_until_the_queue_is_drained(platform: Platform) -> None:
+    calls = [make_event() for _ in range(5)]
+    platform.queue.publish(*(settled_line(call, SEGMENT) for call in calls))
+
+    report = drain(platform.store, platform.clock, platform.queue, lambda: Pricer(load_price_table()))
+
+    assert (report.events_stored, report.runs_full) == (5, 2)
+    assert platform.queue.lines == []
+    assert drained_until(platform.store) == platform.clock.now() - DRAINED_AGE
+
+
+@pytest.mark.parametrize(("seconds", "runs"), [(DRAIN_SECONDS_MAX - 1, 2), (DRAIN_SECONDS_MAX, 1)])
+@pytest.mark.usefixtures("small_runs")
+def test_runs_follow_each_other_for_a_time_only(platform: Platform, seconds: float, runs: int) -> None:
+    queue = SlowQueue(platform.clock, seconds)
+    queue.publish(*(settled_line(make_event(), SEGMENT) for _ in range(9)))
+
+    report = drain(platform.store, platform.clock, queue, lambda: Pricer(load_price_table()))
+
+    assert report.runs_full == runs
+    assert len(queue.lines) == 9 - 2 * runs
 
 
 def test_while_lines_may_still_be_on_their_way_no_call_is_lost(
