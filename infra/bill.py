@@ -87,6 +87,7 @@ CALL_LINE_BYTES: Final = 407
 WRITES_A_COMMIT: Final = 4  # segment, rollup shard, its instance's count, one lease
 SEGMENT_BYTES: Final = 530  # stored, with one event
 EVENT_BYTES: Final = 120  # stored, each one of many
+RECOVERY_READS_A_SEGMENT: Final = 1  # recovery looks whether the process has stored it
 JOB_READS: Final = 10  # of all jobs in a minute, without an account
 JOB_READS_AN_ACCOUNT: Final = 5  # and for each account
 # Measured by `make bench` (docs/decisions/0007): 0.22 ms, without TLS and Firestore; reckoned with twice.
@@ -183,11 +184,12 @@ def firestore_writes(size: Size) -> float:
 
 
 def firestore_reads(size: Size) -> float:
-    """Each proxy's look at what changed, jobs, dashboards."""
+    """Each proxy's look at what changed, recovery and other jobs, dashboards."""
+    recovered = size.commits * RECOVERY_READS_A_SEGMENT
     polls = size.proxies * POLLS_A_SECOND * SECONDS
     of_jobs = (JOB_READS + JOB_READS_AN_ACCOUNT * size.accounts) * 60 * HOURS
     pages = size.accounts * PAGES_A_DAY * DAYS * READS_A_PAGE
-    return READS.of(polls + of_jobs + pages)
+    return READS.of(polls + recovered + of_jobs + pages)
 
 
 def firestore_storage(size: Size) -> float:

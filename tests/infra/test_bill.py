@@ -18,18 +18,22 @@ from api_service.functions.jobs import JOBS
 from api_service.functions.settings import FunctionSettings
 from api_service.functions.workplace import Workplace
 from api_service.logs import ApiLog
-from metering import segments
+from metering import queued_recovery, segments
+from metering.accounts import LOCAL_ACCOUNT_ID
 from metering.directory import Directory
 from metering.events import Charge, CostEvent
 from metering.journal import Admitted, Hold, admitted_line, settled_line
 from metering.leases import charge_writes
 from metering.ledger import Ledger
+from metering.price_table import load_price_table
+from metering.pricing import Pricer
 from metering.sqlite.store import open_store
 from metering.stores import Write
 from proxy_service.logs import CallLine
 from tests.builders import ACCOUNT_ID, AT, make_event
 from tests.doubles.clock import ManualClock
 from tests.doubles.counting_store import CountingStore
+from tests.doubles.journal_queue import MemoryQueue
 from tests.doubles.mailbox import Mailbox
 
 INFRA = Path(__file__).parents[2] / "infra"
@@ -169,6 +173,22 @@ def test_events_are_stored_in_as_many_bytes(bill: ModuleType) -> None:
 
     assert stored_bytes(events[:1]) == pytest.approx(bill.SEGMENT_BYTES, rel=0.25)
     assert stored_bytes(events) / 1_000 == pytest.approx(bill.EVENT_BYTES, rel=0.25)
+
+
+def test_recovery_reads_as_many_documents_a_segment(bill: ModuleType, store: CountingStore) -> None:
+    clock = ManualClock()
+    Directory(store, clock, secrets.token_bytes(32)).ensure_local_account()
+    queue, ledger, count = MemoryQueue(clock), Ledger(store, clock), 40
+    for number in range(count):
+        event, name = make_event(account_id=LOCAL_ACCOUNT_ID), f"{INSTANCE}-{number}"
+        ledger.commit(segments.Segment(name=name, account_id=LOCAL_ACCOUNT_ID, events=(event,)))
+        queue.publish(settled_line(event, name))
+    before = store.documents_read
+
+    found = queued_recovery.run(store, clock, queue, lambda: Pricer(load_price_table())).events_found
+
+    assert found == count
+    assert (store.documents_read - before) / count == pytest.approx(bill.RECOVERY_READS_A_SEGMENT, rel=0.25)
 
 
 def test_a_segment_is_sealed_after_as_many_seconds(bill: ModuleType) -> None:
