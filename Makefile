@@ -14,7 +14,7 @@ FOCUS_PYTHON ?=
 # Handed on to `make run`: STORE_URL=firestore://demo-modeltrack, UPSTREAM=real, other ports, any setting.
 export
 
-.PHONY: help setup setup-browser run test screenshots proof focus infra modules check format bench prices vendor lock pin-images images clean
+.PHONY: help setup setup-browser run test screenshots proof behind-nginx focus infra modules check format bench prices vendor lock pin-images images clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ screenshots: setup-browser ## Take pictures of every page in light, dark and pho
 proof: $(STAMPS)/dev ## Prove at full size that no call is lost, whatever dies; prints the counts (10 minutes)
 	@PROOF=full $(BIN)/python -m pytest -n 0 tests/system/test_nothing_lost.py tests/system/test_store_outage.py
 
+behind-nginx: $(STAMPS)/dev ## Run the system tests through nginx before two proxies and two APIs (10 minutes)
+	@DEPLOYMENT=behind-nginx $(BIN)/python -m pytest -n 2 --dist loadgroup tests/system
+
 focus: $(STAMPS)/dev $(STAMPS)/focus/installed ## Have focus-validator judge the FOCUS export; `make test` does, too
 	@$(BIN)/python -m pytest -n 0 -rs tests/services/api/test_focus_validator.py
 
@@ -66,8 +69,9 @@ format: $(STAMPS)/dev ## Format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix --quiet .
 
-bench: $(STAMPS)/dev ## Measure speed beside a direct call and nginx, statistics and pages as events grow (15 minutes)
+bench: $(STAMPS)/dev ## Measure speed beside a direct call and nginx, starts of the images, statistics and pages as events grow (16 minutes)
 	@$(BIN)/python -m bench
+	@$(BIN)/python -m bench.cold_start
 	@$(BIN)/python -m bench.statistics
 	@$(BIN)/python -m bench.pages
 

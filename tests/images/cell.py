@@ -117,7 +117,6 @@ class Cell(NamedTuple):
         *,
         user: str,
         writable: Mapping[str, Path] | None = None,
-        has_tmp: bool = False,
     ) -> list[str]:
         """The command line that runs a service, which can write to `writable` alone: path → folder."""
         number = user.partition(":")[0]
@@ -129,7 +128,7 @@ class Cell(NamedTuple):
         if can_confine():
             return self._entered(
                 [*dropped, *self._inside(command, environment, at)], None, "/",
-                mounts=[*mounts, *(["tmpfs=/tmp"] if has_tmp else [])], how="ro",
+                mounts=mounts, how="ro",
             )  # fmt: skip
         return self._entered(command, self._with(environment, writable or {}), at, mounts=[], how="")
 
@@ -149,10 +148,7 @@ class Cell(NamedTuple):
         lower = self.folder / "empty" if prefix == Path("/usr") else prefix
         lower.mkdir(exist_ok=True)
         of_system = [f"/{name}=/{name}" for name in SYSTEM if not Path("/", name).is_symlink()]
-        if prefix not in {
-            Path("/usr"),
-            Path("/usr/local"),
-        }:  # libraries may be named by where they were installed
+        if not Path("/usr/local").is_relative_to(prefix):  # where its libraries may be looked for
             (self.tree / prefix.relative_to("/")).mkdir(parents=True, exist_ok=True)
             of_system.append(f"{prefix}={prefix}")
         mounted = ["rw:/proc=/proc", "rw:/dev=/dev", *mounts, *of_system, "overlay=/usr/local"]

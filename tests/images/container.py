@@ -26,7 +26,6 @@ class Container:
         port_name: str = "PORT",
         settings: Mapping[str, str] | None = None,
         writable: Mapping[str, Path] | None = None,
-        has_tmp: bool = False,
         health_path: str = "/health",
     ) -> None:
         self.port = free_port()
@@ -34,7 +33,7 @@ class Container:
         self.log = log
         self._image = image
         self._settings = {**(settings or {}), port_name: str(self.port)}
-        line = image.command(*command, settings=self._settings, writable=writable, has_tmp=has_tmp)
+        line = image.command(*command, settings=self._settings, writable=writable)
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 line,

@@ -47,12 +47,11 @@ class Image(NamedTuple):
         *command: str,
         settings: Mapping[str, str] | None = None,
         writable: Mapping[str, Path] | None = None,
-        has_tmp: bool = False,
     ) -> list[str]:
         """The command line that runs the entry point, or another command, as a container of it would."""
         return self.cell.to_run(
             command or self.entry_point, {**self.environment, **(settings or {})}, self.at,
-            user=self.user, writable=writable, has_tmp=has_tmp,
+            user=self.user, writable=writable,
         )  # fmt: skip
 
 

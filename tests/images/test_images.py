@@ -113,13 +113,14 @@ def test_a_function_is_the_apis_image_with_another_entry_point(
 ) -> None:
     settings = {"STORE_URL": f"firestore://demo-{uuid4().hex[:20]}", "FIRESTORE_EMULATOR_HOST": emulator}
     before = images["api"].files()
-    function = start(images["api"], *FUNCTION, "reap", settings=settings, has_tmp=True)
+    function = start(images["api"], *FUNCTION, "reap", settings=settings)
 
     answer = requests.post(function.url, timeout=60)
 
     assert answer.status_code == 200, answer.text + function.log.read_text()
     assert isinstance(answer.json(), dict)
     assert function.stop() == 0
+    assert "ERROR" not in function.log.read_text()
     assert images["api"].files() == before
 
 
