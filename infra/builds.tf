@@ -1,5 +1,5 @@
-# Where `gcloud builds submit --gcs-source-staging-dir` puts the sources of a build: a bucket of ours, since the one
-# that it makes by itself is open to more than the account that builds.
+# Where sources are put for a build (`--gcs-source-staging-dir=…`): a bucket of ours, since the one that gcloud makes by
+# itself is open to more than the account that builds.
 resource "google_storage_bucket" "builds" {
   # checkov:skip=CKV_GCP_62:Who reads or writes sources stands in Cloud Build's own log; a bucket of access logs would hold the same once more.
   # checkov:skip=CKV_GCP_78:Nothing here is ever changed: each build brings a file of its own, and the repository has its history.
