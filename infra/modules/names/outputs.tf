@@ -1,13 +1,13 @@
-output "accounts" {
-  description = "Ids of the service accounts, by who acts under them."
-  value       = local.accounts
-}
-
 output "account_emails" {
   description = "Their addresses."
   value = {
     for who, id in local.accounts : who => "${id}@${var.project}.iam.gserviceaccount.com"
   }
+}
+
+output "accounts" {
+  description = "Ids of the service accounts, by who acts under them."
+  value       = local.accounts
 }
 
 output "builds_bucket" {
