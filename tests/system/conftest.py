@@ -1,6 +1,5 @@
 """One deployment for each store, shared by the system tests; every test takes an account of its own."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,14 +9,13 @@ import pytest
 from tests.doubles.tcp_relay import TcpRelay
 from tests.emulator import new_project
 from tests.system.deployment import Deployment, Tenant
+from tests.system.front_end import IS_FOR_ALL
 
-IS_BEHIND_NGINX = os.environ.get("DEPLOYMENT") == "behind-nginx"  # all of them: `make behind-nginx`
+DEPLOYMENTS = {"deployment", "sqlite_deployment", "firestore_deployment", "nginx_deployment"}
 
 
 @contextmanager
-def _running(
-    folder: Path, store_url: str, *, is_behind_nginx: bool = IS_BEHIND_NGINX
-) -> Iterator[Deployment]:
+def _running(folder: Path, store_url: str, *, is_behind_nginx: bool = IS_FOR_ALL) -> Iterator[Deployment]:
     deployment = Deployment(folder, store_url, is_behind_nginx=is_behind_nginx)
     try:
         deployment.start()
@@ -60,8 +58,8 @@ def deployment(request: pytest.FixtureRequest) -> Deployment:
 @pytest.fixture(autouse=True)
 def _trusted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have every client trust the authority of a deployment behind nginx."""
-    for name in ("sqlite_deployment", "firestore_deployment", "nginx_deployment", "deployment"):
-        if name in request.fixturenames and (found := request.getfixturevalue(name)).is_behind_nginx:
+    for name in DEPLOYMENTS.intersection(request.fixturenames):
+        if (found := request.getfixturevalue(name)).is_behind_nginx:
             for variable in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "AWS_CA_BUNDLE"):
                 monkeypatch.setenv(variable, found.ca_file)
 
@@ -80,12 +78,18 @@ def firestore_relay(emulator: str) -> Iterator[TcpRelay]:
 
 
 def _is_wanted(item: pytest.Item) -> bool:
-    """Whether the test is run: behind nginx it is only where it is marked so, or where everything is."""
-    parameters = (
-        item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-    )
-    is_marked = item.get_closest_marker("behind_nginx") is not None
-    return parameters.get("deployment") != "nginx" or (is_marked and not IS_BEHIND_NGINX)
+    """Whether the test is run: each is directly, behind nginx those that are marked so.
+
+    With DEPLOYMENT=behind-nginx all that take a deployment are behind it, but for those that say why not.
+    """
+    if Path(__file__).parent not in item.path.parents or not isinstance(item, pytest.Function):
+        return True
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    if IS_FOR_ALL:
+        is_possible = item.get_closest_marker("not_behind_nginx") is None
+        takes_one = bool(DEPLOYMENTS.intersection(item.fixturenames))
+        return takes_one and is_possible and parameters.get("deployment") != "nginx"
+    return parameters.get("deployment") != "nginx" or item.get_closest_marker("behind_nginx") is not None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.system.processes import ROOT, Process, free_port
 
+IS_FOR_ALL = os.environ.get("DEPLOYMENT") == "behind-nginx"  # `make behind-nginx`
 CONFIGURATION = ROOT / "infra" / "nginx" / "nginx.conf"
 ACCESS_LOG = "access.log"
 _TLS = "listen 443 ssl http2;\n    server_name"

@@ -45,6 +45,7 @@ def _cached(ttl: str) -> list[MessageParam]:
     return [{"role": "user", "content": [text]}]
 
 
+@pytest.mark.behind_nginx
 def test_a_message_is_billed_to_the_nanodollar(
     client: anthropic.Anthropic, deployment: Deployment, tenant: Tenant
 ) -> None:
@@ -83,6 +84,7 @@ def test_a_prompt_beyond_200_000_tokens_is_billed_at_the_long_price(
     deployment.assert_billed(tenant, 2)
 
 
+@pytest.mark.behind_nginx
 def test_a_stream_arrives_event_by_event_and_is_billed(
     client: anthropic.Anthropic, deployment: Deployment, tenant: Tenant
 ) -> None:
@@ -143,6 +145,7 @@ def test_the_providers_own_web_search_is_billed(
     assert all(event["server_tool_calls"] > 0 for event in events)
 
 
+@pytest.mark.behind_nginx
 def test_the_asynchronous_client_works_alike(deployment: Deployment, tenant: Tenant) -> None:
     async def talk() -> int:
         async with anthropic.AsyncAnthropic(**_options(deployment, tenant)) as client:

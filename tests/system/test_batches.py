@@ -51,6 +51,7 @@ def _results(proxy: Process, tenant: Tenant, batch_id: str) -> list[str]:
         return client.get(f"/v1/messages/batches/{batch_id}/results", cast_to=str).rstrip("\n").split("\n")
 
 
+@pytest.mark.behind_nginx
 def test_each_item_is_billed_once_through_whichever_proxy_and_however_often_it_is_fetched(
     deployment: Deployment, tenant: Tenant, proxies: list[Process]
 ) -> None:

@@ -63,6 +63,7 @@ def test_invoke_model_is_billed_to_the_nanodollar(
     assert (event["provider"], event["region"], event["requested_model"]) == ("bedrock", REGION, model)
 
 
+@pytest.mark.behind_nginx
 def test_a_response_stream_is_billed_to_the_nanodollar(
     client: BedrockRuntimeClient, deployment: Deployment, tenant: Tenant
 ) -> None:
@@ -84,6 +85,7 @@ def test_converse_is_billed_to_the_nanodollar(
     assert event["output_tokens"] == answer["usage"]["outputTokens"]
 
 
+@pytest.mark.behind_nginx
 @pytest.mark.parametrize("model", [SONNET, NOVA])
 def test_a_converse_stream_with_tools_is_billed_to_the_nanodollar(
     client: BedrockRuntimeClient, deployment: Deployment, tenant: Tenant, model: str

@@ -9,6 +9,8 @@ import pytest
 from tests.system.calls import CHAT, MESSAGES, Reply, call, chat, message
 from tests.system.deployment import Deployment, Tenant
 
+pytestmark = pytest.mark.not_behind_nginx("each proxy remembers answers of its own")
+
 
 @pytest.fixture
 def tenant(sqlite_deployment: Deployment) -> Tenant:

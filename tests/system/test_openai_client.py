@@ -68,6 +68,7 @@ def test_several_choices_are_one_call(client: openai.OpenAI, deployment: Deploym
     assert len(answer.choices) == 3
 
 
+@pytest.mark.behind_nginx
 def test_a_stream_without_usage_is_billed_exactly_and_its_caller_sees_no_usage(
     client: openai.OpenAI, deployment: Deployment, tenant: Tenant
 ) -> None:
@@ -131,6 +132,7 @@ def test_responses_are_billed_to_the_nanodollar(
     assert sorted(event["output_tokens"] for event in events) == outputs
 
 
+@pytest.mark.behind_nginx
 def test_streamed_responses_with_tools_and_search_are_billed(
     client: openai.OpenAI, deployment: Deployment, tenant: Tenant
 ) -> None:

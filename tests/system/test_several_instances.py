@@ -84,6 +84,7 @@ def test_calls_through_two_proxies_add_up_in_two_apis(
     assert deployment.events(tenant, 40, api=apis[1]) == events
 
 
+@pytest.mark.behind_nginx
 def test_a_key_revoked_at_one_api_is_refused_by_every_proxy_within_a_second(
     deployment: Deployment, tenant: Tenant, proxies: list[Process]
 ) -> None:
@@ -101,6 +102,7 @@ def test_a_key_revoked_at_one_api_is_refused_by_every_proxy_within_a_second(
     )
 
 
+@pytest.mark.behind_nginx
 def test_a_suspended_account_is_refused_by_every_proxy_within_a_second(
     deployment: Deployment, tenant: Tenant, proxies: list[Process]
 ) -> None:
@@ -115,6 +117,7 @@ def test_a_suspended_account_is_refused_by_every_proxy_within_a_second(
     )
 
 
+@pytest.mark.behind_nginx
 def test_a_new_budget_and_a_raised_limit_act_on_every_proxy_within_a_second(
     deployment: Deployment, tenant: Tenant, proxies: list[Process]
 ) -> None:
@@ -135,6 +138,7 @@ def test_a_new_budget_and_a_raised_limit_act_on_every_proxy_within_a_second(
     )
 
 
+@pytest.mark.behind_nginx
 def test_a_new_and_a_changed_rule_act_on_every_proxy_within_a_second(
     deployment: Deployment, tenant: Tenant, proxies: list[Process]
 ) -> None:
