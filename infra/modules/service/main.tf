@@ -20,11 +20,10 @@ resource "google_cloud_run_v2_service" "this" {
   invoker_iam_disabled = false
   deletion_protection  = var.deletion_protection
 
-  dynamic "scaling" {
-    for_each = var.instances_min > 0 ? [var.instances_min] : []
-    content {
-      min_instance_count = scaling.value
-    }
+  # Of the service, not of a revision: else what a release tries would be kept awake beside what serves. Also
+  # where it is 0, which Cloud Run answers, and which would be a difference in every plan.
+  scaling {
+    min_instance_count = var.instances_min
   }
 
   template {
