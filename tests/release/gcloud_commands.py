@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-_FENCE: Final = re.compile(r"^```[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_FENCE: Final = re.compile(r"^ *```[^\n]*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 _SPAN: Final = re.compile(r"`(gcloud [^`]+)`")
 _PLACEHOLDER: Final = re.compile(r"<[a-z][^<>\n]*>|\$\{?\w+\}?|…")
 _START: Final = re.compile(r"(?<![\w.-])gcloud (?=[a-z])")
