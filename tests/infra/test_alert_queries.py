@@ -14,6 +14,7 @@ from tests.infra.plans import Plan
 pytestmark = pytest.mark.xdist_group("infra")
 
 SECONDS_MAX = 60
+MADE = Path(__file__).parents[2] / ".make" / "infra" / "promtool"  # by .ci/infra
 NO_PROMTOOL = (
     "promtool is missing: install Prometheus (Debian: apt-get install prometheus); until then nobody reckons "
     "when the queries of infra/alert_policies.tf are true"
@@ -142,7 +143,8 @@ def rules_of(plan: Plan) -> list[dict[str, str]]:
 def test_each_alert_fires_when_it_should_and_only_then(
     plan_of: Callable[[str], Plan], tmp_path: Path
 ) -> None:
-    if not shutil.which("promtool"):
+    promtool = shutil.which("promtool") or shutil.which("promtool", path=MADE)
+    if promtool is None:
         pytest.skip(NO_PROMTOOL)
     rules = rules_of(plan_of("production"))
     assert {case.alert for case in CASES} <= {rule["alert"] for rule in rules}
@@ -152,7 +154,7 @@ def test_each_alert_fires_when_it_should_and_only_then(
     (tmp_path / "cases.yml").write_text(json.dumps(tests | {"tests": list(map(as_promtool_has_it, CASES))}))
 
     ran = subprocess.run(
-        ["promtool", "test", "rules", "cases.yml"],
+        [promtool, "test", "rules", "cases.yml"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
