@@ -1,22 +1,15 @@
-"""One call through the proxy, the way callers make it, and what becomes of it."""
+"""One call through the proxy, the way callers make it, and what its answer says."""
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import datetime
-from decimal import Decimal, InvalidOperation
-from typing import Any, Final
+from typing import Final
 
-from modeltrack_cli.calls import Answer, NoAnswer, json_of
+from modeltrack_cli.calls import NoAnswer, json_of
 from modeltrack_cli.doctor.calling import KEY_REFUSED, make_call, model, own_code, provider_headers
 from modeltrack_cli.doctor.findings import Verdict, failed, not_checked, passed, words_of
-from modeltrack_cli.doctor.visit import Canary, Visit
+from modeltrack_cli.doctor.visit import REQUEST_ID, Canary, Visit
 
-POLL_SECONDS: Final = 0.1
-POLL_SECONDS_MAX: Final = 1.0
-
-_REQUEST_ID: Final = re.compile(r"req_[0-9a-f]{32}")
 _AMOUNT: Final = re.compile(r"\d{1,12}(?:\.\d{1,9})?")
-_WARNING: Final = "X-ModelTrack-Budget-Warning"
 
 _KEYS_ADVICE: Final = "give MODELTRACK_KEY a live key of an account, with the scopes proxy and read"
 # The proxy's own codes → what is wrong, and what to do.
@@ -123,14 +116,13 @@ def call(visit: Visit) -> Verdict:
 
 def told(visit: Visit) -> Verdict:
     """Whether the answer says what it should of the call: id, cache, own time, cost."""
-    assert visit.canary is not None  # noqa: S101 - the table of checks has it come after the call
-    answer = visit.canary.asked.answer
+    answer = visit.called.asked.answer
     wanted: dict[str, Callable[[str], object]] = {
-        "X-ModelTrack-Request-ID": _REQUEST_ID.fullmatch,
+        "X-ModelTrack-Request-ID": REQUEST_ID.fullmatch,
         "X-ModelTrack-Cache": {"MISS", "BYPASS"}.__contains__,
         "X-ModelTrack-Overhead-Ms": _AMOUNT.fullmatch,
     }
-    if answer.status == 200:
+    if answer.status == 200 and "Content-Length" in answer.headers:  # one in pieces passes as it comes
         wanted["X-ModelTrack-Cost-USD"] = _AMOUNT.fullmatch
     wrong = [name for name, holds in wanted.items() if not holds(answer.headers.get(name, ""))]
     if wrong == ["X-ModelTrack-Cost-USD"]:
@@ -144,131 +136,3 @@ def told(visit: Visit) -> Verdict:
         )
     overhead = words_of(answer.headers["X-ModelTrack-Overhead-Ms"])
     return passed(f"the proxy's own time was {overhead} ms")
-
-
-def arrival(visit: Visit) -> Verdict:
-    """How long it takes until the call's event can be read."""
-    canary = visit.canary
-    assert canary is not None  # noqa: S101 - as `told`
-    if not _REQUEST_ID.fullmatch(canary.request_id):
-        return not_checked("the call's id is not known")
-    path, began = f"/v1/events/{canary.request_id}", visit.clock.monotonic()
-    pause, answered = POLL_SECONDS, 404
-    while (waited := visit.clock.monotonic() - began) <= visit.options.arrival_seconds:
-        try:
-            answer = visit.ask("api", "GET", path, visit.key_for_api()).answer
-        except NoAnswer as error:
-            return not_checked(error.reason)
-        found = json_of(answer)
-        if answer.status == 200 and isinstance(found, dict):
-            canary.event = found
-            _read_clock(visit, canary)
-            return passed(f"its event could be read after {waited:.1f} s")
-        answered = answer.status
-        if answered not in {404, 429, 503}:
-            break
-        visit.wait(pause)
-        pause = min(2 * pause, POLL_SECONDS_MAX)
-    if answered != 404:
-        return not_checked(f"/v1/events answers {answered}")
-    return failed(
-        f"its event has not come in {waited:.0f} s",
-        "look at the proxy's log for `store`, at what its service account may do (roles/datastore.user), and"
-        " whether its CPU stays allocated after an answer; the journal keeps the call meanwhile",
-    )
-
-
-def _read_clock(visit: Visit, canary: Canary) -> None:
-    try:
-        admitted_at = datetime.fromisoformat(str((canary.event or {}).get("timestamp")))
-    except ValueError:
-        return
-    if admitted_at.tzinfo is not None:
-        visit.read_moment("proxy", admitted_at, canary.asked)
-
-
-def cost(visit: Visit) -> Verdict:
-    """Whether the event says what the answer said: its cost, and the provider's own count of tokens."""
-    canary = visit.canary
-    assert canary is not None  # noqa: S101 - as `told`
-    answer, event = canary.asked.answer, canary.event
-    if event is None:
-        return not_checked("the event was not seen")
-    if answer.status != 200:
-        return not_checked("a call that the provider refuses costs nothing")
-    try:
-        in_header, in_event = (
-            Decimal(answer.headers.get("X-ModelTrack-Cost-USD", "")),
-            Decimal(str(event["cost_usd"])),
-        )
-    except (InvalidOperation, KeyError):
-        return not_checked("no cost was told")
-    if in_header != in_event:
-        return failed(
-            f"the answer said {in_header} USD, its event says {in_event}",
-            "tell us, with both services' versions",
-        )
-    usage, counted = _usage(answer), _counted(event)
-    if usage is not None and usage != counted:
-        return failed(
-            f"the provider counted {usage} tokens in and out, the event says {counted}",
-            "tell us, with both services' versions",
-        )
-    return passed(f"{in_event} USD in the answer and in the event")
-
-
-def budgets(visit: Visit) -> Verdict:
-    """Whether the answer warns where a budget over the whole account is near its limit."""
-    assert visit.canary is not None  # noqa: S101 - as `told`
-    warning = visit.canary.asked.answer.headers.get(_WARNING, "")
-    near = [each for each in visit.budgets if _is_near(each)]
-    if near and not warning:
-        name = words_of(str(near[0].get("name") or near[0].get("id")))
-        return failed(
-            f"{name} is at {near[0]['percent']} %, and the answer does not warn",
-            f"see what stands before the proxy and drops {_WARNING}, and whether the proxy reads its store",
-        )
-    return passed(
-        f"it warns: {words_of(warning)}"
-        if warning
-        else "none that is over the whole account is near its limit"
-    )
-
-
-def _is_near(budget: Mapping[str, Any]) -> bool:
-    """Whether every call has to warn of it: a limit for all of the account, past its first threshold."""
-    scope, thresholds, percent = budget.get("scope"), budget.get("thresholds_percent"), budget.get("percent")
-    is_of_all = isinstance(scope, dict) and not any(scope.values()) and budget.get("each") is None
-    if not (
-        is_of_all
-        and budget.get("enabled") is True
-        and isinstance(percent, int)
-        and isinstance(thresholds, list)
-    ):
-        return False
-    return bool(thresholds) and percent >= min(thresholds)
-
-
-def _usage(answer: Answer) -> tuple[int, int] | None:
-    """The provider's own count: tokens in that are billed as such or read from its cache, and tokens out."""
-    found = json_of(answer)
-    usage = found.get("usage") if isinstance(found, dict) else None
-    if not isinstance(usage, dict):
-        return None
-    names = (
-        ("prompt_tokens", "completion_tokens")
-        if "prompt_tokens" in usage
-        else ("input_tokens", "output_tokens")
-    )
-    read = usage.get("cache_read_input_tokens", 0) if names[0] == "input_tokens" else 0
-    try:
-        return int(usage[names[0]]) + int(read or 0), int(usage[names[1]])
-    except (KeyError, TypeError, ValueError):
-        return None
-
-
-def _counted(event: Mapping[str, Any]) -> tuple[int, int]:
-    return (
-        int(event.get("input_tokens", 0)) + int(event.get("cache_read_tokens", 0)),
-        int(event.get("output_tokens", 0)),
-    )

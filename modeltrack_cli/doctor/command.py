@@ -12,7 +12,7 @@ from metering.clock import Clock
 from modeltrack_cli.calls import is_this_machine
 from modeltrack_cli.doctor.checks import examine
 from modeltrack_cli.doctor.findings import EXIT_INCOMPLETE, exit_code
-from modeltrack_cli.doctor.report import Progress, document, end, head, rows
+from modeltrack_cli.doctor.report import Progress, document, end, head, rows, wants_colours
 from modeltrack_cli.doctor.visit import ADDRESS_SETTINGS, Deployment, Keys, Options, Place, Visit
 from modeltrack_cli.errors import CommandFailed
 from modeltrack_cli.settings import CommandSettings
@@ -74,7 +74,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def doctor(given: Given, settings: CommandSettings, clock: Clock, output: TextIO, terminal: TextIO) -> int:
     """Look at everything and print it; the exit status. Raises: CommandFailed, without any address to ask."""
-    deployment = _deployment(given, settings)
+    deployment = deployment_of(given, settings)
     options = Options(
         provider="openai" if given.provider == "openai" else "anthropic",
         model=given.model,
@@ -84,7 +84,7 @@ def doctor(given: Given, settings: CommandSettings, clock: Clock, output: TextIO
         ca_file=settings.requests_ca_bundle,
     )
     visit = Visit(deployment, _keys(settings, options, deployment), options, clock)
-    progress, is_coloured = Progress(terminal), output.isatty() and not settings.no_color
+    progress, is_coloured = Progress(terminal), wants_colours(output, settings.no_color)
     findings = []
     if not given.json:
         output.write(f"{head(deployment)}\n")
@@ -98,7 +98,8 @@ def doctor(given: Given, settings: CommandSettings, clock: Clock, output: TextIO
     return exit_code(findings)
 
 
-def _deployment(given: Given, settings: CommandSettings) -> Deployment:
+def deployment_of(given: Given, settings: CommandSettings) -> Deployment:
+    """What is to be looked at. Raises: CommandFailed, where an address is none."""
     urls: dict[Place, str] = {
         "api": given.url or settings.modeltrack_url,
         "proxy": given.proxy_url or settings.modeltrack_proxy_url,

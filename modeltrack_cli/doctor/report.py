@@ -23,6 +23,11 @@ _INDENT: Final = " " * (_WIDTH + 4)
 _ENDS: Final = ("all is well", "something is wrong", "not all could be looked at")
 
 
+def wants_colours(output: TextIO, no_color: str) -> bool:
+    """Whether it is a terminal whose owner does not mind (https://no-color.org)."""
+    return output.isatty() and not no_color
+
+
 def head(deployment: Deployment) -> str:
     """What is looked at."""
     kind = "hosted" if deployment.is_hosted else "self-hosted"

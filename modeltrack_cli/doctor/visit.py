@@ -1,5 +1,6 @@
 """One visit to a deployment: where it is, how it is asked, and what is known of it so far."""
 
+import re
 import ssl
 import time
 from collections.abc import Mapping
@@ -22,6 +23,9 @@ Provider = Literal["anthropic", "openai"]
 
 NAMES: Final[Mapping[Place, str]] = {"api": "the API", "proxy": "the proxy"}
 ADDRESS_SETTINGS: Final[Mapping[Place, str]] = {"api": "MODELTRACK_URL", "proxy": "MODELTRACK_PROXY_URL"}
+
+
+REQUEST_ID: Final = re.compile(r"req_[0-9a-f]{32}")
 
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,6 +130,13 @@ class Visit:
         self.status: Mapping[str, Any] | None = None
         self.budgets: list[Mapping[str, Any]] = []
         self._keys = keys
+
+    @property
+    def called(self) -> Canary:
+        """The call, once there is one: whoever asks rests on the check that makes it."""
+        if self.canary is None:
+            raise LookupError("no call was made")
+        return self.canary
 
     @property
     def has_key(self) -> bool:

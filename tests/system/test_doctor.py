@@ -582,7 +582,7 @@ def test_another_cost_in_the_answer_than_in_the_event_is_found(
 
     examined = run()
 
-    found_alone(examined, "cost", "tell us")
+    found_alone(examined, "cost", "tell whoever maintains")
 
 
 def test_another_count_of_tokens_than_the_providers_is_found(
@@ -594,7 +594,7 @@ def test_another_count_of_tokens_than_the_providers_is_found(
 
     examined = run()
 
-    found_alone(examined, "cost", "tell us")
+    found_alone(examined, "cost", "tell whoever maintains")
 
 
 def _spent_budget(site: Site, tenant: Tenant) -> None:
