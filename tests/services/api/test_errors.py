@@ -322,3 +322,11 @@ def test_query_fields_that_nobody_reads_are_refused_on_every_route(world: World)
 
 def test_who_may_not_come_in_learns_nothing_of_fields(client: FlaskClient) -> None:
     assert client.get("/v1/keys?strat_time=1").status_code == 401
+
+
+def test_the_schema_of_refusals_is_everybodys_own_copy() -> None:
+    first = ErrorView.model_json_schema(mode="serialization")
+    first.clear()
+
+    assert ErrorView.model_json_schema(mode="serialization")["properties"].keys() == {"error"}
+    assert "$defs" in ErrorView.model_json_schema(ref_template="#/components/schemas/{model}")
