@@ -92,14 +92,13 @@ def test_a_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
         sqlite.open_store(tmp_path / "data" / "modeltrack.db")
 
 
-def test_a_field_that_comes_to_be_indexed_finds_older_documents(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_field_that_comes_to_be_indexed_finds_older_documents(tmp_path: Path) -> None:
     path = tmp_path / "modeltrack.db"
-    with closing(sqlite.open_store(path)) as store:
-        store.commit([Create("keys/k", {"account_id": "a", "hint": "1234"})])
-    monkeypatch.setitem(collections.INDEXED_FIELDS, "keys", ("account_id", "hint"))
+    with pytest.MonkeyPatch.context() as before:
+        before.setitem(collections.INDEXED_FIELDS, "memberships", ("account_id",))
+        with closing(sqlite.open_store(path)) as store:
+            store.commit([Create("memberships/m", {"account_id": "a", "person_id": "p"})])
 
     with closing(sqlite.open_store(path)) as store:
-        assert len(store.query(Query(collection="keys", equal={"hint": "1234"}))) == 1
-        assert len(store.query(Query(collection="keys", equal={"account_id": "a"}))) == 1
+        assert len(store.query(Query(collection="memberships", equal={"person_id": "p"}))) == 1
+        assert len(store.query(Query(collection="memberships", equal={"account_id": "a"}))) == 1
