@@ -4,6 +4,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -113,8 +114,10 @@ class Deployment:
             "PROXY_PUBLIC_URL": ports.proxy_url,
             **self.settings,
         }
-        proxies = [self.start_proxy(data=name) for name in ("proxy", "second of two")]
-        apis = [self.start_api() for _ in range(2)]
+        with ThreadPoolExecutor() as at_once:
+            starting = [at_once.submit(self.start_api) for _ in range(2)]
+            proxies = [self.start_proxy(data=name) for name in ("proxy", "second of two")]
+            apis = [each.result() for each in starting]
         self.behind = [*proxies, *apis]
         nginx = self._keep(
             start_nginx(

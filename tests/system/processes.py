@@ -108,6 +108,10 @@ class Process:
         """End it in an orderly way; what does not end is killed with all it started."""
         if self.status is None:
             self.send(signal.SIGTERM)
+        self.see_off()
+
+    def see_off(self) -> None:
+        """Wait for the end that it was told of; what does not end is killed with all it started."""
         try:
             self.wait()
         except subprocess.TimeoutExpired:
@@ -116,6 +120,9 @@ class Process:
 
 
 def stop_all(processes: Sequence[Process]) -> None:
-    """End these processes, the last started first."""
+    """End these processes, all at the same time."""
     for process in reversed(processes):
-        process.stop()
+        if process.status is None:
+            process.send(signal.SIGTERM)
+    for process in reversed(processes):
+        process.see_off()

@@ -124,8 +124,7 @@ def test_an_ingress_address_is_limited_by_where_the_call_came_from_whatever_it_s
     )
 
     assert reply.status == status
-    logged = (deployment.folder / "nginx" / ACCESS_LOG).read_text()
-    assert f'"POST /ws/[redacted]{MESSAGES}" {status}' in logged
+    assert f" POST {status} " in (deployment.folder / "nginx" / ACCESS_LOG).read_text()
     assert all(ingress_id not in file.read_text() for file in (deployment.folder / "nginx").glob("*.log"))
 
 
