@@ -72,7 +72,7 @@ def _stage_made(stage: Stage, cell: Cell, made: Mapping[str, Cell], context: Con
     for step in stage.instructions:
         match step.name:
             case "ENV":
-                environment |= dict(each.split("=", 1) for each in step.words)
+                environment |= dict(filled_in(each, {}).split("=", 1) for each in step.words)
             case "WORKDIR":
                 at = step.text
                 (cell.tree / at.lstrip("/")).mkdir(parents=True, exist_ok=True)

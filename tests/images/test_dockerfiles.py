@@ -65,6 +65,8 @@ def test_an_image_tells_what_it_is_and_of_which_commit(service: str) -> None:
     }
 
     assert labels == {"title", "description", "licenses", "base.name", "revision"}
+    (settings,) = final_stage(service).all("ENV")
+    assert "MODELTRACK_REVISION=${REVISION}" in settings.words  # and `GET /health` of what runs in it
 
 
 def test_the_images_are_tried_on_the_python_that_they_have() -> None:
