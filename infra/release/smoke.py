@@ -24,6 +24,7 @@ _ASKED: Final = {
     "max_tokens": 1,
     "messages": [{"role": "user", "content": "Say yes."}],
 }
+_WELL: Final = ("ok", "ready")
 _NO_PROVIDER_KEY: Final = "none-refused-on-purpose"
 
 
@@ -81,7 +82,7 @@ def smoke(
 def _refuses_strangers(at: Addresses, say: Callable[[str], None]) -> None:
     reply = _ask(f"{at.proxy}/v1/messages", _ASKED)
     _demand(reply.status == 401, "a call without a key must be refused with 401", reply)
-    _demand(_field(reply.body, "type") == "error", "the refusal must have the provider's own form", reply)
+    _demand(_is_ours(reply), "it must be the proxy that refuses, in the provider's form", reply)
     reply = _ask(f"{at.api}/v1/events")
     _demand(reply.status == 401, "events without a key must be refused with 401", reply)
     say("strangers are refused")
@@ -102,10 +103,18 @@ def _call(at: Addresses, canary: Canary, say: Callable[[str], None]) -> str:
         _demand(reply.status == 200, "the call must be answered", reply)
     else:
         _demand(
-            400 <= reply.status < 500, "the provider must refuse a call with a key that is none of its", reply
+            400 <= reply.status < 500 and not _is_ours(reply),
+            "the provider, and not the proxy, must refuse a call with a key that is none of its",
+            reply,
         )
     say(f"call {request_id}: {reply.status} of the provider")
     return request_id
+
+
+def _is_ours(refusal: Reply) -> bool:
+    """Whether the proxy itself refused: in Anthropic's form, with a code of ours."""
+    details = _field(_field(refusal.body, "error"), "details")
+    return _field(refusal.body, "type") == "error" and bool(_field(details, "error_code"))
 
 
 def _event(at: Addresses, canary: Canary, request_id: str) -> bool:
@@ -116,7 +125,7 @@ def _event(at: Addresses, canary: Canary, request_id: str) -> bool:
 
 def _is_ok(url: str, commit: str) -> bool:
     reply = _ask(url)
-    _demand(reply.status == 200 and _field(reply.body, "status") == "ok", "it must be well", reply)
+    _demand(reply.status == 200 and _field(reply.body, "status") in _WELL, "it must be well", reply)
     version = reply.headers.get("x-modeltrack-version", "none")
     if url.endswith("/health") and not version.endswith(f"+{commit}" if commit else version):
         raise SmokeFailed(f"it must be of {commit}, and says version {version}: another revision answers")

@@ -64,10 +64,10 @@ def _after(text: str, at: int) -> int:
     return at
 
 
-def refusals(commands: Sequence[Command]) -> list[str]:
+def refusals(commands: Sequence[Command], folder: Path) -> list[str]:
     """What gcloud says of those that it would not run."""
     told = {_CONTAINER.sub("", each.words): each.place for each in commands}
-    asked = Path("commands.json")
+    asked = folder / "commands.json"
     asked.write_text(json.dumps([{"command_string": words} for words in told]))
     done = subprocess.run(
         ["gcloud", "meta", "lint-gcloud-commands", f"--commands-file={asked}"],

@@ -15,6 +15,10 @@ REQUEST_ID = "req_0190f3c2a1b47d6e8f90a1b2c3d4e5f6"
 COMMIT = "c" * 40
 VERSION = {"X-ModelTrack-Version": f"0.1.0+{COMMIT}"}
 REFUSAL = {"type": "error", "error": {"type": "authentication_error", "message": "no"}}
+OUR_REFUSAL = {
+    "type": "error",
+    "error": {"type": "authentication_error", "details": {"error_code": "key_missing"}},
+}
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ def proxy(asked: Asked) -> Answer:
     if asked.path in {"/health", "/readyz"}:
         return Answer(200, {"status": "ok"}, VERSION)
     if asked.headers.get("x-modeltrack-key") != KEY:
-        return Answer(401, REFUSAL)
+        return Answer(401, OUR_REFUSAL, {"X-ModelTrack-Request-ID": REQUEST_ID})
     known = asked.headers.get("x-api-key") == PROVIDER_KEY
     return Answer(200 if known else 401, {} if known else REFUSAL, {"X-ModelTrack-Request-ID": REQUEST_ID})
 

@@ -10,6 +10,7 @@ from tests.release.sites import (
     COMMIT,
     KEY,
     PROVIDER_KEY,
+    REFUSAL,
     REQUEST_ID,
     Answer,
     Asked,
@@ -62,6 +63,11 @@ def test_without_a_providers_key_the_providers_refusal_is_enough() -> None:
     ]
 
 
+def test_without_a_providers_key_a_refusal_of_ours_is_not_taken_for_the_providers() -> None:
+    with pytest.raises(SmokeFailed, match="not the proxy"):
+        tried(canary=Canary("mt_unknown"))
+
+
 def test_without_a_key_it_is_said_that_no_call_was_made() -> None:
     assert "no call was made" in tried(canary=None)[-1]
 
@@ -76,10 +82,15 @@ FAULTS = {
     "another API answers": (proxy, but(api, "/health", Answer(200, OK)), "another revision"),
     "another page answers": (but(proxy, "/health", Answer(200, "<html>")), api, "proxy /health"),
     "open relay": (but(proxy, "/v1/messages", Answer(200, {}), only_if=is_strangers), api, "without a key"),
+    "open relay to a provider that refuses": (
+        but(proxy, "/v1/messages", Answer(401, REFUSAL), only_if=is_strangers),
+        api,
+        "the proxy that refuses",
+    ),
     "refusal in no form": (but(proxy, "/v1/messages", Answer(401, {}), only_if=is_strangers), api, "form"),
     "open API": (proxy, but(api, "/v1/events", Answer(200, {"data": []}), only_if=is_strangers), "events"),
-    "key is not known": (
-        but(proxy, "/v1/messages", Answer(401, {"type": "error"})),
+    "call is not known": (
+        but(proxy, "/v1/messages", Answer(200, {}), only_if=lambda asked: not is_strangers(asked)),
         api,
         "must get an id",
     ),
@@ -136,7 +147,7 @@ def test_an_address_that_nobody_answers_is_a_fault() -> None:
 
 def test_neither_key_is_told() -> None:
     told = [*tried(), repr(CANARY)]
-    for fault in ("key is not known", "provider is not reached", "event does not arrive"):
+    for fault in ("call is not known", "provider is not reached", "event does not arrive"):
         proxy_site, api_site, _ = FAULTS[fault]
         with pytest.raises(SmokeFailed) as failed:
             tried(proxy_site, api_site)
