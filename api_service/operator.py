@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         settings = FunctionSettings()
         address = settings.store_url
-        secret = deployment_secret(settings) if "new-secret" in arguments else b""
+        secret = _services_secret(settings) if "new-secret" in arguments else b""
         store = open_store(address)
     except SettingsRefused as refused:
         sys.stderr.write("\n".join(refused.complaints) + "\n")
@@ -135,6 +135,17 @@ def switch_second_factor_off(store: DocumentStore, clock: Clock, person_id: str)
         _entry(each.fields["account_id"], clock, "switch_second_factor_off", person_id) for each in places
     ]
     store.commit([Delete(second_factor_path(person_id)), *map(write_of, entries)])
+
+
+def _services_secret(settings: FunctionSettings) -> bytes:
+    """The secret that the services have. Raises: SettingsRefused.
+
+    A store elsewhere is served with a secret that lies elsewhere, too: one made up here locks everybody out.
+    """
+    is_here = settings.store_url.startswith("sqlite:")
+    if not is_here and not settings.modeltrack_secret.get_secret_value():
+        raise SettingsRefused(["MODELTRACK_SECRET: give the one that the services have"])
+    return deployment_secret(settings)
 
 
 def _suspended(account: Account) -> Account:

@@ -178,6 +178,18 @@ def test_an_address_that_somebody_has_taken_since_stays_theirs(
     assert people.by_email(ada.email) == later
 
 
+def test_no_secret_is_made_up_for_a_store_elsewhere(tmp_path: Path) -> None:
+    environment = {"DATA_DIR": str(tmp_path), "STORE_URL": "firestore://demo-somewhere", "PATH": ""}
+
+    done = subprocess.run(
+        [sys.executable, "-m", "api_service.operator", "new-secret"],
+        cwd=ROOT, env=environment, text=True, capture_output=True, check=False,
+    )  # fmt: skip
+
+    assert (done.returncode, done.stderr) == (2, "MODELTRACK_SECRET: give the one that the services have\n")
+    assert not list(tmp_path.iterdir())
+
+
 def test_it_runs_as_a_program(tmp_path: Path, clock: ManualClock) -> None:
     store = open_store(f"sqlite:///{tmp_path}/modeltrack.db")
     account_id = Directory(store, clock, SECRET).create_account("Ada").account_id
