@@ -24,9 +24,11 @@ MANIFEST_BYTES_MAX: Final = 4 * 1024 * 1024  # what the specification has regist
 HUB, HUB_REGISTRY = "docker.io", "registry-1.docker.io"
 PLATFORM: Final = ("linux", "amd64")
 
-INDEX_TYPES: Final = (
+ACCEPTED: Final = (
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
 )
 _REFERENCE = re.compile(
     r"(?P<host>[a-z0-9.-]+(?::\d+)?)/(?P<path>[a-z0-9._/-]+):(?P<tag>[A-Za-z0-9_.-]{1,128})"
@@ -52,11 +54,11 @@ class Image(NamedTuple):
         return f"{self.host}/{self.path}:{self.tag}"
 
     @property
-    def manifest_url(self) -> str:
+    def url(self) -> str:
         """Where its registry tells of it. A registry on this machine is spoken to in the open."""
         registry = HUB_REGISTRY if self.host == HUB else self.host
         scheme = "http" if registry.split(":")[0] in {"127.0.0.1", "localhost"} else "https"
-        return f"{scheme}://{registry}/v2/{self.path}/manifests/{self.tag}"
+        return f"{scheme}://{registry}/v2/{self.path}"
 
 
 def images_in(text: str) -> Iterator[Image]:
@@ -73,25 +75,49 @@ def images_in(text: str) -> Iterator[Image]:
 
 def digest_of(image: Image, session: requests.Session) -> str:
     """The digest under which its registry has the image now. Raises: NotPinned."""
-    try:
-        answer = _manifest(image, session, {})
-        if answer.status_code == requests.codes.unauthorized:
-            answer = _manifest(image, session, {"Authorization": f"Bearer {_token(answer, image, session)}"})
-        read = _read(answer)
-    except requests.RequestException as error:
-        raise NotPinned(f"its registry cannot be reached ({type(error).__name__})") from error
-    if answer.status_code != requests.codes.ok:
-        raise NotPinned(f"its registry answers with status {answer.status_code}")
-    digest = f"sha256:{hashlib.sha256(read).hexdigest()}"
-    if answer.headers.get("Docker-Content-Digest", digest) != digest:
+    read, said = _asked(image, session, f"manifests/{image.tag}")
+    digest = _sha256(read)
+    if said not in {"", digest}:
         raise NotPinned("what was read is not what the registry says it is")
-    _check_platform(read)
+    if PLATFORM not in _platforms(read, image, session):
+        raise NotPinned(f"there is none for {'/'.join(PLATFORM)}")
     return digest
 
 
-def _manifest(image: Image, session: requests.Session, headers: dict[str, str]) -> requests.Response:
-    accepted = {"Accept": ", ".join(INDEX_TYPES), **headers}
-    return session.get(image.manifest_url, headers=accepted, timeout=SECONDS_MAX, stream=True)
+def _platforms(manifest: bytes, image: Image, session: requests.Session) -> set[tuple[str, str]]:
+    """What systems and processors it is for: a list of images says so itself, one image its configuration."""
+    try:
+        told = json.loads(manifest)
+        if "manifests" in told:
+            named = [each["platform"] for each in told["manifests"]]
+            return {(each["os"], each["architecture"]) for each in named}
+        digest = str(told["config"]["digest"])
+        read, _ = _asked(image, session, f"blobs/{digest}")
+        if _sha256(read) != digest:
+            raise NotPinned("what was read is not what the registry says it is")
+        described = json.loads(read)
+        return {(described["os"], described["architecture"])}
+    except (ValueError, KeyError, TypeError) as error:
+        raise NotPinned("its registry answers with no image") from error
+
+
+def _asked(image: Image, session: requests.Session, what: str) -> tuple[bytes, str]:
+    """What the registry has of the image there, and the digest that it says this has. Raises: NotPinned."""
+    try:
+        answer = _got(image, session, what, {})
+        if answer.status_code == requests.codes.unauthorized:
+            token = _token(answer, image, session)
+            answer = _got(image, session, what, {"Authorization": f"Bearer {token}"})
+        if answer.status_code != requests.codes.ok:
+            raise NotPinned(f"its registry answers with status {answer.status_code}")
+        return _read(answer), answer.headers.get("Docker-Content-Digest", "")
+    except requests.RequestException as error:
+        raise NotPinned(f"its registry cannot be reached ({type(error).__name__})") from error
+
+
+def _got(image: Image, session: requests.Session, what: str, headers: dict[str, str]) -> requests.Response:
+    accepted = {"Accept": ", ".join(ACCEPTED), **headers}
+    return session.get(f"{image.url}/{what}", headers=accepted, timeout=SECONDS_MAX, stream=True)
 
 
 def _read(answer: requests.Response) -> bytes:
@@ -103,11 +129,15 @@ def _read(answer: requests.Response) -> bytes:
     return read
 
 
+def _sha256(read: bytes) -> str:
+    return f"sha256:{hashlib.sha256(read).hexdigest()}"
+
+
 def _token(refusal: requests.Response, image: Image, session: requests.Session) -> str:
     """What lets anybody read the image. Raises: NotPinned, requests.RequestException."""
     scheme, _, said = refusal.headers.get("WWW-Authenticate", "").partition(" ")
     asked = dict(_PARAMETER.findall(said))
-    realm = asked.pop("realm", "")
+    realm = asked.get("realm", "")
     if scheme.lower() != "bearer" or not realm.startswith(("https://", "http://127.0.0.1:")):
         raise NotPinned("its registry wants a log-in that is not known here")
     query = {"service": asked.get("service", ""), "scope": f"repository:{image.path}:pull"}
@@ -116,17 +146,6 @@ def _token(refusal: requests.Response, image: Image, session: requests.Session) 
         raise NotPinned(f"its registry gives no token (status {answer.status_code})")
     given: dict[str, Any] = answer.json()
     return str(given.get("token") or given.get("access_token", ""))
-
-
-def _check_platform(manifest: bytes) -> None:
-    """Raises: NotPinned unless it is a list of images, and one of them is for our platform."""
-    try:
-        listed = json.loads(manifest)["manifests"]
-        platforms = {(each["platform"]["os"], each["platform"]["architecture"]) for each in listed}
-    except (ValueError, KeyError, TypeError) as error:
-        raise NotPinned("its registry answers with no list of images for platforms") from error
-    if PLATFORM not in platforms:
-        raise NotPinned(f"there is none for {'/'.join(PLATFORM)}")
 
 
 def main(folder: Path = ROOT / "requirements") -> int:

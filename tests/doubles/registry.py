@@ -18,11 +18,23 @@ def index_for(*platforms: str) -> bytes:
     return json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": listed}).encode()
 
 
-class Registry:
-    """Use as a context. `manifest` is what it has for every tag, `digest` what it says that is."""
+def single_image(platform: str) -> tuple[bytes, bytes]:
+    """The manifest of an image that is there for one platform alone, and the configuration that it names."""
+    system, machine = platform.split("/")
+    configuration = json.dumps({"os": system, "architecture": machine}).encode()
+    digest = f"sha256:{hashlib.sha256(configuration).hexdigest()}"
+    return json.dumps({"schemaVersion": 2, "config": {"digest": digest}}).encode(), configuration
 
-    def __init__(self, manifest: bytes, *, wants_token: bool = True) -> None:
+
+class Registry:
+    """Use as a context. `manifest` is what it has for every tag, `digest` what it says that is.
+
+    `blob` is what it has under every other name.
+    """
+
+    def __init__(self, manifest: bytes, *, wants_token: bool = True, blob: bytes = b"{}") -> None:
         self.manifest = manifest
+        self.blob = blob
         self.digest = f"sha256:{hashlib.sha256(manifest).hexdigest()}"
         self.status = 200
         self.asked: list[str] = []
@@ -36,6 +48,8 @@ class Registry:
                 elif wants_token and self.headers["Authorization"] != f"Bearer {TOKEN}":
                     realm = f'Bearer realm="{registry.url}/token",service="double"'
                     self._answer(401, b"{}", {"WWW-Authenticate": realm})
+                elif "/blobs/" in self.path:
+                    self._answer(registry.status, registry.blob, {})
                 else:
                     headers = {"Docker-Content-Digest": registry.digest, "Content-Type": INDEX}
                     self._answer(registry.status, registry.manifest, headers)

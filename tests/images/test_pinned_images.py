@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.doubles.registry import Registry, index_for
+from tests.doubles.registry import Registry, index_for, single_image
 from tests.images.replay import ROOT
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
@@ -76,11 +76,12 @@ def test_what_is_not_what_the_registry_says_is_not_pinned(
     ("manifest", "words"),
     [
         (index_for("linux/arm64", "windows/amd64"), "none for linux/amd64"),
-        (b'{"schemaVersion": 2, "config": {}}', "no list of images"),
-        (b"<html>", "no list of images"),
+        (b'{"schemaVersion": 2, "config": {}}', "no image"),
+        (b"<html>", "no image"),
+        (single_image("linux/amd64")[0], "not what the registry says"),
         (b" " * (4 * 1024 * 1024 + 1), "too long"),
     ],
-    ids=["other platforms", "one image", "no JSON", "too long"],
+    ids=["other platforms", "no configuration", "no JSON", "another configuration", "too long"],
 )
 def test_what_could_not_run_on_cloud_run_is_not_pinned(
     tmp_path: Path, manifest: bytes, words: str, pin: Pin, capsys: pytest.CaptureFixture[str]
@@ -89,6 +90,15 @@ def test_what_could_not_run_on_cloud_run_is_not_pinned(
         assert pin(asked_for(tmp_path, f"{registry.host}/python:3")) == 1
 
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("platform", "status"), [("linux/amd64", 0), ("linux/arm64", 1)])
+def test_an_image_that_is_there_alone_says_in_its_configuration_what_it_is_for(
+    tmp_path: Path, platform: str, status: int, pin: Pin
+) -> None:
+    manifest, configuration = single_image(platform)
+    with Registry(manifest, blob=configuration) as registry:
+        assert pin(asked_for(tmp_path, f"{registry.host}/google.com/sdk:573.0.0")) == status
 
 
 def test_where_one_registry_cannot_be_reached_nothing_is_written(
