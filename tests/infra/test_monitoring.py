@@ -12,6 +12,7 @@ import pytest
 from api_service.functions.jobs import JOBS
 from metering.events import State
 from tests.infra.environments import OWN
+from tests.infra.log_filter import matches
 from tests.infra.plans import Plan, Terraform
 
 pytestmark = pytest.mark.xdist_group("infra")
@@ -141,6 +142,28 @@ def test_everything_that_alerts_says_what_it_means_and_tells_everybody(everythin
     for policy in policies:
         assert policy.values["documentation"][0]["content"], policy.address
         assert policy.values["severity"] in {"CRITICAL", "ERROR", "WARNING"}
+
+
+@pytest.mark.parametrize(
+    ("level", "event", "alarms"),
+    [
+        ("error", "day unsound", ["modeltrack/day_unsound"]),
+        ("error", "job done", ["modeltrack/figures_alarming"]),
+        ("info", "job done", []),
+        ("error", "segment refused", ["modeltrack/events_at_risk"]),
+        ("error", "journal not written", ["modeltrack/events_at_risk"]),
+        ("warn", "store gives no answer; calls go on", ["modeltrack/store_silent"]),
+        ("info", "store answers again", []),
+        ("info", "call", []),
+    ],
+)
+def test_a_line_is_counted_by_its_alarm_and_by_no_other(
+    everything: Plan, level: str, event: str, alarms: list[str]
+) -> None:
+    line = {"resource": {"type": "cloud_run_revision"}, "jsonPayload": {"level": level, "event": event}}
+    metrics = everything.of_type("google_logging_metric")
+
+    assert [each.values["name"] for each in metrics if matches(each.values["filter"], line)] == alarms
 
 
 def test_nothing_alerts_before_there_are_services(plan_of: Callable[[str], Plan]) -> None:
