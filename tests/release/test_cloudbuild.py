@@ -80,6 +80,14 @@ def test_substitutions_are_declared_and_all_of_them_are_used() -> None:
             replaced(word, substitutions())
 
 
+def test_what_tests_ask_git_is_answered_in_a_build_too() -> None:
+    left_behind = [line for line in (ROOT / ".gcloudignore").read_text().splitlines() if line[:2] != "# "]
+    step = next(each for each in build()["steps"] if each["id"] == "test")
+
+    assert left_behind == [".gcloudignore", "#!include:.gitignore"]  # without such a file, .git is
+    assert {"GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=/workspace"} <= set(step["env"])
+
+
 def test_every_secret_stays_out_of_the_file() -> None:
     assert "secretEnv" not in (ROOT / "cloudbuild.yaml").read_text()
     assert build()["substitutions"]["_CANARY_SECRET"] == "modeltrack-canary-key"
