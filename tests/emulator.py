@@ -2,7 +2,6 @@
 
 import json
 import uuid
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,8 @@ JOINED: frozenset[Index] = frozenset(
 )
 
 _projects: list[str] = []
+_told: dict[str, set[Index]] = {}  # by project; whoever asks does so when its queries are over
+_session = requests.Session()
 
 
 def new_project() -> str:
@@ -45,9 +46,12 @@ def project_apart() -> str:
     return f"demo-{uuid.uuid4().hex[:20]}"
 
 
-def judged_projects() -> Sequence[str]:
-    """The projects of this process that the index gate judges."""
-    return tuple(_projects)
+def indexes_of_judged(emulator: str) -> set[Index]:
+    """The composite indexes that the queries of all judged projects of this process needed."""
+    for project in _projects:
+        if project not in _told:
+            used_indexes(emulator, project)
+    return {index for project in _projects for index in _told[project]}
 
 
 def declared_indexes(file: Path = INDEX_FILE) -> set[Index]:
@@ -63,14 +67,15 @@ def declared_fields(file: Path = INDEX_FILE) -> set[tuple[str, str]]:
 
 def used_indexes(emulator: str, project: str) -> set[Index]:
     """The composite indexes that the project's queries needed. Of single fields the emulator is silent."""
-    report = requests.get(
+    report = _session.get(
         f"http://{emulator}/emulator/v1/projects/{project}:indexUsage",
         params={"database": f"projects/{project}/databases/(default)"},
         timeout=QUESTION_SECONDS_MAX,
     )
     report.raise_for_status()
     used = {_used_index(found["index"]) for found in report.json().get("reports", [])}
-    return {found for found in used if len(found[1]) > 1}
+    _told[project] = {found for found in used if len(found[1]) > 1}
+    return _told[project]
 
 
 def undeclared_indexes(emulator: str, project: str) -> set[Index]:

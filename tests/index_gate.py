@@ -31,7 +31,7 @@ from tests.emulator import (
     Index,
     declared_fields,
     declared_indexes,
-    judged_projects,
+    indexes_of_judged,
     project_apart,
     used_indexes,
 )
@@ -145,8 +145,7 @@ class IndexGate:
             for shape in shapes:
                 store.query(shape.query())
         self.usage.tried |= shapes
-        for project in (apart, *judged_projects()):
-            self.usage.indexes |= used_indexes(emulator, project)
+        self.usage.indexes |= used_indexes(emulator, apart) | indexes_of_judged(emulator)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:

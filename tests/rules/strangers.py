@@ -102,8 +102,8 @@ OF_A_DOCUMENT: tuple[Question, ...] = (
     Stranger.update,
     Stranger.delete,
 )
-OF_A_COLLECTION: tuple[Question, ...] = (
-    Stranger.query_every_collection_of_that_name,
+OF_A_COLLECTION: tuple[Question, ...] = (Stranger.query_every_collection_of_that_name,)
+BY_OTHER_WAYS: tuple[Question, ...] = (
     Stranger.count,
     Stranger.get_in_a_batch,
     Stranger.write_in_a_commit,

@@ -10,7 +10,15 @@ from metering.collections import INDEXED_FIELDS
 from metering.stores import Delete, DocumentStore, Put, Query
 from tests.emulator import project_apart
 from tests.rules.rule_file import allows_in, countable, publish, unasked
-from tests.rules.strangers import DENIED, OF_A_COLLECTION, OF_A_DOCUMENT, STRANGERS, Stranger
+from tests.rules.strangers import (
+    BY_OTHER_WAYS,
+    DENIED,
+    OF_A_COLLECTION,
+    OF_A_DOCUMENT,
+    STRANGERS,
+    Question,
+    Stranger,
+)
 
 RULES = (Path(__file__).resolve().parents[2] / "firestore.rules").read_text()
 LAST_RULE = "match /{document=**} {"
@@ -25,6 +33,7 @@ PATHS = (
     "accounts/acc_other",
     "people/per_member",
 )
+ASKED_BY_OTHER_WAYS = {"accounts/acc_victim", "keys/x", "unheard/x", f"{ACCOUNT}/segments/x"}
 
 
 def complaints(emulator: str, rules: str, paths: Sequence[str] = PATHS) -> list[str]:
@@ -38,10 +47,20 @@ def complaints(emulator: str, rules: str, paths: Sequence[str] = PATHS) -> list[
             found += [
                 f"{who} may {question.__name__} {path}: {status}"
                 for path in paths
-                for question in OF_A_DOCUMENT + (OF_A_COLLECTION if path.count("/") == 1 else ())
+                for question in _questions(path)
                 if (status := question(stranger, path)) != DENIED
             ]
     return found + unasked(emulator, project, rules)
+
+
+def _questions(path: str) -> tuple[Question, ...]:
+    """What is asked there: of a collection once by its name, and by other ways at a few places."""
+    is_first_of_its_name = path.count("/") == 1
+    return (
+        OF_A_DOCUMENT
+        + (OF_A_COLLECTION if is_first_of_its_name else ())
+        + (BY_OTHER_WAYS if path in ASKED_BY_OTHER_WAYS else ())
+    )
 
 
 def with_rule(rule: str) -> str:
