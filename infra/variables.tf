@@ -36,6 +36,11 @@ variable "api_instances_max" {
   description = "Instances of the API at most."
   type        = number
   default     = 10
+
+  validation {
+    condition     = var.api_instances_max >= max(1, var.api_instances_min)
+    error_message = "Give 1 or more, and no fewer than are kept."
+  }
 }
 
 variable "api_instances_min" {
@@ -66,6 +71,11 @@ variable "database" {
   description = "Name of the Firestore database; `(default)` is the one that the free tier covers."
   type        = string
   default     = "(default)"
+
+  validation {
+    condition     = can(regex("^([a-z][a-z0-9-]{2,61}[a-z0-9]|\\(default\\))$", var.database))
+    error_message = "Give (default), or 4 to 63 small letters, digits and hyphens that begin with a letter."
+  }
 }
 
 variable "domain" {
@@ -186,6 +196,11 @@ variable "location" {
 variable "mail_from" {
   description = "The address that mail is from."
   type        = string
+
+  validation {
+    condition     = can(regex("^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$", var.mail_from))
+    error_message = "Give the address alone, for example modeltrack@example.com."
+  }
 }
 
 variable "metrics_sidecar_image" {
@@ -264,6 +279,11 @@ variable "proxy_instances_max" {
   description = "Instances of the proxy at most. Each reads what changed twice a second, and takes slices of budgets of its own."
   type        = number
   default     = 20
+
+  validation {
+    condition     = var.proxy_instances_max >= max(1, var.proxy_instances_min)
+    error_message = "Give 1 or more, and no fewer than are kept."
+  }
 }
 
 variable "proxy_instances_min" {
@@ -297,17 +317,32 @@ variable "secret_versions" {
 variable "security_contact" {
   description = "Where weaknesses are reported to, as /security tells: an e-mail address, or one on the web."
   type        = string
+
+  validation {
+    condition     = can(regex("^([^@ ]+@[A-Za-z0-9.-]+|https://[A-Za-z0-9.-]+(/[A-Za-z0-9./_~%-]*)?)$", var.security_contact))
+    error_message = "Give an e-mail address, or one on the web that begins with https://."
+  }
 }
 
 variable "smtp_host" {
   description = "The mail server that takes the deployment's mail. People confirm their address by mail, so there is none without."
   type        = string
+
+  validation {
+    condition     = can(regex("^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$", var.smtp_host))
+    error_message = "Give the mail server's name; people confirm their address by mail."
+  }
 }
 
 variable "smtp_port" {
   description = "Its port."
   type        = number
   default     = 587
+
+  validation {
+    condition     = var.smtp_port >= 1 && var.smtp_port <= 65535
+    error_message = "Give a port, most likely 587 or 465."
+  }
 }
 
 variable "smtp_security" {

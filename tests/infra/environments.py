@@ -10,7 +10,7 @@ OWN: dict[str, Any] = {
     "project": "modeltrack-example",
     "region": "europe-west1",
     "location": "eur3",
-    "mail_from": "ModelTrack <mail@example.com>",
+    "mail_from": "mail@example.com",
     "security_contact": "security@example.com",
     "smtp_host": "smtp.example.com",
     "proxy_image": f"europe-west1-docker.pkg.dev/modeltrack-example/modeltrack/proxy@{DIGEST}",
