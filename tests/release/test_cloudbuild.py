@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from tests.release.checkout import BUILD_ID, ROOT, Checkout, build, replaced, su
 from tests.release.cloud import DIGESTS, IMAGES, REPOSITORY, Cloud
 from tests.release.sites import COMMIT, KEY, PROVIDER_KEY, Answer, api, proxy, series, serving
 
-ORDER = ["pins", "test", "build", "scan", "push", "deploy", "smoke", "shift"]
+ORDER = ["pins", "emulators", "test", "build", "scan", "push", "deploy", "smoke", "shift"]
 BUILT_IN = {
     "PROJECT_ID",
     "BUILD_ID",
@@ -36,7 +37,7 @@ def run_all(checkout: Checkout, new: Answer | None = None) -> Mapping[str, int]:
         }
         monitoring = sites.enter_context(serving(lambda _: new or Answer(200, {})))
         assert command.main(["write-pins"]) == 0
-        for name in [each for each in ORDER if each != "test"]:
+        for name in [each for each in ORDER if each not in {"emulators", "test"}]:
             further = [f"--monitoring-url={monitoring}"] if name == "shift" else []
             ended[name], _ = checkout.run_step(name, *further, **at, **CANARY, _REVISION=COMMIT)
             if ended[name]:
@@ -61,7 +62,7 @@ def test_the_steps_stand_in_their_order_and_none_may_fail() -> None:
 def test_every_script_that_a_step_runs_is_there_and_is_a_program() -> None:
     for step in build()["steps"]:
         for word in step["args"]:
-            if re.fullmatch(r"[\w./-]+/[\w.-]+", word):
+            if re.fullmatch(r"(?:infra|\.ci)/[\w./-]+", word):
                 assert (ROOT / word).is_file(), word
                 assert (ROOT / word).stat().st_mode & 0o111, word
 
@@ -86,6 +87,20 @@ def test_what_tests_ask_git_is_answered_in_a_build_too() -> None:
 
     assert left_behind == [".gcloudignore", "#!include:.gitignore"]  # without such a file, .git is
     assert {"GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=/workspace"} <= set(step["env"])
+
+
+def test_the_emulators_are_put_where_tests_look_for_them(tmp_path: Path) -> None:
+    script = next(step["args"] for step in build()["steps"] if step["id"] == "emulators")
+    test = next(step for step in build()["steps"] if step["id"] == "test")
+    assert f"CLOUDSDK_ROOT=/workspace/{script[1]}" in test["env"]
+    if shutil.which("gcloud") is None:
+        pytest.skip("gcloud is not installed: https://cloud.google.com/sdk/docs/install")
+
+    done = subprocess.run([ROOT / script[0], tmp_path], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "platform/cloud-firestore-emulator/cloud-firestore-emulator.jar").is_file()
+    assert list(tmp_path.glob("platform/pubsub-emulator/lib/cloud-pubsub-emulator-*-all.jar"))
 
 
 def test_every_secret_stays_out_of_the_file() -> None:
