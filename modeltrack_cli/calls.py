@@ -132,7 +132,7 @@ def _asked(
             return Answer(response.status_code, response.headers, cookies, _content(place, response))
     except requests.RequestException as error:
         raise NoAnswer(place, type(error).__name__, _reason(error)) from None
-    except (ValueError, urllib3.exceptions.HTTPError) as error:  # requests lets some of these through
+    except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:  # requests lets some through
         raise NoAnswer(place, type(error).__name__, "the answer cannot be read") from None
 
 

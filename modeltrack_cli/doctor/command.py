@@ -2,6 +2,7 @@
 
 import argparse
 import getpass
+import io
 import sys
 from typing import Final, Self, TextIO
 from urllib.parse import urlsplit
@@ -75,6 +76,10 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def doctor(given: Given, settings: CommandSettings, clock: Clock, output: TextIO, terminal: TextIO) -> int:
     """Look at everything and print it; the exit status. Raises: CommandFailed, without any address to ask."""
     deployment = deployment_of(given, settings)
+    if settings.requests_ca_bundle and not settings.requests_ca_bundle.exists():
+        raise CommandFailed("REQUESTS_CA_BUNDLE: there is no such file")
+    if isinstance(output, io.TextIOWrapper):
+        output.reconfigure(errors="replace")  # a sign that a terminal cannot show is no reason to end
     options = Options(
         provider="openai" if given.provider == "openai" else "anthropic",
         model=given.model,

@@ -178,7 +178,10 @@ class Visit:
 
     def trust(self) -> ssl.SSLContext:
         """What certificates are held against: the same authorities as for every question."""
-        return ssl.create_default_context(cafile=str(self.options.ca_file or DEFAULT_CA_BUNDLE_PATH))
+        given = self.options.ca_file or Path(DEFAULT_CA_BUNDLE_PATH)
+        if given.is_dir():
+            return ssl.create_default_context(capath=str(given))
+        return ssl.create_default_context(cafile=str(given))
 
     def read_date(self, place: Place, asked: Asked) -> None:
         """Keep what the answer's `Date` says of the clock there; it tells whole seconds."""

@@ -18,11 +18,13 @@ import pytest
 import requests
 import trustme
 
+from metering.collections import status_day_path
+from metering.opening import open_store
 from modeltrack_cli.__main__ import main
 from modeltrack_cli.doctor.checks import CHECKS
 from tests.doubles.front_end import FrontEnd, Passing, leave, running_front_end
 from tests.system.deployment import Deployment, Faults, Tenant
-from tests.system.processes import ROOT, free_port
+from tests.system.processes import ROOT, eventually, free_port
 
 API_ADDRESS, PROXY_ADDRESS = "127.0.0.2", "127.0.0.1"  # so that each has a port for plain http of its own
 OF_A_CALL = {"one_store", "call", "told", "arrival", "cost", "budgets", "books", "revocation"}
@@ -90,6 +92,17 @@ def served_by(authority: trustme.CA, *identities: str, not_after: datetime | Non
     return context
 
 
+def wait_for_jobs(deployment: Deployment) -> None:
+    """Return when the job `measure` has written something. Asks the store: the API would keep its answer."""
+    store = open_store(deployment.store_url)
+    eventually(
+        lambda: store.get(status_day_path(f"{datetime.now(UTC):%Y-%m-%d}"), timeout_seconds=5.0),
+        seconds=30,
+        what="the first run of the job measure",
+    )
+    store.close()
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Running services on the embedded store behind front ends, all of it well."""
@@ -108,6 +121,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         deployment.start(proxy_port)
         deployment.authority = authority
         authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+        wait_for_jobs(deployment)
         plain = front(API_ADDRESS, port=http_port), front(PROXY_ADDRESS, port=http_port)
         yield Site(deployment, api, proxy, *plain, http_port)
 
@@ -772,3 +786,36 @@ def test_the_command_prints_a_line_a_check_without_colours_and_keys(well: Site) 
     assert not ran.stderr
     assert tenant.key not in ran.stdout
     assert tenant.provider_key not in ran.stdout
+
+
+def test_a_machine_of_ones_own_on_firestore_is_all_well(
+    firestore_deployment: Deployment,
+    emulator: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tenant = firestore_deployment.tenant()
+    status_url = f"{firestore_deployment.api.url}/v1/status"
+    eventually(
+        lambda: requests.get(status_url, timeout=10).json()["recording"]["measured_at"],
+        seconds=30,
+        what="the first run of the job measure",
+    )
+    for name, value in {
+        "MODELTRACK_URL": firestore_deployment.api.url,
+        "MODELTRACK_PROXY_URL": firestore_deployment.proxy.url,
+        "MODELTRACK_KEY": tenant.key,
+        "MODELTRACK_PROJECT": firestore_deployment.store_url.removeprefix("firestore://"),
+        "FIRESTORE_EMULATOR_HOST": emulator,
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    status = main(["doctor", "--json", "--revocation"])
+    said = capsys.readouterr().out
+
+    states = {each["check"]: each["state"] for each in json.loads(said)["checks"]}
+    of_tls = {f"{place}_{part}" for place in ("api", "proxy") for part in ("certificate", "tls", "http")}
+    left_out = {name for name, state in states.items() if state == "not_applicable"}
+    assert left_out == {"no_key", *of_tls}
+    assert set(states.values()) == {"passed", "not_applicable"}, said
+    assert status == 0

@@ -458,6 +458,15 @@ def test_colours_are_for_terminals_and_can_be_switched_off() -> None:
     assert not wants_colours(io.StringIO(), "")
 
 
+def test_a_file_of_authorities_that_is_not_there_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
+
+    assert main(["doctor"], ManualClock()) == 2
+    assert "REQUESTS_CA_BUNDLE" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
