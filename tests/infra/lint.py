@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from difflib import get_close_matches
 from itertools import chain
+from os.path import relpath
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -376,7 +377,8 @@ def main() -> int:
     if missing:
         sys.stderr.write(missing + "\n")
         return 2
-    found = lint(Path(sys.argv[1]) if len(sys.argv) > 1 else INFRA, load_schema())
+    root = Path(sys.argv[1]) if len(sys.argv) > 1 else INFRA
+    found = lint(Path(relpath(root)), load_schema())
     for each in found:
         sys.stdout.write(f"{each}\n")
     return 1 if found else 0

@@ -14,7 +14,7 @@ from tests.infra.lint import INFRA
 from tests.infra.schema import Schema
 from tests.infra.stand_in_provider import stand_in_provider
 
-SECONDS_MAX = 60
+SECONDS_MAX = 100
 # Everything is read relative to infra/, and nothing may be written there.
 BESIDE = ("firestore.indexes.json", "firestore.rules")
 NO_TERRAFORM = (
@@ -37,10 +37,15 @@ class Resource(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Everything that an apply would make of an empty project, or has made."""
+    """Everything that there would be after an apply, or is."""
 
     resources: tuple[Resource, ...]
     file: str = ""
+    changes: tuple[tuple[str, str], ...] = ()
+
+    def changed(self) -> set[tuple[str, str]]:
+        """What is not as it was, by address: `create`, `update`, `delete`, or `delete, create`."""
+        return {each for each in self.changes if each[1] not in ("no-op", "read")}
 
     def of_type(self, *types: str) -> list[Resource]:
         """The resources of those types."""
@@ -73,13 +78,27 @@ class Terraform:
         Raises:
             TerraformError: something does not fit.
         """
+        return self._plan([], file, variables)
+
+    def plan_again(self, made: Plan, file: str = "", **variables: Any) -> Plan:
+        """What it would make of what an apply has made.
+
+        Raises:
+            TerraformError: something does not fit.
+        """
+        return self._plan([f"-state={made.file}"], file, variables)
+
+    def _plan(self, state: list[str], file: str, variables: dict[str, Any]) -> Plan:
         self._planned += 1
         out = f"plan-{self._planned}"
         (self._root / "besides.tfvars.json").write_text(json.dumps(variables))
         given = [f"-var-file={each}" for each in (file, "besides.tfvars.json") if each]
-        self._run("plan", "-input=false", "-lock=false", "-refresh=false", f"-out={out}", *given)
+        self._run("plan", "-input=false", "-lock=false", "-refresh=false", f"-out={out}", *state, *given)
         shown = json.loads(self._run("show", "-json", out))
-        return Plan(tuple(_resources(shown["planned_values"]["root_module"])), out)
+        changes = (
+            (each["address"], ", ".join(each["change"]["actions"])) for each in shown["resource_changes"]
+        )
+        return Plan(tuple(_resources(shown["planned_values"]["root_module"])), out, tuple(changes))
 
     def apply(self, plan: Plan) -> Plan:
         """What it makes by a plan; what was unknown there is made up.

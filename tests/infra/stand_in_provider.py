@@ -73,6 +73,7 @@ class _StandIn:
             "ValidateResourceConfig": lambda asked: self.validate(asked, self._schema.resources),
             "ValidateDataResourceConfig": lambda asked: self.validate(asked, self._schema.data_sources),
             "ConfigureProvider": _agree,
+            "UpgradeResourceState": self.read_state,
             "PlanResourceChange": self.plan,
             "ApplyResourceChange": self.apply,
             "ReadDataSource": self.read,
@@ -105,12 +106,16 @@ class _StandIn:
         wrong = _wrong_choices(_value(asked[2]), entities[asked[1].decode()].body)
         return b"".join(_field(1, _number(1, ERROR) + _text(2, each)) for each in wrong)
 
+    def read_state(self, asked: dict[int, bytes]) -> bytes:
+        """The state as it was written: there is one version of the schema."""
+        return _field(1, _dynamic(json.loads(_fields(asked[3])[1])))
+
     def plan(self, asked: dict[int, bytes]) -> bytes:
-        """What was proposed, and what nobody has set will be known after the apply."""
+        """What was proposed; of what there is not yet, nobody knows what Google will decide."""
         entity = self._schema.resources[asked[1].decode()]
-        planned = _completed(_value(asked[3]), entity.body, _unknown)
-        if planned is not None:
-            planned |= {name: UNKNOWN for name in entity.computed}
+        prior, planned = _value(asked[2]), _value(asked[3])
+        if prior is None:
+            planned = _completed(planned, entity.body, _unknown) | {name: UNKNOWN for name in entity.computed}
         return _field(1, _dynamic(planned))
 
     def apply(self, asked: dict[int, bytes]) -> bytes:

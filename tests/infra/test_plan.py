@@ -56,6 +56,47 @@ def test_terraform_makes_what_it_planned(
     assert made == planned
 
 
+@pytest.fixture(scope="module")
+def founded(terraform: Terraform, plan_of: Callable[[str], Plan]) -> Plan:
+    """What there is after the first of the two applies."""
+    return terraform.apply(plan_of("foundation"))
+
+
+def test_the_second_apply_adds_to_the_first_and_takes_nothing_away(
+    terraform: Terraform, founded: Plan
+) -> None:
+    file, variables = PLANS["production"]
+
+    second = terraform.plan_again(founded, file, **variables)
+
+    assert {action for _, action in second.changed()} == {"create"}
+    assert len(second.changed()) == len(second.resources) - len(founded.resources)
+
+
+def test_an_apply_leaves_what_there_is_and_the_images_that_releases_chose(
+    terraform: Terraform, applied: Callable[[str], Plan]
+) -> None:
+    file, variables = PLANS["everything"]
+    others = {name: variables[name].replace("0123", "3210") for name in ("proxy_image", "api_image")}
+
+    again = terraform.plan_again(applied("everything"), file, **(variables | others))
+
+    assert again.changed() == set()
+
+
+def test_a_changed_setting_changes_what_has_it_and_nothing_else(
+    terraform: Terraform, applied: Callable[[str], Plan]
+) -> None:
+    file, variables = PLANS["everything"]
+
+    again = terraform.plan_again(applied("everything"), file, **(variables | {"proxy_instances_max": 7}))
+
+    assert again.changed() == {
+        ("module.proxy[0].google_cloud_run_v2_service.this", "update"),
+        ('google_monitoring_alert_policy.alert["instances_at_bound"]', "update"),
+    }
+
+
 @pytest.mark.parametrize(
     ("old", "new", "refusal"),
     [
