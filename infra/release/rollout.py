@@ -76,13 +76,15 @@ class Rollout:
 
         Before anything is raised, what served before serves again.
         """
-        moving = tuple(each for each in plan if each.is_news)
+        planned = tuple(plan)
         try:
-            self._shift(moving)
+            self._shift(tuple(each for each in planned if each.is_news))
+            self._follow_latest(planned)
         except BaseException as failure:
             self.say(f"going back: {failure or type(failure).__name__}")
-            self._restore(moving)
+            self._restore(planned)
             raise
+        self.say("everything serves what is new")
 
     def _shift(self, moving: tuple[Planned, ...]) -> None:
         functions = tuple(each for each in moving if each.service.is_scheduled)
@@ -99,14 +101,16 @@ class Rollout:
         for percent in PERCENTS if services else ():
             self._move(services, percent)
             self._bake(services)
-        for each in moving:
+
+    def _follow_latest(self, planned: tuple[Planned, ...]) -> None:
+        """Have all services follow their latest revision, if that is the one they serve."""
+        for each in planned:
             standing = self.traffic.standing(each.service)
             if standing.latest != each.candidate or standing.split != {each.candidate: 100}:
                 raise TrafficChanged(f"{each.service.name}: something else was deployed or shifted meanwhile")
-        for each in moving:
-            self.set_by_us[each.service].append({each.candidate: 100})
+        for each in planned:
+            self.set_by_us.setdefault(each.service, []).append({each.candidate: 100})
             self.traffic.follow_latest(each.service)
-        self.say("everything serves what is new")
 
     def _move(self, moving: tuple[Planned, ...], percent: int) -> None:
         for each in moving:
@@ -132,10 +136,10 @@ class Rollout:
             if is_worse(each.service, new, self.before[each.service]):
                 raise ReleaseFailed(f"{each.service.name}: {each.candidate} answers worse than {each.before}")
 
-    def _restore(self, moving: tuple[Planned, ...]) -> None:
+    def _restore(self, planned: tuple[Planned, ...]) -> None:
         """Give everything that was moved back to what served before. Raises: NotPutBack."""
         undone = [
-            each for each in reversed(moving) if each.service in self.set_by_us and not self._back(each)
+            each for each in reversed(planned) if each.service in self.set_by_us and not self._back(each)
         ]
         if undone:
             commands = "; ".join(

@@ -103,6 +103,15 @@ def test_the_emulators_are_put_where_tests_look_for_them(tmp_path: Path) -> None
     assert list(tmp_path.glob("platform/pubsub-emulator/lib/cloud-pubsub-emulator-*-all.jar"))
 
 
+def test_a_release_needs_nothing_but_the_standard_library() -> None:
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "infra.release", "--help"],  # without whatever is installed
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_every_secret_stays_out_of_the_file() -> None:
     assert "secretEnv" not in (ROOT / "cloudbuild.yaml").read_text()
     assert build()["substitutions"]["_CANARY_SECRET"] == "modeltrack-canary-key"

@@ -290,10 +290,12 @@ def test_the_image_is_that_of_our_own_container_among_several() -> None:
     assert "--no-traffic" in deployed[:-2]  # what follows --container is the container's
 
 
-def test_a_service_whose_revision_is_the_old_one_is_not_moved() -> None:
+def test_a_service_whose_revision_is_the_old_one_is_not_moved_and_follows_the_latest_again() -> None:
     stage = Stage()
+    stage.cloud.services[PROXY.name].follows_latest = False  # as a deployment without news leaves it
     rollout = stage.rollout()
 
     rollout.shift([Planned(PROXY, "modeltrack-proxy-00001", "modeltrack-proxy-00001", "https://x.example")])
 
-    assert not divisions(stage.cloud, PROXY)
+    assert divisions(stage.cloud, PROXY) == ["--to-latest"]
+    assert stage.cloud.services[PROXY.name].follows_latest
