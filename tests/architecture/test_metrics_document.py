@@ -17,7 +17,9 @@ from proxy_service.tally import Tally
 from tests.builders import SECRET, make_event
 from tests.doubles.clock import ManualClock
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
+ROOT = Path(__file__).parents[2]
+DOCUMENT = ROOT / "docs" / "metrics.md"
+INFRA = ROOT / "infra"
 METRIC = re.compile(r"^\| `(modeltrack_\w+)`(?: ‡)? \| (\w+) \| ([^|]+) \|", re.MULTILINE)
 
 Metrics = dict[str, tuple[str, frozenset[str]]]  # name → type, labels
@@ -74,3 +76,14 @@ def test_the_apis_metrics_are_the_documented_ones(sqlite_store: DocumentStore) -
     app.test_client().get("/healthz")
 
     assert told(api_exposition(known)) == documented("API")
+
+
+def test_alerts_and_dashboards_ask_for_metrics_that_are_told() -> None:
+    asked = {
+        name.removesuffix("_bucket")
+        for file in (*INFRA.glob("*.tf"), *INFRA.glob("*.json"))
+        for name in re.findall(r"modeltrack_[a-z_]+", file.read_text())
+    }
+
+    assert asked
+    assert asked <= documented("Proxy").keys() | documented("API").keys()
