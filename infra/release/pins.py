@@ -10,6 +10,8 @@ from typing import Final
 
 BUILD: Final = Path("cloudbuild.yaml")
 PINNED: Final = Path("requirements/images.txt")
+WANTED: Final = Path("requirements/images.in")
+BASE: Final = "python"  # as infra/release/build asks for it
 _STEP_IMAGE: Final = re.compile(r"^(    name: )(\S+?)(@sha256:[0-9a-f]{64})?$", re.MULTILINE)
 
 
@@ -26,6 +28,7 @@ def check(root: Path) -> None:
             for _, image, digest in _STEP_IMAGE.findall((root / BUILD).read_text())
             if not digest or digests.get(image) != digest
         }
+        | {image for image in _bases(root) if image not in digests}
     )
     if missing:
         raise NotPinned(
@@ -43,6 +46,12 @@ def write(root: Path) -> None:
         return step[1] + step[2] + digests.get(step[2], step[3] or "")
 
     file.write_text(_STEP_IMAGE.sub(pinned, file.read_text()))
+
+
+def _bases(root: Path) -> set[str]:
+    """What the services' images are built upon, by tag."""
+    lines = (line.split() for line in (root / WANTED).read_text().splitlines())
+    return {words[1] for words in lines if words[:1] == [BASE]}
 
 
 def _digests(root: Path) -> dict[str, str]:

@@ -44,6 +44,16 @@ def test_everything_else_in_the_file_stays_as_it_was(checkout: Checkout) -> None
     assert re.sub(r"@sha256:[0-9a-f]{64}", "", after) == before
 
 
+def test_the_base_of_both_images_is_looked_at_too(checkout: Checkout) -> None:
+    pins.write(checkout.folder)
+    file = checkout.folder / pins.PINNED
+    lines = [line for line in file.read_text().splitlines() if "slim" not in line]
+    file.write_text("\n".join(lines) + "\n")
+
+    with pytest.raises(pins.NotPinned, match="python:3.12-slim"):
+        pins.check(checkout.folder)
+
+
 def test_all_that_have_no_digest_are_named_at_once(checkout: Checkout) -> None:
     (checkout.folder / pins.PINNED).unlink()
 
