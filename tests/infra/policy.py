@@ -25,7 +25,7 @@ PROJECT_ROLES = {
         "roles/monitoring.viewer",  # whether the new revision fails more
         "roles/ondemandscanning.admin",  # the role that Artifact Analysis names for scanning an image
         "roles/run.developer",
-        "roles/serviceusage.serviceUsageConsumer",  # of a workflow: `gcloud builds submit` asks as the project
+        "roles/serviceusage.serviceUsageConsumer",  # of a workflow: it asks as the project
     },
     "modeltrack-functions": {"roles/datastore.user"},
     "modeltrack-proxy": {"roles/datastore.user", "roles/monitoring.metricWriter"},

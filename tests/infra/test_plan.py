@@ -56,15 +56,10 @@ def test_terraform_makes_what_it_planned(
     assert made == planned
 
 
-@pytest.fixture(scope="module")
-def founded(terraform: Terraform, plan_of: Callable[[str], Plan]) -> Plan:
-    """What there is after the first of the two applies."""
-    return terraform.apply(plan_of("foundation"))
-
-
 def test_the_second_apply_adds_to_the_first_and_takes_nothing_away(
-    terraform: Terraform, founded: Plan
+    terraform: Terraform, applied: Callable[[str], Plan]
 ) -> None:
+    founded = applied("foundation")
     file, variables = PLANS["production"]
 
     second = terraform.plan_again(founded, file, **variables)
