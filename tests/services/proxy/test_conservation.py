@@ -8,6 +8,7 @@ import pytest
 
 from metering.accounts import LOCAL_ACCOUNT_ID
 from metering.conservation import DayCounts, counts_by_day
+from proxy_service.tally import Tally
 from tests.doubles.raw_upstream import RawUpstream, ReceivedRequest, Wire, answering, call, dialled
 from tests.doubles.waiting import until
 from tests.services.proxy.calls import answer, batch_lines, get, message, messages_call, post
@@ -31,6 +32,11 @@ def counts(proxy: RunningProxy) -> DayCounts:
     return counts_by_day(proxy.store, LOCAL_ACCOUNT_ID, today, today)[0]
 
 
+def tally_of(proxy: RunningProxy) -> Tally:
+    """What a scraper is told of the process, which says the same as the books."""
+    return proxy.instance.tally
+
+
 def test_calls_of_every_kind_are_counted_where_they_were_let_through(
     proxy: RunningProxy, upstream: RawUpstream
 ) -> None:
@@ -47,6 +53,7 @@ def test_calls_of_every_kind_are_counted_where_they_were_let_through(
 
     assert states == ["cache_hit", *["completed"] * 4, "unmetered", "upstream_error"]
     assert counts(proxy) == DayCounts(day="2026-11-21", settled=3)
+    assert (tally_of(proxy).admitted_calls, tally_of(proxy).settled_calls) == (3, 3)
 
 
 def test_a_call_that_waits_for_its_answer_is_in_flight(proxy: RunningProxy, upstream: RawUpstream) -> None:
@@ -63,7 +70,9 @@ def test_a_call_that_waits_for_its_answer_is_in_flight(proxy: RunningProxy, upst
         call(proxy.port, messages_call(top_k=2))
         proxy.clock.advance(5)
         until(lambda: counts(proxy) == DayCounts(day="2026-11-21", settled=1, in_flight=1))
+        assert (tally_of(proxy).admitted_calls, tally_of(proxy).settled_calls) == (2, 1)
         go_on.set()
 
     proxy.stop()
+    assert tally_of(proxy).settled_calls == 2
     assert counts(proxy) == DayCounts(day="2026-11-21", settled=2)
