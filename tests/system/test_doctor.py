@@ -134,6 +134,12 @@ def well(site: Site) -> Iterator[Site]:
     site.make_well()
 
 
+@pytest.fixture(autouse=True)
+def _unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How soon a revoked key ends is held elsewhere; here a busy machine may take longer."""
+    monkeypatch.setattr("modeltrack_cli.doctor.door.ACTS_WITHIN_SECONDS", 5.0)
+
+
 @pytest.fixture
 def run(site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs the doctor on the site for an account of its own; `settings` and `arguments` win."""
@@ -464,9 +470,11 @@ def test_services_that_hash_keys_under_different_secrets_are_found(
 def idle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """Another deployment, on a store of its own that can be silenced, whose background jobs do not run."""
     folder = tmp_path_factory.mktemp("idle")
+    proxy_port = free_port()
     settings = {"API_JOBS": "false", "PUBLIC_URL": f"https://{API_ADDRESS}"}
+    settings["PROXY_PUBLIC_URL"] = f"http://127.0.0.1:{proxy_port}"
     deployment = Deployment(folder, f"sqlite:///{folder}/m.db", settings, Faults(0, folder / "silenced"))
-    deployment.start()
+    deployment.start(proxy_port)
     yield deployment
     deployment.stop()
 
@@ -481,16 +489,17 @@ def test_services_on_different_stores_are_found(
     found_alone(examined, "one_store", "the same STORE_URL", OF_A_CALL - {"one_store"})
 
 
-def test_background_jobs_that_do_not_run_are_found(well: Site, idle: Deployment, run: Run) -> None:
+def test_background_jobs_that_do_not_run_are_found(
+    well: Site, idle: Deployment, run: Run, found_alone: Expect
+) -> None:
     well.api.target, well.proxy.target = idle.api.url, idle.proxy.url
 
     examined = run(tenant=idle.tenant())
 
-    assert "API_JOBS" in examined.of("jobs")["advice"]
-    assert {name for name, state in examined.states.items() if state == "failed"} == {"jobs", "parts"}
+    found_alone(examined, "jobs", "API_JOBS")
 
 
-def test_a_store_that_is_down_is_found(well: Site, idle: Deployment, run: Run) -> None:
+def test_a_store_that_is_down_is_found(well: Site, idle: Deployment, run: Run, found_alone: Expect) -> None:
     well.api.target, well.proxy.target = idle.api.url, idle.proxy.url
     tenant = idle.tenant()
     silenced = idle.folder / "silenced"
@@ -499,11 +508,7 @@ def test_a_store_that_is_down_is_found(well: Site, idle: Deployment, run: Run) -
     examined = run(tenant=tenant)
     silenced.unlink()
 
-    assert "STORE_URL" in examined.of("api_ready")["advice"]
-    assert {name for name, state in examined.states.items() if state == "failed"} == {"api_ready"}
-    assert {"parts", "jobs", "unknown_key", *OF_A_CALL} == {
-        name for name, state in examined.states.items() if state == "not_checked"
-    } - {"rules"}
+    found_alone(examined, "api_ready", "STORE_URL", {"parts", "jobs", "unknown_key", *OF_A_CALL})
 
 
 @pytest.mark.parametrize("minutes", [15, 16])
@@ -657,6 +662,7 @@ def test_books_that_do_not_agree_are_found(
 
 
 def test_a_revoked_key_that_works_on_is_found(well: Site, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("modeltrack_cli.doctor.door.ACTS_WITHIN_SECONDS", 1.0)
     monkeypatch.setattr("modeltrack_cli.doctor.door.LOOKED_AT_SECONDS", 1.5)
     well.proxy.alter = _altering("/anthropic/v1/models", lambda passing: setattr(passing, "status", 200))
 
@@ -795,12 +801,7 @@ def test_a_machine_of_ones_own_on_firestore_is_all_well(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     tenant = firestore_deployment.tenant()
-    status_url = f"{firestore_deployment.api.url}/v1/status"
-    eventually(
-        lambda: requests.get(status_url, timeout=10).json()["recording"]["measured_at"],
-        seconds=30,
-        what="the first run of the job measure",
-    )
+    wait_for_jobs(firestore_deployment)
     for name, value in {
         "MODELTRACK_URL": firestore_deployment.api.url,
         "MODELTRACK_PROXY_URL": firestore_deployment.proxy.url,
