@@ -50,7 +50,7 @@ def test_the_base_of_both_images_is_looked_at_too(checkout: Checkout) -> None:
     lines = [line for line in file.read_text().splitlines() if "slim" not in line]
     file.write_text("\n".join(lines) + "\n")
 
-    with pytest.raises(pins.NotPinned, match="python:3.12-slim"):
+    with pytest.raises(pins.NotPinned, match=r"python:3\.12-slim"):
         pins.check(checkout.folder)
 
 
