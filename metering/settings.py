@@ -40,7 +40,7 @@ _DEBUG_SETTINGS = (
     "grpc_trace",
     "google_sdk_python_logging_scope",
 )
-_OFF = frozenset({"0", "f", "false", "n", "no", "off"})
+_OFF = frozenset({"0", "false", "no"})  # what Flask takes for no; any other word switches it on
 
 # Kind of complaint of the models → what to give instead.
 _WANTED = {

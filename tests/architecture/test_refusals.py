@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from flask import Flask
 from pydantic import SecretStr
 
 from api_service.functions.settings import FunctionSettings
@@ -92,9 +93,17 @@ def test_no_hosted_service_starts_with_a_debugging_switch(
 
 
 @pytest.mark.parametrize("service", SERVICES)
-@pytest.mark.parametrize("off", ["0", "false", "False", "no", "OFF", ""])
+@pytest.mark.parametrize("off", ["0", "false", "False", "no", "NO", ""])
 def test_a_switch_that_is_off_is_no_matter(service: type[DeploymentSettings], off: str) -> None:
     assert named(service, HOSTED | {"DEBUG": off, "FLASK_DEBUG": off}) == []
+
+
+@pytest.mark.parametrize("word", ["0", "False", "no", "off", "f", "n", " 0", "1", "true", "2"])
+def test_whatever_switches_flasks_debugging_on_is_refused(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLASK_DEBUG", word)
+    is_on = Flask("a-service").debug
+
+    assert named(ApiSettings, HOSTED | {"FLASK_DEBUG": word}) == (["FLASK_DEBUG"] if is_on else [])
 
 
 @pytest.mark.parametrize("service", SERVICES)
