@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from infra.release.asking import answer_to
 from infra.release.gcloud import Gcloud
 from infra.release.services import Service
 
@@ -102,7 +103,7 @@ def _counted(series: Any) -> Answers:
 def _ask(url: str, token: str) -> Any:
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})  # noqa: S310 - https
     try:
-        with urllib.request.urlopen(request, timeout=_ANSWER_SECONDS_MAX) as answer:  # noqa: S310 - https
+        with answer_to(request, _ANSWER_SECONDS_MAX) as answer:
             return json.load(answer)
     except (urllib.error.URLError, OSError, ValueError) as error:
         raise RatesUnknown(f"Cloud Monitoring did not say how the new revisions do: {error}") from None

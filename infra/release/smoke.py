@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
+from infra.release.asking import answer_to, carries_keys
+
 ANSWER_SECONDS_MAX: Final = 60  # a cold start is among them
 TRIES_MAX: Final = 12
 PAUSE_SECONDS: Final = 5.0
@@ -66,6 +68,9 @@ def smoke(
     tries: int = TRIES_MAX,
 ) -> None:
     """Try everything once, what needs time to start several times. Raises: SmokeFailed."""
+    for name, address in (("proxy", at.proxy), ("API", at.api)):
+        if not carries_keys(address):
+            raise SmokeFailed(f"{name}: give its address as https://…; keys do not travel readable")
     for name, address in (("proxy", at.proxy), ("API", at.api)):
         for path in ("/health", "/readyz"):
             _until(partial(_is_ok, address + path, at.commit), f"{name} {path}", pause, tries)
@@ -150,7 +155,7 @@ def _ask(url: str, body: Any = None, headers: Mapping[str, str] | None = None) -
     told = {"content-type": "application/json", "anthropic-version": "2023-06-01", **(headers or {})}
     request = urllib.request.Request(url, data=content, headers=told)  # noqa: S310 - gcloud told us the address
     try:
-        with urllib.request.urlopen(request, timeout=ANSWER_SECONDS_MAX) as answer:  # noqa: S310
+        with answer_to(request, ANSWER_SECONDS_MAX) as answer:
             return _reply(answer.status, answer.headers, answer.read(BODY_BYTES_MAX))
     except urllib.error.HTTPError as refused:
         with refused:

@@ -145,6 +145,37 @@ def test_an_address_that_nobody_answers_is_a_fault() -> None:
         smoke(Addresses(closed, closed), None, lambda _: None, lambda _: None, tries=1)
 
 
+def test_keys_are_not_sent_on_to_where_a_redirect_leads() -> None:
+    asked_elsewhere: list[Asked] = []
+
+    def elsewhere(asked: Asked) -> Answer:
+        asked_elsewhere.append(asked)
+        return Answer(200, {"data": [{"request_id": REQUEST_ID}]}, {"X-ModelTrack-Request-ID": REQUEST_ID})
+
+    with serving(elsewhere) as address:
+        moved = Answer(302, {}, {"Location": address, "X-ModelTrack-Request-ID": REQUEST_ID})
+        for moving_proxy, moving_api in (
+            (but(proxy, "/v1/messages", moved, only_if=lambda asked: not is_strangers(asked)), api),
+            (proxy, but(api, "/v1/events", moved, only_if=lambda asked: not is_strangers(asked))),
+        ):
+            with pytest.raises(SmokeFailed):
+                tried(moving_proxy, moving_api)
+
+    assert asked_elsewhere == []
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        Addresses("http://proxy.example", "https://api.example"),
+        Addresses("https://proxy.example", "http://api.example"),
+    ],
+)
+def test_keys_do_not_travel_readable(at: Addresses) -> None:
+    with pytest.raises(SmokeFailed, match="https"):
+        smoke(at, CANARY, lambda _: None, lambda _: None, tries=1)
+
+
 def test_neither_key_is_told() -> None:
     told = [*tried(), repr(CANARY)]
     for fault in ("call is not known", "provider is not reached", "event does not arrive"):
