@@ -29,6 +29,7 @@ TIMES_WORSE_MAX: Final = 2.0
 # Fewer are the weather: a provider's own 5xx pass through the proxy as they are. A function has none to pass.
 ERRORS_MIN: Final = 5
 ERRORS_OF_FUNCTIONS_MIN: Final = 1
+SILENCE_MIN: Final = 50  # answers that its share of the traffic would have been
 
 
 class RatesUnknown(Exception):
@@ -61,6 +62,15 @@ def is_worse(service: Service, new: Answers, before: Answers) -> bool:
     """
     errors_min = ERRORS_OF_FUNCTIONS_MIN if service.is_scheduled else ERRORS_MIN
     return new.errors >= errors_min and new.rate > max(RATE_FLOOR, TIMES_WORSE_MAX * before.rate)
+
+
+def is_silent(new: Answers, before: Answers, percent: int) -> bool:
+    """Whether a revision with that share of the traffic has answered nothing where it had to answer much.
+
+    One that lets every call hang makes no error that could be counted. `before`: of the same while, and with
+    the rest of the traffic; where it has none, nothing says how much would have come.
+    """
+    return percent < 100 and not new.total and before.total * percent >= SILENCE_MIN * (100 - percent)
 
 
 def answers_by_revision(

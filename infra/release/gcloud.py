@@ -26,10 +26,13 @@ class Gcloud:
         command = " ".join(words)
         try:
             done = subprocess.run(  # noqa: S603 - the words are ours, and no shell reads them
-                told, capture_output=True, text=True, timeout=seconds, check=False, stdin=subprocess.DEVNULL
-            )
+                told, capture_output=True, encoding="utf-8", errors="replace", timeout=seconds, check=False,
+                stdin=subprocess.DEVNULL,
+            )  # fmt: skip
         except subprocess.TimeoutExpired:
             raise GcloudFailed(f"gcloud {command}: no end within {seconds:g} s") from None
+        except OSError as error:
+            raise GcloudFailed(f"gcloud {command}: it cannot be run: {error.strerror}") from None
         if done.returncode != 0:
             said = done.stderr.strip()[-_SAID_CHARACTERS_MAX:]
             raise GcloudFailed(f"gcloud {command}: ended with {done.returncode}: {said}")
@@ -40,5 +43,5 @@ class Gcloud:
         printed = self.run(*words, "--format=json", seconds=seconds)
         try:
             return json.loads(printed)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise GcloudFailed(f"gcloud {' '.join(words)}: the answer is no JSON") from None

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from infra.release.error_rates import METRIC_DELAY_SECONDS, Answers, is_worse
+from infra.release.error_rates import METRIC_DELAY_SECONDS, Answers, is_silent, is_worse
 from infra.release.folder import Planned
 from infra.release.gcloud import GcloudFailed
 from infra.release.services import Image, Service
@@ -77,6 +77,7 @@ class Rollout:
         Before anything is raised, what served before serves again.
         """
         planned = tuple(plan)
+        self._see_that_nothing_newer_was_deployed(planned)
         try:
             self._shift(tuple(each for each in planned if each.is_news))
             self._follow_latest(planned)
@@ -85,6 +86,14 @@ class Rollout:
             self._restore(planned)
             raise
         self.say("everything serves what is new")
+
+    def _see_that_nothing_newer_was_deployed(self, planned: tuple[Planned, ...]) -> None:
+        """A release that came after this one has the tag by now, so what was tried may be its revision."""
+        for each in planned:
+            if self.traffic.standing(each.service).latest != each.candidate:
+                raise TrafficChanged(
+                    f"{each.service.name}: something newer than {each.candidate} was deployed"
+                )
 
     def _shift(self, moving: tuple[Planned, ...]) -> None:
         functions = tuple(each for each in moving if each.service.is_scheduled)
@@ -97,10 +106,10 @@ class Rollout:
             self._move(functions, 100)
             for each in functions:
                 self.traffic.run_job(each.service)
-            self._bake(functions)
+            self._bake(functions, 100)
         for percent in PERCENTS if services else ():
             self._move(services, percent)
-            self._bake(services)
+            self._bake(services, percent)
 
     def _follow_latest(self, planned: tuple[Planned, ...]) -> None:
         """Have all services follow their latest revision, if that is the one they serve."""
@@ -122,7 +131,7 @@ class Rollout:
             self.traffic.divide(each.service, split)
             self.say(f"{each.service.name}: {percent} % to {each.candidate}")
 
-    def _bake(self, moving: tuple[Planned, ...]) -> None:
+    def _bake(self, moving: tuple[Planned, ...], percent: int) -> None:
         """Let them serve a while, then look at how they did."""
         since = self.clock.now()
         self.pause(self.bake_seconds)
@@ -130,11 +139,13 @@ class Rollout:
         self.pause(METRIC_DELAY_SECONDS)
         for each in moving:
             answers = self.rates(each.service, since, until)
-            new = answers.get(each.candidate, Answers())
-            self.before[each.service] += answers.get(each.before, Answers())
+            new, before = (answers.get(each.candidate, Answers()), answers.get(each.before, Answers()))
+            self.before[each.service] += before
             self.say(f"{each.service.name}: {new}; before: {self.before[each.service]}")
             if is_worse(each.service, new, self.before[each.service]):
                 raise ReleaseFailed(f"{each.service.name}: {each.candidate} answers worse than {each.before}")
+            if is_silent(new, before, percent):
+                raise ReleaseFailed(f"{each.service.name}: {each.candidate} answers nothing")
 
     def _restore(self, planned: tuple[Planned, ...]) -> None:
         """Give everything that was moved back to what served before. Raises: NotPutBack."""

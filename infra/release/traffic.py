@@ -44,7 +44,7 @@ class Traffic:
         shown = self._gcloud.ask("run", "services", "describe", service.name, self._region)
         try:
             return _standing(shown)
-        except (KeyError, TypeError):
+        except (AttributeError, KeyError, TypeError):
             raise GcloudFailed(f"{service.name}: the answer is none of a service that has served") from None
 
     def revision_that_serves(self, service: Service) -> str:

@@ -23,7 +23,7 @@ from tests.doubles.clock import ManualClock
 from tests.release.cloud import IMAGES, OLD_IMAGE, PROJECT, REGION, Cloud, InProcess, cloud_of
 
 SERVICES = (FUNCTIONS[0], API, PROXY)
-COMMANDS = 37  # of a release of those three; `test_no_command_may_fail` holds it
+COMMANDS = 40  # of a release of those three; `test_no_command_may_fail` holds it
 WELL = Answers(1000, 3)
 
 
@@ -159,6 +159,26 @@ def test_a_revision_that_answers_worse_gets_no_more_traffic(service: Service) ->
     assert not [shares for shares in divisions(stage.cloud, service) if "=25" in shares]
 
 
+def test_a_revision_that_lets_every_call_hang_gets_no_more_traffic() -> None:
+    stage = Stage()
+    stage.answers[f"{PROXY.name}-00002"] = Answers()
+    served = stage.cloud.who_serves()
+
+    with pytest.raises(ReleaseFailed, match=f"{PROXY.name}-00002 answers nothing"):
+        stage.release()
+
+    assert stage.cloud.who_serves() == served
+
+
+def test_silence_where_nobody_calls_is_no_fault() -> None:
+    stage = Stage()
+    stage.answers = {f"{PROXY.name}-00001": Answers(40, 0), f"{PROXY.name}-00002": Answers()}
+
+    stage.release()
+
+    assert stage.cloud.services[PROXY.name].split == {f"{PROXY.name}-00002": 100}
+
+
 def test_errors_that_were_there_before_are_not_the_new_revisions_fault() -> None:
     stage = Stage()
     stage.answers = {f"{PROXY.name}-00001": Answers(1000, 50), f"{PROXY.name}-00002": Answers(1000, 60)}
@@ -212,6 +232,26 @@ def test_what_cannot_be_put_back_is_told_with_the_command_that_does_it() -> None
     assert stage.cloud.services[API.name].split == {f"{API.name}-00001": 100}
 
 
+def test_garbage_about_one_service_keeps_no_other_from_being_put_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stage = Stage()
+    stage.answers[f"{PROXY.name}-00002"] = Answers(1000, 500)
+    asked = InProcess.run
+
+    def garbled(gcloud: InProcess, *words: str, seconds: float = 0) -> str:
+        is_back = any(line.startswith("going back") for line in stage.said)
+        if is_back and words[2:4] == ("describe", PROXY.name):
+            return '{"status": {"traffic": ["?"]}}'
+        return asked(gcloud, *words, seconds=seconds)
+
+    monkeypatch.setattr(InProcess, "run", garbled)
+    with pytest.raises(NotPutBack, match=f"update-traffic {PROXY.name} "):
+        stage.release()
+
+    assert stage.cloud.services[API.name].split == {f"{API.name}-00001": 100}
+
+
 def test_putting_back_is_tried_again() -> None:
     stage = Stage()
     stage.answers[f"{PROXY.name}-00002"] = Answers(1000, 500)
@@ -257,6 +297,20 @@ def test_a_revision_that_appears_meanwhile_is_not_followed() -> None:
     with pytest.raises(TrafficChanged):
         stage.release()
     assert stage.cloud.services[PROXY.name].split == {"modeltrack-proxy-00001": 100}
+
+
+def test_nobody_is_sent_to_a_revision_after_a_later_release_took_its_tag() -> None:
+    stage = Stage()
+    served = stage.cloud.who_serves()
+    first, second = stage.rollout(), stage.rollout()
+    plan = first.deploy(SERVICES, IMAGES)
+    second.deploy(SERVICES, IMAGES)  # what is tried under the tag is its revision from here on
+
+    with pytest.raises(TrafficChanged, match="something newer"):
+        first.shift(plan)
+
+    assert stage.cloud.who_serves() == served
+    assert not divisions(stage.cloud, FUNCTIONS[0])
 
 
 def test_traffic_that_is_divided_already_is_told_before_anything_is_deployed() -> None:
