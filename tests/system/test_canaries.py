@@ -211,6 +211,7 @@ def _kept_in_firestore(store_url: str, emulator: str, account_id: str) -> dict[s
     return kept
 
 
+@pytest.mark.timeout(300)  # it searches all that the tests before it have left, too
 def test_no_canary_is_kept_or_said(request: pytest.FixtureRequest, deployment: Deployment) -> None:
     tenant = deployment.tenant(msgspec.structs.replace(SETTINGS, prompt_fingerprints=True))
     canaries = Canaries(tenant)

@@ -794,6 +794,7 @@ def test_the_command_prints_a_line_a_check_without_colours_and_keys(well: Site) 
     assert tenant.provider_key not in ran.stdout
 
 
+@pytest.mark.not_behind_nginx("what is not served over TLS is what it expects to find")
 def test_a_machine_of_ones_own_on_firestore_is_all_well(
     firestore_deployment: Deployment,
     emulator: str,
