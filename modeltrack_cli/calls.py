@@ -6,12 +6,13 @@ answered is repeated nowhere but for its status: providers put parts of keys int
 """
 
 import json
-import time
+import threading
 import warnings
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import requests
@@ -22,10 +23,13 @@ from modeltrack_cli.errors import CommandFailed
 
 CONNECT_SECONDS: Final = 10.0
 READ_SECONDS: Final = 60.0
-ANSWER_SECONDS_MAX: Final = 300.0  # from its first byte to its last
+ANSWER_SECONDS_MAX: Final = 300.0  # whole, beyond the silence before its first byte
 ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
 
+Found = TypeVar("Found")
+
 _LOOPBACK: Final = {"127.0.0.1", "::1", "localhost"}
+_NO_PROXY: Final = {"http": "", "https": ""}  # whatever HTTP_PROXY names, which would be told the keys
 _HINTS: Final[Mapping[int, str]] = {
     401: "the key is not known there",
     403: "the key may not do this",
@@ -112,11 +116,37 @@ def ask(
         raise CommandFailed(f"{place}: no key is sent to whom nobody vouches for")
     request = requests.request if session is None else session.request
     options = {"auth": auth, "timeout": (min(seconds, CONNECT_SECONDS), seconds), **sent}
-    if is_verified:
-        return _asked(place, request, method, url, options)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", urllib3.exceptions.InsecureRequestWarning)
-        return _asked(place, request, method, url, {**options, "verify": False})
+    if is_this_machine(url):
+        options["proxies"] = _NO_PROXY
+
+    def asked() -> Answer:
+        if is_verified:
+            return _asked(place, request, method, url, options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", urllib3.exceptions.InsecureRequestWarning)
+            return _asked(place, request, method, url, {**options, "verify": False})
+
+    try:
+        return ended_within(seconds + ANSWER_SECONDS_MAX, asked)
+    except TimeoutError:
+        raise NoAnswer(place, "Timeout", "it did not end in time") from None
+
+
+def ended_within(seconds: float, ask_it: Callable[[], Found]) -> Found:
+    """What came of it, if it came in time. Every read has a limit, but many short ones would never end.
+
+    What is too late is left to a thread that ends with the process. Raises: TimeoutError, and what it does.
+    """
+    found: Future[Found] = Future()
+
+    def wait() -> None:
+        try:
+            found.set_result(ask_it())
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is raised where it is waited for
+            found.set_exception(error)
+
+    threading.Thread(target=wait, daemon=True).start()
+    return found.result(seconds)
 
 
 def _asked(
@@ -190,13 +220,11 @@ def _check(place: str, url: str, *, has_credential: bool) -> None:
 
 
 def _content(place: str, response: requests.Response) -> bytes:
-    content, began = bytearray(), time.monotonic()
+    content = bytearray()
     for piece in response.iter_content(64 * 1024):
         content += piece
         if len(content) > ANSWER_BYTES_MAX:
             raise CommandFailed(f"{place}: the answer is too long")
-        if time.monotonic() - began > ANSWER_SECONDS_MAX:
-            raise NoAnswer(place, "Timeout", "it did not end in time")
     return bytes(content)
 
 

@@ -15,7 +15,7 @@ from modeltrack_cli.doctor import (
     transport,
     upkeep,
 )
-from modeltrack_cli.doctor.findings import Finding, Verdict, not_checked
+from modeltrack_cli.doctor.findings import Finding, Verdict, not_checked, on_one_line
 from modeltrack_cli.doctor.visit import Visit
 from modeltrack_cli.errors import CommandFailed
 
@@ -99,7 +99,12 @@ def examine(visit: Visit, begin: Callable[[Check], None]) -> Iterator[Finding]:
             useless.add(check.name)
         seconds = visit.clock.monotonic() - began
         yield Finding(
-            check.name, check.title, verdict.state, verdict.found, verdict.advice, round(seconds, 3)
+            check.name,
+            check.title,
+            verdict.state,
+            on_one_line(verdict.found),
+            on_one_line(verdict.advice),
+            round(seconds, 3),
         )
 
 
@@ -108,3 +113,8 @@ def _looked(check: Check, visit: Visit) -> Verdict:
         return check.look(visit)
     except CommandFailed as error:  # no key may go there
         return not_checked(str(error))
+    except Exception as error:  # noqa: BLE001 - one answer that nobody foresaw leaves the other checks be
+        return not_checked(
+            f"what was answered could not be made sense of ({type(error).__name__})",
+            "see what answers there; if it is ModelTrack, tell whoever maintains it, with both versions",
+        )

@@ -4,11 +4,14 @@ import http.client
 import socket
 import ssl
 from collections.abc import Mapping
+from contextlib import closing
 from urllib.parse import urlsplit
 
+from modeltrack_cli.calls import ended_within
 from modeltrack_cli.doctor.visit import Place, Visit
 
 HTTPS_PORT = 443
+TIMES_AS_LONG = 3  # all of it, as one silence in it may take
 
 
 class CannotConnect(Exception):
@@ -31,18 +34,25 @@ def shake_hands(visit: Visit, place: Place, context: ssl.SSLContext) -> Mapping[
         connection = socket.create_connection((host, port), timeout=seconds)
     except OSError:
         raise CannotConnect("nothing takes a connection there") from None
-    with connection, context.wrap_socket(connection, server_hostname=host) as wrapped:
-        return {**(wrapped.getpeercert() or {}), "version": wrapped.version()}
+
+    def shake() -> Mapping[str, object]:
+        with connection, context.wrap_socket(connection, server_hostname=host) as wrapped:
+            return {**(wrapped.getpeercert() or {}), "version": wrapped.version()}
+
+    return ended_within(TIMES_AS_LONG * seconds, shake)
 
 
 def ask_in_the_clear(visit: Visit, host: str, port: int, path: str) -> tuple[int, str]:
     """Status and `Location` of the answer over plain http. Raises: CannotConnect, where there is none."""
-    connection = http.client.HTTPConnection(host, port, timeout=visit.options.question_seconds)
+    seconds = visit.options.question_seconds
+
+    def ask() -> tuple[int, str]:
+        with closing(http.client.HTTPConnection(host, port, timeout=seconds)) as connection:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.headers.get("Location", "")
+
     try:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        return answer.status, answer.headers.get("Location", "")
+        return ended_within(TIMES_AS_LONG * seconds, ask)
     except (OSError, http.client.HTTPException):
         raise CannotConnect("nothing answers there over plain http") from None
-    finally:
-        connection.close()

@@ -67,5 +67,10 @@ def exit_code(findings: Iterable[Finding]) -> int:
 
 def words_of(text: str) -> str:
     """What somebody else said, fit for a terminal: one line, no signs that command it, not too long."""
-    shown = "".join(sign if sign.isprintable() else "?" for sign in text[: WORDS_MAX + 1])
+    shown = on_one_line(text[: WORDS_MAX + 1])
     return shown if len(shown) <= WORDS_MAX else shown[:WORDS_MAX] + "…"
+
+
+def on_one_line(text: str) -> str:
+    """The text without signs that command a terminal."""
+    return "".join(sign if sign.isprintable() else "?" for sign in text)

@@ -13,7 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modeltrack_cli.__main__ import main
-from modeltrack_cli.doctor import browsers, canary, clocks, door, reachable, settled, store_rules, upkeep
+from modeltrack_cli.doctor import (
+    browsers,
+    canary,
+    checks,
+    clocks,
+    door,
+    reachable,
+    settled,
+    store_rules,
+    upkeep,
+)
 from modeltrack_cli.doctor.checks import CHECKS, examine
 from modeltrack_cli.doctor.command import Given, add_arguments, deployment_of
 from modeltrack_cli.doctor.findings import (
@@ -247,6 +257,36 @@ def test_answers_of_another_form_break_nothing(told: object) -> None:
 
     for look in (upkeep.parts, upkeep.jobs, upkeep.books, canary.one_store, reachable.versions):
         assert look(visit).state != "passed" or look is upkeep.parts
+
+
+def _books_alone(told: object, monkeypatch: pytest.MonkeyPatch) -> Finding:
+    """What comes of the check `books` where the API says that."""
+    check = next(each for each in CHECKS if each.name == "books")
+    monkeypatch.setattr(checks, "CHECKS", (check._replace(needs=()),))
+    visit = CannedVisit({"api GET /v1/conservation": answer(told)})
+    (found,) = examine(visit, lambda _: None)
+    return found
+
+
+@pytest.mark.parametrize("in_flight", ["many", None, {}])
+def test_an_answer_that_makes_no_sense_ends_no_other_check(
+    in_flight: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {"data": [{"date": "2026-11-19", "in_flight": in_flight}], "last_check": None}
+
+    found = _books_alone(told, monkeypatch)
+
+    assert found.state == "not_checked"
+    assert "TypeError" in found.found
+
+
+def test_nothing_that_is_answered_commands_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {"data": [], "last_check": {"date": "\x1b]0;x\x07\n\x9b2J", "is_sound": False}}
+
+    found = _books_alone(told, monkeypatch)
+
+    assert found.state == "failed"
+    assert found.found.isprintable()
 
 
 def _called(headers: Mapping[str, str] | None = None, event: Mapping[str, Any] | None = None) -> CannedVisit:
