@@ -15,9 +15,10 @@ resource "google_billing_budget" "month" {
   }
 
   amount {
+    # Without a currency it is in the billing account's own, which is the only one that is taken
+    # (https://cloud.google.com/python/docs/reference/billingbudgets, BudgetAmount, read 2026-11-21).
     specified_amount {
-      currency_code = "USD"
-      units         = tostring(var.monthly_budget_usd)
+      units = tostring(var.monthly_budget)
     }
   }
 

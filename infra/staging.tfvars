@@ -6,4 +6,4 @@ proxy_instances_max = 3
 api_instances_max   = 3
 uptime_checks       = false
 
-monthly_budget_usd = 50
+monthly_budget = 50

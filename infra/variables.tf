@@ -209,8 +209,8 @@ variable "metrics_sidecar_image" {
   default     = "us-docker.pkg.dev/cloud-ops-agents-artifacts/cloud-run-gmp-sidecar/cloud-run-gmp-sidecar:1.2.0"
 }
 
-variable "monthly_budget_usd" {
-  description = "What the project may cost a month before somebody is told, in whole US dollars; with `billing_account`."
+variable "monthly_budget" {
+  description = "What the project may cost a month before somebody is told, in whole units of the billing account's own currency; with `billing_account`."
   type        = number
   default     = 100
 }
