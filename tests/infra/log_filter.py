@@ -1,15 +1,16 @@
 """The part of Cloud Logging's query language that infra/ uses, and whether a log entry matches.
 
 https://cloud.google.com/logging/docs/view/logging-query-language (read 2026-11-21): `=` compares whole values
-and, against text, takes no notice of case; `:` looks for a part of the text, likewise; AND binds before OR; a
-field that an entry lacks matches nothing.
+and, against text, takes no notice of case; `:` looks for a part of the text, likewise; `=~` for what an
+expression finds in it, case and all; a field that an entry lacks matches nothing. AND beside OR wants
+brackets here, so that nobody has to know which binds first.
 """
 
 import re
 from collections.abc import Mapping
 from typing import Any
 
-_TOKEN = re.compile(r'\s*(?:(?P<text>"(?:[^"\\]|\\.)*")|(?P<word>[A-Za-z_][\w.]*)|(?P<sign>[()=:]))')
+_TOKEN = re.compile(r'\s*(?:(?P<text>"(?:[^"\\]|\\.)*")|(?P<word>[A-Za-z_][\w.]*)|(?P<sign>=~|[()=:]))')
 
 Entry = Mapping[str, Any]
 
@@ -35,15 +36,13 @@ class _Reader:
             position = found.end()
 
     def either(self, entry: Entry) -> bool:
-        found = self._both(entry)
-        while self._has("OR"):
-            found = self._both(entry) or found
-        return found
-
-    def _both(self, entry: Entry) -> bool:
         found = self._one(entry)
-        while self._has("AND"):
-            found = self._one(entry) and found
+        joint = self.tokens[0] if self.tokens else ""
+        while joint in {"AND", "OR"} and self._has(joint):
+            one = self._one(entry)
+            found = (found or one) if joint == "OR" else (found and one)
+        if self.tokens and self.tokens[0] in {"AND", "OR"}:
+            raise ValueError("AND beside OR wants brackets")
         return found
 
     def _one(self, entry: Entry) -> bool:
@@ -60,6 +59,9 @@ class _Reader:
         if self._has(":"):
             wanted = self._text()
             return value is not None and wanted.lower() in str(value).lower()
+        if self._has("=~"):
+            wanted = self._text()
+            return value is not None and re.search(wanted, str(value)) is not None
         self._take("=")
         wanted_texts = {each.lower() for each in self._texts()}
         return value is not None and str(value).lower() in wanted_texts

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from metering.journal import Admitted, admitted_line, settled_line
+from metering.keys import new_ingress_id
 from metering.queued_recovery import HIDDEN_SECONDS
 from metering.recovery import LINE_AGE_MAX
 from proxy_service.identity import INGRESS_PREFIX
@@ -27,6 +28,8 @@ ADMITTED = admitted_line(
     )
 )
 SETTLED = settled_line(make_event(), "0" * 32 + "-1")
+
+ADDRESS = f"{INGRESS_PREFIX.decode()}{new_ingress_id()}"
 
 
 @pytest.fixture(scope="module")
@@ -84,9 +87,12 @@ def test_nothing_else_does(other: dict[str, Any], filters: dict[str, str]) -> No
 @pytest.mark.parametrize(
     ("url", "referer", "is_kept"),
     [
-        (f"https://proxy.example.com{INGRESS_PREFIX.decode()}0123456789abcdef/v1/messages", "", False),
-        (f"https://proxy.example.com/{INGRESS_PREFIX.decode()}0123456789abcdef/v1/messages", "", False),
-        ("https://api.example.com/", f"https://proxy.example.com{INGRESS_PREFIX.decode()}0123/v1", False),
+        (f"https://proxy.example.com{ADDRESS}/v1/messages", "", False),
+        (f"https://proxy.example.com/{ADDRESS}/v1/messages?beta=true", "", False),
+        (f"https://proxy.example.com/candidate{ADDRESS}", "", False),
+        (f"https://proxy.example.com/v1{ADDRESS}/messages", "", False),
+        (f"https://api.example.com{ADDRESS}/v1/messages", "", False),
+        ("https://proxy.example.com/favicon.ico", f"https://proxy.example.com{ADDRESS}/v1", False),
         ("https://proxy.example.com/v1/messages", "", True),
         ("https://api.example.com/v1/keys?view=/wsx", "https://api.example.com/keys", True),
     ],
@@ -100,6 +106,24 @@ def test_request_logs_are_kept_but_for_those_that_hold_an_ingress_address(
     }
 
     assert matches(filters["ingress_addresses"], request) is not is_kept
+
+
+@needs_terraform
+@pytest.mark.parametrize(
+    ("url", "referer"),
+    [
+        (f"https://api.example.com/v1/session?x={ADDRESS}", ""),
+        (f"https://api.example.com/v1/session?x={ADDRESS}.ico", f"https://x.example{ADDRESS}"),
+        ("https://api.example.com/v1/session", f"https://proxy.example.com{ADDRESS}"),
+        ("https://api.example.com/ws/", ""),
+    ],
+)
+def test_nobody_hides_a_request_by_what_it_adds_to_it(
+    url: str, referer: str, filters: dict[str, str]
+) -> None:
+    request = {"httpRequest": {"requestUrl": url, "referer": referer, "requestMethod": "GET"}}
+
+    assert not matches(filters["ingress_addresses"], request)
 
 
 def seconds(name: str, text: str) -> int:

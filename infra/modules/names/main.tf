@@ -57,6 +57,11 @@ locals {
       "(jsonPayload.line=(\"admitted\" OR \"settled\") OR textPayload:\"{\\\"line\\\":\\\"\")",
     ])
 
-    ingress_addresses = "httpRequest.requestUrl:\"/ws/\" OR httpRequest.referer:\"/ws/\""
+    # In the path, where alone it opens anything; what follows a `?`, and mostly a referer, too, anybody writes who
+    # wants a request not to be seen. Browsers that were given an address ask for its icon in its name.
+    ingress_addresses = join(" OR ", [
+      "httpRequest.requestUrl=~\"^[^?#]*/ws/[0-9a-fA-F]{16}\"",
+      "(httpRequest.referer=~\"/ws/[0-9a-fA-F]{16}\" AND httpRequest.requestUrl=~\"^[^?#]*[.](ico|png)$\")",
+    ])
   }
 }
