@@ -4,6 +4,11 @@
 locals {
   has_federation = var.github_repository != ""
 
+  # Started by who may write to the repository. Others, such as pull_request_target, run with the branch's own name
+  # and at the word of strangers (https://docs.github.com/en/actions/reference/workflows-and-actions/events-that-trigger-workflows,
+  # read 2026-11-21).
+  github_events = ["push", "schedule", "workflow_dispatch"]
+
   # Names of deleted or renamed repositories can be taken by others; their numbers cannot.
   github_claims = merge(
     { repository = var.github_repository, ref = "refs/heads/main" },
@@ -34,7 +39,10 @@ resource "google_iam_workload_identity_pool_provider" "github" {
     "attribute.repository" = "assertion.repository"
     "attribute.ref"        = "assertion.ref"
   }
-  attribute_condition = join(" && ", [for claim, value in local.github_claims : "assertion.${claim} == \"${value}\""])
+  attribute_condition = join(" && ", concat(
+    [for claim, value in local.github_claims : "assertion.${claim} == \"${value}\""],
+    ["assertion.event_name in ${jsonencode(local.github_events)}"],
+  ))
 
   oidc {
     issuer_uri = "https://token.actions.githubusercontent.com"

@@ -1,5 +1,6 @@
 """What stands between the internet and the services under a domain; and who deploys from elsewhere."""
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -102,13 +103,23 @@ def claims_of(plan: Plan) -> dict[str, str]:
     provider = one(plan, "google_iam_workload_identity_pool_provider", "github")
     assert provider["oidc"][0]["issuer_uri"] == "https://token.actions.githubusercontent.com"
     conditions = provider["attribute_condition"].split(" && ")
-    found = [re.fullmatch(r'assertion\.(\w+) == "([^"]+)"', each) for each in conditions]
+    found = [re.fullmatch(r'assertion\.(\w+) (?:== "([^"]+)"|in \[([^]]+)\])', each) for each in conditions]
     assert all(found), conditions
-    return {each[1]: each[2] for each in found if each}
+    return {each[1]: each[2] or each[3] for each in found if each}
 
 
 def test_one_branch_of_one_repository_deploys_and_nobody_else(plan_of: Callable[[str], Plan]) -> None:
-    assert claims_of(plan_of("everything")) == {"repository": "example/modeltrack", "ref": "refs/heads/main"}
+    claims = claims_of(plan_of("everything"))
+
+    assert claims.pop("event_name")
+    assert claims == {"repository": "example/modeltrack", "ref": "refs/heads/main"}
+
+
+def test_no_event_of_a_stranger_starts_what_may_deploy(plan_of: Callable[[str], Plan]) -> None:
+    """These run under the name of the main branch, too, and a fork or a comment starts them."""
+    events = json.loads(f"[{claims_of(plan_of('everything'))['event_name']}]")
+
+    assert set(events) == {"push", "schedule", "workflow_dispatch"}
 
 
 def test_limits_may_only_be_tried_and_a_repository_be_known_by_its_number(terraform: Terraform) -> None:
