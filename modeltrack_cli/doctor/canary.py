@@ -89,7 +89,9 @@ def call(visit: Visit) -> Verdict:
     """Whether the call was answered by the provider."""
     if visit.canary is None:
         return failed(
-            visit.canary_trouble, "look at the proxy's log; it answers its health, and not this call"
+            visit.canary_trouble,
+            "the proxy answers its health, and not this call: look at its log, and whether the provider is"
+            " slow (--timeout waits longer)",
         )
     canary, provider = visit.canary, visit.options.provider
     answer, seconds = canary.asked.answer, canary.asked.seconds

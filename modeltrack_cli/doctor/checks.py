@@ -38,14 +38,14 @@ CHECKS: Final[tuple[Check, ...]] = (
     Check("api_certificate", "API: certificate", partial(transport.certificate, place="api")),
     Check("api_tls", "API: TLS versions", partial(transport.protocols, place="api")),
     Check("api_http", "API: plain http", partial(transport.plain_http, place="api")),
-    Check("api_health", "API: answers", partial(reachable.health, place="api")),
+    Check("api_health", "API: answers", partial(reachable.health, place="api"), ("api_tls",)),
     Check("api_ready", "API: reaches its store", partial(reachable.readiness, place="api"), ("api_health",)),
     Check("api_headers", "API: headers for browsers", browsers.headers, ("api_health",)),
     Check("api_cookies", "API: cookies", browsers.cookies, ("api_health",)),
     Check("proxy_certificate", "Proxy: certificate", partial(transport.certificate, place="proxy")),
     Check("proxy_tls", "Proxy: TLS versions", partial(transport.protocols, place="proxy")),
     Check("proxy_http", "Proxy: plain http", partial(transport.plain_http, place="proxy")),
-    Check("proxy_health", "Proxy: answers", partial(reachable.health, place="proxy")),
+    Check("proxy_health", "Proxy: answers", partial(reachable.health, place="proxy"), ("proxy_tls",)),
     Check(
         "proxy_ready", "Proxy: takes calls", partial(reachable.readiness, place="proxy"), ("proxy_health",)
     ),

@@ -30,7 +30,8 @@ def nobody(visit: Visit) -> Verdict:
         return passed("a call without a key is refused (401)")
     return failed(
         f"an open relay: a call without a key went through to the provider, who said {answer.status}",
-        "set MODELTRACK_HOSTED=true for the proxy, or keep strangers from its address, at once",
+        "set KEY_REQUIRED=true for the proxy (MODELTRACK_HOSTED=true where you run it for others), or keep"
+        " strangers from its address, at once",
     )
 
 
@@ -60,7 +61,8 @@ def revocation(visit: Visit) -> Verdict:
         return not_checked(error.reason)
     made = json_of(asked.answer)
     if asked.answer.status != 201 or not isinstance(made, dict):
-        return not_checked(f"no key could be made ({asked.answer.status})", "give a key with the scope write")
+        advice = "give a key with the scope write" if asked.answer.status == 403 else "look at the API's log"
+        return not_checked(f"no key could be made ({asked.answer.status})", advice)
     with suppress(ArithmeticError, TypeError, ValueError):
         visit.read_moment("api", datetime.fromisoformat(str(made.get("created_at"))), asked)
     key_id, key = (

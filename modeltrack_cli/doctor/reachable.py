@@ -79,7 +79,7 @@ def _says(answer: Answer, word: str) -> bool:
 
 def _not_well(place: Place, answer: Answer) -> Verdict:
     setting, status = ADDRESS_SETTINGS[place], answer.status
-    if _MARKS[_OTHER[place]] in answer.headers:
+    if _MARKS[_OTHER[place]] in answer.headers and VERSION_HEADER in answer.headers:
         return failed(f"that is {NAMES[_OTHER[place]]}", f"give {setting} as the address of {NAMES[place]}")
     if status in {401, 403}:
         return failed(

@@ -54,7 +54,7 @@ def rules(visit: Visit) -> Verdict:
     if not where.project:
         why = "no project was named (--project or MODELTRACK_PROJECT)"
         return (
-            not_checked(why, "name the project whose Firestore it is")
+            not_checked(why, "name the project whose Firestore it is; on SQLite there are no rules")
             if where.is_hosted
             else not_applicable(why)
         )
@@ -74,7 +74,7 @@ def rules(visit: Visit) -> Verdict:
     if opened:
         more = f" and {len(opened) - NAMED_MAX} more" if len(opened) > NAMED_MAX else ""
         return failed(
-            f"nobody may {', '.join(opened[:NAMED_MAX])}{more}",
+            f"anybody may {', '.join(opened[:NAMED_MAX])}{more}",
             "release firestore.rules at once (terraform apply, or firebase deploy --only firestore:rules),"
             " then see in the audit log who read what",
         )

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
 
-from modeltrack_cli.doctor.dialling import CannotConnect, ask_in_the_clear, shake_hands
+from modeltrack_cli.doctor.dialling import HTTPS_PORT, CannotConnect, ask_in_the_clear, shake_hands
 from modeltrack_cli.doctor.findings import Verdict, failed, not_applicable, not_checked, passed, words_of
 from modeltrack_cli.doctor.visit import ADDRESS_SETTINGS, NAMES, Place, Visit
 
@@ -66,12 +66,12 @@ def protocols(visit: Visit, place: Place) -> Verdict:
     except CannotConnect as error:
         return not_checked(error.reason)
     except OSError:
-        return failed("it speaks neither TLS 1.2 nor 1.3", _newer_only(place))
+        return _no_handshake(visit, place)
     old = [
         name for name, has, version in _OLD_VERSIONS if getattr(ssl, has) and _speaks(visit, place, version)
     ]
     if old:
-        return failed(f"it still speaks {' and '.join(old)}", _newer_only(place))
+        return failed(f"it still speaks {' and '.join(old)}", _newer_only(place), bears=True)
     if not (ssl.HAS_TLSv1 and ssl.HAS_TLSv1_1):
         return not_checked("this machine cannot speak TLS 1.0 or 1.1, so it could not try them")
     return passed(f"{spoken}; 1.0 and 1.1 are refused")
@@ -108,6 +108,19 @@ def _without_tls(visit: Visit, place: Place) -> Verdict:
     return failed(
         "its address is http://, so keys and figures go readable",
         f"put TLS in front, and give {ADDRESS_SETTINGS[place]} as https://",
+    )
+
+
+def _no_handshake(visit: Visit, place: Place) -> Verdict:
+    parts = urlsplit(visit.deployment.url(place))
+    try:
+        ask_in_the_clear(visit, parts.hostname or "", parts.port or HTTPS_PORT, "/health")
+    except CannotConnect:
+        return failed("it speaks neither TLS 1.2 nor 1.3", _newer_only(place))
+    return failed(
+        "it speaks plain http there, and no TLS",
+        f"put TLS in front of {NAMES[place]}; to look at this machine's own, give {ADDRESS_SETTINGS[place]}"
+        " as http://",
     )
 
 

@@ -21,10 +21,12 @@ def parts(visit: Visit) -> Verdict:
     if isinstance(found, Verdict):
         return found
     down = [each for each in ("store", "proxy") if _state(found, each) == "down"]
+    if down == ["proxy"] and "proxy" not in visit.versions:
+        return not_checked("the API finds the proxy down, too: see “Proxy: answers” first")
     if down:
         advice = {
             "store": "look at the store, and at what the API's service account may do",
-            "proxy": "give the API PROXY_PUBLIC_URL as the address where callers reach the proxy",
+            "proxy": "it answers here: give the API PROXY_PUBLIC_URL as an address where that reaches it",
         }
         return failed(f"the API finds the {' and the '.join(down)} down", advice[down[-1]])
     if _state(found, "proxy") == "unknown":

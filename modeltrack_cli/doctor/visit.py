@@ -16,7 +16,6 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from metering.clock import Clock
 from modeltrack_cli.calls import Answer, Credential, Nobody, ask, is_this_machine
-from modeltrack_cli.doctor.findings import Verdict
 
 Place = Literal["api", "proxy"]
 Provider = Literal["anthropic", "openai"]
@@ -121,7 +120,6 @@ class Visit:
         self.deployment = deployment
         self.options = options
         self.clock = clock
-        self.verdicts: dict[str, Verdict] = {}
         self.readings: list[Reading] = []
         self.versions: dict[Place, str] = {}
         self.unvouched: set[Place] = set()

@@ -318,6 +318,14 @@ def test_an_address_without_tls_is_found(well: Site, run: Run, found_alone: Expe
     assert examined.states["call"] == "not_checked"
 
 
+def test_plain_http_where_tls_is_looked_for_is_found(well: Site, run: Run) -> None:
+    examined = run(MODELTRACK_PROXY_URL=well.deployment.proxy.url.replace("http:", "https:"))
+
+    assert [name for name, state in examined.states.items() if state == "failed"] == ["proxy_tls"]
+    assert examined.of("proxy_tls")["found"] == "it speaks plain http there, and no TLS"
+    assert examined.states["proxy_health"] == "not_checked"
+
+
 def test_what_answers_at_a_wrong_address_is_found_to_be_something_else(
     well: Site, run: Run, found_alone: Expect
 ) -> None:
@@ -731,7 +739,7 @@ def test_open_rules_are_found(
 
     found_alone(examined, "rules", "release firestore.rules")
     assert (
-        examined.of("rules")["found"] == "nobody may read accounts/…/segments, change leases, delete leases"
+        examined.of("rules")["found"] == "anybody may read accounts/…/segments, change leases, delete leases"
     )
 
 

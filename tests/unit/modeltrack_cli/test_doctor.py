@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metering.version import VERSION, VERSION_HEADER
 from modeltrack_cli.__main__ import main
 from modeltrack_cli.doctor import (
     browsers,
@@ -214,8 +215,33 @@ def test_the_api_knows_the_proxy_where_strangers_come(state: str, is_hosted: boo
     told = {"store": {"state": "up"}, "proxy": {"state": state}}
     visit = CannedVisit({"api GET /v1/status": answer(told)})
     visit.deployment = HOSTED if is_hosted else OWN
+    visit.versions["proxy"] = VERSION
 
     assert upkeep.parts(visit).state == expected
+
+
+@pytest.mark.parametrize(("store", "state"), [("up", "not_checked"), ("down", "failed")])
+def test_a_proxy_that_is_down_for_everybody_is_told_of_once(store: str, state: State) -> None:
+    told = {"store": {"state": store}, "proxy": {"state": "down"}}
+
+    assert upkeep.parts(CannedVisit({"api GET /v1/status": answer(told)})).state == state
+
+
+@pytest.mark.parametrize(("told", "is_ours"), [({}, False), ({VERSION_HEADER: VERSION}, True)])
+def test_not_everything_that_numbers_requests_is_the_api(told: dict[str, str], is_ours: bool) -> None:
+    visit = CannedVisit({"proxy GET /health": answer({}, headers={"X-Request-ID": "req_1", **told})})
+
+    assert (reachable.health(visit, "proxy").found == "that is the API") is is_ours
+
+
+@pytest.mark.parametrize(("status", "advice"), [(403, "scope write"), (503, "the API's log")])
+def test_a_key_that_could_not_be_made_tells_why(status: int, advice: str) -> None:
+    visit = CannedVisit({"api POST /v1/keys": answer({}, status)}, options=Options(tries_revocation=True))
+
+    verdict = door.revocation(visit)
+
+    assert verdict.state == "not_checked"
+    assert advice in verdict.advice
 
 
 @pytest.mark.parametrize(
