@@ -25,6 +25,7 @@ from api_service.people import Seat, present_place
 from api_service.roles import TABLE, Action, role_covers, role_may, scopes_may
 from api_service.services import Services, services
 from api_service.sessions import Session
+from api_service.settings import LOOPBACK_NAMES
 from metering.accounts import Account
 from metering.directory import Demands, KeyTerms
 from metering.errors import Forbidden, NotFound, StoreError, Unauthenticated
@@ -32,6 +33,7 @@ from metering.keys import KeyRecord, is_well_formed_key
 from metering.stores import Write
 
 Need = Literal["anyone"] | Action
+_OF_OTHERS = ("Authorization", "Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
 LOOPBACK_ADDRESSES = frozenset({"127.0.0.1", "::1"})
 
 View = TypeVar("View", bound=Callable[..., object])
@@ -193,8 +195,14 @@ def network_of_caller() -> str:
 
 
 def _is_of_this_machine(known: Services) -> bool:
-    """Whether the caller is a program on a machine of one's own that names nobody."""
-    if known.settings.is_hosted or "Authorization" in request.headers or "X-Forwarded-For" in request.headers:
+    """Whether the caller is a program on a machine of one's own that names nobody.
+
+    No front end on it, which hands on what may be anybody's; nor a page in a browser on it, whose own name
+    somebody has let point here.
+    """
+    if known.settings.is_hosted or any(each in request.headers for each in _OF_OTHERS):
+        return False
+    if urlsplit(f"//{request.headers.get('Host', '')}").hostname not in LOOPBACK_NAMES:
         return False
     return request.remote_addr in LOOPBACK_ADDRESSES
 

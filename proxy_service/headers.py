@@ -33,7 +33,7 @@ _OF_ONE_CONNECTION = frozenset(
     )
 )
 # What our front ends add to every request; a direct call would not carry it.
-_OF_THE_FRONT_END = frozenset(
+OF_THE_FRONT_END = frozenset(
     (
         b"forwarded",
         b"via",
@@ -113,7 +113,7 @@ def read_inbound(headers: Headers, *, forwarding_hops: int) -> Inbound:
         elif name.startswith(OUR_PREFIX):
             if inbound.ours.setdefault(name, pair[1]) != pair[1] and name == KEY_HEADER:
                 inbound.has_two_keys = True
-        elif forwarding_hops and name in _OF_THE_FRONT_END:
+        elif forwarding_hops and name in OF_THE_FRONT_END:
             if name == b"x-forwarded-for":
                 forwarded += pair[1].split(b",")
         else:

@@ -10,6 +10,7 @@ from datetime import datetime
 from email.utils import format_datetime
 from http import HTTPStatus
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -21,6 +22,7 @@ from metering.rule_savings import RoutingFigures, hits_by_rule, saved_by_routing
 from metering.version import VERSION, VERSION_HEADER
 from proxy_service.cache import AnswerCache
 from proxy_service.exposition import PROMETHEUS, Figures, exposition
+from proxy_service.headers import OF_THE_FRONT_END
 from proxy_service.identity import Credentials, Identity
 from proxy_service.process_figures import ProcessFigures
 from proxy_service.providers import RequestRefused, Route, match
@@ -55,8 +57,6 @@ SERVICE_PATHS: Final = (
     "GET /metrics",
 )
 _OPEN: Final = frozenset((b"/healthz", b"/health"))
-
-_FORWARDED: Final = frozenset((b"forwarded", b"x-forwarded-for"))
 
 # An account's, of the UTC month of that moment so far.
 FiguresOfMonth = Callable[[str, datetime], Awaitable[RoutingFigures]]
@@ -238,10 +238,24 @@ def _usd(nanodollars: int) -> msgspec.Raw:
 
 
 def _is_of_this_machine(head: RequestHead, address: str) -> bool:
-    """Whether a program on this machine asks; what a front end on it hands on may be anybody's."""
-    if any(name.lower() in _FORWARDED for name, _ in head.headers):
+    """Whether a program on this machine asks: no front end on it, which hands on what may be anybody's.
+
+    Nor a page in a browser on it, whose own name somebody has let point here.
+    """
+    if any(name.lower() in OF_THE_FRONT_END for name, _ in head.headers):
+        return False
+    if not all(_is_own_name(value) for name, value in head.headers if name.lower() == b"host"):
         return False
     try:
         return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_own_name(host: bytes) -> bool:
+    """Whether that is no name that others give out: an address as such, or this machine's own."""
+    try:
+        named = urlsplit(f"//{host.decode('latin-1')}").hostname or ""
+        return named == "localhost" or bool(ipaddress.ip_address(named))
     except ValueError:
         return False

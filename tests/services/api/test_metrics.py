@@ -118,6 +118,8 @@ def test_while_the_store_is_silent_the_rest_is_shown(make_app: MakeApp, clock: M
         ("::1", {}, 200),
         ("203.0.113.9", {}, 401),
         ("127.0.0.1", {"X-Forwarded-For": "203.0.113.9"}, 401),
+        ("127.0.0.1", {"Forwarded": "for=203.0.113.9"}, 401),
+        ("127.0.0.1", {"Via": "1.1 front"}, 401),
         ("127.0.0.1", {"Authorization": "Bearer mt_nonsense"}, 401),
     ],
 )
@@ -127,6 +129,15 @@ def test_only_this_machine_needs_no_key(
     answer = client.get("/metrics", headers=headers, environ_overrides={"REMOTE_ADDR": address})
 
     assert answer.status_code == status
+
+
+def test_a_page_whose_name_leads_to_this_machine_is_not_of_it(
+    make_app: MakeApp, sqlite_store: DocumentStore
+) -> None:
+    client = make_app(sqlite_store, api_host="0.0.0.0").test_client()
+
+    assert client.get("/metrics", headers={"Host": "rebound.example"}).status_code == 401
+    assert client.get("/metrics", headers={"Host": "127.0.0.1:3001"}).status_code == 200
 
 
 def test_a_key_needs_the_scope_stats(

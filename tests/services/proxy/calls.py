@@ -26,7 +26,7 @@ def messages_call(
 def post(path: bytes, body: bytes, headers: bytes = b"") -> bytes:
     """A POST with a provider key."""
     return (
-        b"POST %b HTTP/1.1\r\nHost: proxy.test\r\nX-Api-Key: %b\r\nAnthropic-Version: 2023-06-01\r\n"
+        b"POST %b HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Api-Key: %b\r\nAnthropic-Version: 2023-06-01\r\n"
         b"Content-Type: application/json\r\nContent-Length: %d\r\n%b\r\n%b"
         % (path, PROVIDER_KEY, len(body), headers, body)
     )
@@ -34,7 +34,7 @@ def post(path: bytes, body: bytes, headers: bytes = b"") -> bytes:
 
 def get(path: bytes, headers: bytes = b"") -> bytes:
     """A GET without a key."""
-    return b"GET %b HTTP/1.1\r\nHost: proxy.test\r\n%b\r\n" % (path, headers)
+    return b"GET %b HTTP/1.1\r\nHost: 127.0.0.1\r\n%b\r\n" % (path, headers)
 
 
 def message(**changes: Any) -> bytes:

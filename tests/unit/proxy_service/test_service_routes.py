@@ -148,7 +148,31 @@ def test_self_hosted_figures_are_open_to_this_machine_and_to_keys_with_the_scope
     assert Desk(scope="proxy").refusal(path, KEY, AFAR) == 403
 
 
-@pytest.mark.parametrize("header", [b"X-Forwarded-For", b"forwarded"])
+@pytest.mark.parametrize(
+    ("host", "is_open"),
+    [
+        (b"127.0.0.1:8080", True),
+        (b"localhost", True),
+        (b"[::1]:8080", True),
+        (b"rebound.example:8080", False),
+        (b"127.0.0.1.rebound.example", False),
+        (b"[", False),
+        (b"", False),
+    ],
+)
+@pytest.mark.parametrize("path", STATS)
+def test_a_page_whose_name_leads_to_this_machine_is_not_of_it(
+    path: str, host: bytes, *, is_open: bool
+) -> None:
+    if is_open:
+        assert Desk().get(path, headers=[(b"Host", host)]).status == 200
+        return
+    with pytest.raises(RequestRefused) as refused:
+        Desk().get(path, headers=[(b"Host", host)])
+    assert refused.value.status == 401
+
+
+@pytest.mark.parametrize("header", [b"X-Forwarded-For", b"forwarded", b"Via", b"X-Real-IP"])
 def test_what_a_front_end_on_this_machine_hands_on_is_not_of_this_machine(header: bytes) -> None:
     with pytest.raises(RequestRefused) as refused:
         Desk().get("/stats", headers=[(header, b"127.0.0.1")])
