@@ -47,6 +47,7 @@ EMAIL = "demo@example.com"
 KEY_NAME = "make run"
 KEY_SCOPES: tuple[Scope, ...] = ("proxy", "read", "write", "stats")
 REAL_DATA = LOCAL_DATA / "real"
+RULES = Path(__file__).resolve().parents[1] / "firestore.rules"
 DEFAULT_PORTS = {"PROXY_PORT": 8080, "PORT": 3001, "DEMO_PORT": 8090}
 DEMO_KEYS_KEPT = 20
 READY_SECONDS = 30.0
@@ -343,14 +344,14 @@ curl -H 'Authorization: Bearer {key}' \\
 
 @contextmanager
 def emulator_if_asked_for() -> Iterator[None]:
-    """The Firestore emulator for as long as needed, where STORE_URL names a demo project.
+    """The Firestore emulator, shut by our rules, for as long as needed, where STORE_URL names a demo project.
 
     Raises: EmulatorMissing.
     """
     if not os.environ.get("STORE_URL", "").startswith("firestore://demo-"):
         yield
         return
-    with running_emulator() as address:
+    with running_emulator(RULES) as address:
         os.environ["FIRESTORE_EMULATOR_HOST"] = address
         print(f"Firestore emulator: FIRESTORE_EMULATOR_HOST={address}", flush=True)
         yield

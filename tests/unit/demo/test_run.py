@@ -1,5 +1,6 @@
 """What `make run` starts, as far as it can be told without starting it."""
 
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from demo.run import (
     Plan,
     complaints_of_services,
     demo_key,
+    emulator_if_asked_for,
     environment_of_services,
     plan_from,
     welcome,
@@ -27,6 +29,21 @@ from tests.doubles.clock import ManualClock
 
 DEMO = Plan(proxy_port=8080, api_port=3001, demo_port=8090, data_dir=LOCAL_DATA)
 REAL = Plan(proxy_port=8080, api_port=3001, demo_port=None, data_dir=REAL_DATA)
+
+
+def test_the_emulator_is_shut_to_strangers_by_our_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Path] = []
+
+    def started(rules: Path) -> AbstractContextManager[str]:
+        given.append(rules)
+        return nullcontext("127.0.0.1:1")
+
+    monkeypatch.setattr("demo.run.running_emulator", started)
+    monkeypatch.setenv("STORE_URL", "firestore://demo-modeltrack")
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", "")
+
+    with emulator_if_asked_for():
+        assert [rules.name for rules in given if rules.is_file()] == ["firestore.rules"]
 
 
 def test_nothing_said_means_the_published_ports_and_the_demo_provider() -> None:
