@@ -32,7 +32,10 @@ def _base_url(url: str) -> str:
 
 def _is_here(url: str) -> bool:
     """Whether the base URL leads to this very machine, as the demo provider's does."""
-    host = origin_at(url).host if url else ""
+    return _is_this_machine(origin_at(url).host if url else "")
+
+
+def _is_this_machine(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -76,6 +79,7 @@ class ProxySettings(DeploymentSettings):
     upstream_idle_timeout_seconds: Seconds = 600
 
     key_required: bool | None = None  # hosted, always
+    published_on: str = ""  # where a container's port is, by the engine; compose.yaml tells it
 
     body_limit_bytes: Annotated[int, Field(ge=1024, le=256 * Megabytes)] = 32 * Megabytes
 
@@ -97,8 +101,15 @@ class ProxySettings(DeploymentSettings):
 
     @property
     def is_key_required(self) -> bool:
-        """Whether a call is refused that brings no key and no ingress address."""
-        return self.is_hosted or bool(self.key_required)
+        """Whether a call is refused that brings no key and no ingress address.
+
+        A container that is published to others than its machine asks for one, unless told not to.
+        """
+        if self.key_required is None:
+            return self.is_hosted or bool(
+                self.published_on and not _is_this_machine(self.published_on.strip("[]"))
+            )
+        return self.is_hosted or self.key_required
 
     @property
     def is_cache_on(self) -> bool:

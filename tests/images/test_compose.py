@@ -37,9 +37,18 @@ def filled_in(text: str, given: Mapping[str, str]) -> str:
     return text
 
 
+def all_filled_in(node: Any, given: Mapping[str, str]) -> Any:
+    """The same with every text in it filled in: after it was read, so that what is put in stays text."""
+    if isinstance(node, dict):
+        return {name: all_filled_in(each, given) for name, each in node.items()}
+    if isinstance(node, list):
+        return [all_filled_in(each, given) for each in node]
+    return filled_in(node, given) if isinstance(node, str) else node
+
+
 def services(**given: str) -> dict[str, Service]:
     """The services as they come out with these variables."""
-    read: dict[str, Service] = yaml.safe_load(filled_in((ROOT / "compose.yaml").read_text(), given))[
+    read: dict[str, Service] = all_filled_in(yaml.safe_load((ROOT / "compose.yaml").read_text()), given)[
         "services"
     ]
     return read
@@ -91,6 +100,23 @@ def test_on_this_machine_nobody_needs_a_key_and_the_api_knows_its_own_names_alon
     assert (proxy.is_key_required, proxy.hops, proxy.listen_port) == (False, 0, 8080)
     assert api.host_names == frozenset(("127.0.0.1", "localhost", "::1"))
     assert (api.base_url, api.proxy_probed_url, api.hops) == ("http://127.0.0.1:3001", "", 0)
+
+
+@pytest.mark.parametrize(
+    ("given", "wants_key"),
+    [
+        ({"PUBLISHED_ON": "0.0.0.0"}, True),
+        ({"PUBLISHED_ON": "192.168.1.7"}, True),
+        ({"PUBLISHED_ON": "[::]"}, True),
+        ({"PUBLISHED_ON": "127.0.0.1"}, False),
+        ({"PUBLISHED_ON": "[::1]"}, False),
+        ({"PUBLISHED_ON": "192.168.1.7", "KEY_REQUIRED": "false"}, False),
+    ],
+)
+def test_published_to_others_the_proxy_wants_a_key_unless_told_not_to(
+    given: dict[str, str], *, wants_key: bool
+) -> None:
+    assert ProxySettings(**told("proxy", **given)).is_key_required is wants_key
 
 
 def test_with_domains_the_proxy_wants_a_key_and_both_trust_caddys_word_for_the_address() -> None:

@@ -106,6 +106,10 @@ def test_a_build_is_sent_what_images_hold_and_nothing_else() -> None:
         ".env",
         "data/secret",
         "data/modeltrack.db",
+        "api_service/.env",
+        "api_service/.env.production",
+        "proxy_service/data/modeltrack.db-wal",
+        "proxy_service/tls/server.key",
         "metering/__pycache__/money.cpython-312.pyc",
     ],
 )
