@@ -38,6 +38,8 @@ from metering.stores import Delete, DocumentStore, Query
 EXIT_REFUSED: Final = 2
 EXIT_FAILED: Final = 1
 
+_ACCOUNT_ID: Final = re.compile(r"acct_(?:local|[0-9a-f]{32})")
+_OF_ACCOUNTS: Final = ("show", "suspend", "resume", "plan", "erase")
 _PERSON_ID: Final = re.compile(r"person_[0-9a-f]{32}")
 _USAGE = (
     "usage: python -m api_service.operator show|suspend|resume <account>, plan <account> <plan>,"
@@ -76,6 +78,7 @@ def operate(
     Raises: InvalidInput, NotFound, Conflict, StoreUnavailable.
     """
     directory = Directory(store, clock, b"")  # nothing is hashed here
+    _check_account_id(arguments)
     match list(arguments):
         case ["show", account_id]:
             account = directory.account(account_id)
@@ -114,6 +117,12 @@ def operate(
         f" events kept {account.settings.events_kept_days} days\n"
     )
     return 0
+
+
+def _check_account_id(arguments: Sequence[str]) -> None:
+    """See that nothing else becomes part of a path. Raises: NotFound."""
+    if len(arguments) > 1 and arguments[0] in _OF_ACCOUNTS and not _ACCOUNT_ID.fullmatch(arguments[1]):
+        raise NotFound("there is no such account")
 
 
 def erase(store: DocumentStore, directory: Directory, clock: Clock, account_id: str, again: str) -> None:

@@ -97,12 +97,21 @@ def test_showing_is_not_noted(ada: Person, command: Callable[..., str], sqlite_s
     assert len(sqlite_store.query(query)) == before
 
 
+@pytest.mark.parametrize("account_id", ["../x", "accounts", "", "acct_1/keys/2", "acct_1/../acct_2"])
+def test_what_is_no_accounts_id_is_never_part_of_a_path(
+    sqlite_store: DocumentStore, clock: ManualClock, account_id: str
+) -> None:
+    for words in (["show", account_id], ["suspend", account_id], ["erase", account_id, account_id]):
+        with pytest.raises(NotFound):
+            operate(sqlite_store, clock, words, io.StringIO())
+
+
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
         ([], InvalidInput),
         (["suspend"], InvalidInput),
-        (["plan", "acct_x", "golden"], InvalidInput),
+        (["plan", "acct_" + "0" * 32, "golden"], InvalidInput),
         (["show", "acct_x"], NotFound),
         (["suspend", "acct_x"], NotFound),
     ],
