@@ -85,8 +85,36 @@ def test_what_tests_ask_git_is_answered_in_a_build_too() -> None:
     left_behind = [line for line in (ROOT / ".gcloudignore").read_text().splitlines() if line[:2] != "# "]
     step = next(each for each in build()["steps"] if each["id"] == "test")
 
-    assert left_behind == ["#!include:.gitignore"]  # without such a file, .git is left behind, too
+    assert left_behind[0] == "#!include:.gitignore"
+    assert ".git/" not in left_behind  # which it would be without such a file, too
     assert {"GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=/workspace"} <= set(step["env"])
+
+
+def test_no_secret_of_a_checkout_goes_to_a_build_and_git_answers_all_the_same(tmp_path: Path) -> None:
+    if shutil.which("gcloud") is None:
+        pytest.skip("gcloud is not installed: https://cloud.google.com/sdk/docs/install")
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x@example.com", "-C", str(tmp_path)]
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    secret = (".env", ".env.production", "infra/terraform.tfvars", "infra/own.auto.tfvars", "infra/a.tfplan")
+    for name in (*secret, "kept.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    for name in (".gcloudignore", ".gitignore"):
+        shutil.copy(ROOT / name, tmp_path)
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "commit", "-qm", "x"], check=True)
+
+    sent = subprocess.run(
+        ["gcloud", "meta", "list-files-for-upload", tmp_path], capture_output=True, text=True, check=True
+    ).stdout.split()
+
+    assert {"kept.txt", ".git/HEAD", ".git/index"} <= set(sent)
+    assert not {*secret, ".git/config", ".git/logs/HEAD"} & set(sent)
+    for left in (path for path in tmp_path.rglob("*") if path.is_file()):
+        if str(left.relative_to(tmp_path)) not in sent:
+            left.unlink()
+    listed = subprocess.run([*git, "ls-files"], capture_output=True, text=True, check=True).stdout.split()
+    assert listed == [".gcloudignore", ".gitignore", "kept.txt"]
 
 
 def test_the_emulators_are_put_where_tests_look_for_them(tmp_path: Path) -> None:
