@@ -84,7 +84,8 @@ def _not_well(place: Place, answer: Answer) -> Verdict:
     if status in {401, 403}:
         return failed(
             f"something before it refuses everybody ({status})",
-            "let anybody invoke the service (roles/run.invoker for allUsers), or go where you are let in",
+            f"see whether {setting} is right; on Cloud Run let anybody invoke the service (roles/run.invoker"
+            " for allUsers), or go where you are let in",
         )
     if status >= 500:
         return failed(f"it answers {status}", f"look at the log of {NAMES[place]}, and at its last revision")

@@ -27,7 +27,8 @@ def parts(visit: Visit) -> Verdict:
         advice = {
             "store": "look at the store, and at what the API's service account may do",
             "proxy": "it answers here: give the API PROXY_PUBLIC_URL as an address where that reaches it,"
-            " with a certificate of a well-known authority",
+            " with a certificate of a well-known authority; if the proxy has just come back, ask again in ten"
+            " seconds",
         }
         return failed(f"the API finds the {' and the '.join(down)} down", advice[down[-1]])
     if _state(found, "proxy") == "unknown":
