@@ -4,7 +4,8 @@
 # It asks for keys and sessions as every other revision does. The rewriting of the path is that of
 # https://cloud.google.com/load-balancing/docs/https/setting-up-url-rewrite, read 2026-11-21.
 #
-# The tag is that of infra/release/traffic.py. Before the first release there is none, and the path leads nowhere.
+# The tag is that of infra/release/traffic.py. Before the first release, and after one that failed, there is none, and the
+# path leads nowhere.
 resource "google_compute_region_network_endpoint_group" "candidate" {
   for_each = local.balanced
 

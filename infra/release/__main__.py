@@ -102,13 +102,18 @@ def _deploy(asked: argparse.Namespace, pause_factor: float) -> None:
 def _smoke(asked: argparse.Namespace, pause_factor: float) -> None:
     if (asked.proxy_address or asked.api_address) and not asked.commit:
         raise smoke.SmokeFailed("at other addresses a commit has to tell what is new: give _REVISION")
-    planned = {each.service: each.url for each in read_plan()}
+    plan = read_plan()
+    planned = {each.service: each.url for each in plan}
     at = smoke.Addresses(
         proxy=(asked.proxy_address or planned[PROXY]).rstrip("/"),
         api=(asked.api_address or planned[API]).rstrip("/"),
         commit=asked.commit,
     )
-    smoke.smoke(at, _canary(asked), _say, lambda seconds: time.sleep(seconds * pause_factor))
+    try:
+        smoke.smoke(at, _canary(asked), _say, lambda seconds: time.sleep(seconds * pause_factor))
+    except BaseException:
+        _rollout(asked, pause_factor).withdraw(plan)
+        raise
 
 
 def _canary(asked: argparse.Namespace) -> smoke.Canary | None:

@@ -57,7 +57,14 @@ class Rollout:
         All services are looked at before the first is touched.
         """
         before = {service: self.traffic.revision_that_serves(service) for service in services}
-        return tuple(self._deployed(service, images[service.image], was) for service, was in before.items())
+        made: list[Planned] = []
+        try:
+            for service, was in before.items():
+                made.append(self._deployed(service, images[service.image], was))
+        except BaseException:
+            self.withdraw(made)
+            raise
+        return tuple(made)
 
     def _deployed(self, service: Service, image: str, before: str) -> Planned:
         self.traffic.deploy(service, image, self.traffic.standing(service))
@@ -83,9 +90,30 @@ class Rollout:
             self._follow_latest(planned)
         except BaseException as failure:
             self.say(f"going back: {failure or type(failure).__name__}")
-            self._restore(planned)
+            try:
+                self._restore(planned)
+            finally:
+                self.withdraw(planned)
             raise
         self.say("everything serves what is new")
+
+    def withdraw(self, planned: Iterable[Planned]) -> None:
+        """Have nobody reach a revision that was found wanting: its tag is an address that everybody may ask.
+
+        What cannot be withdrawn is said, with the command that does it. Functions are nobody's to ask.
+        """
+        for each in planned:
+            if each.service.is_scheduled or not each.is_news:
+                continue
+            try:
+                if self.traffic.standing(each.service).tried == each.candidate:
+                    self.traffic.untag(each.service)
+                    self.say(f"{each.service.name}: nobody reaches {each.candidate} any more")
+            except GcloudFailed as failed:
+                self.say(
+                    f"{failed}; {each.candidate} is still reached under its tag, run: gcloud run services"
+                    f" update-traffic {each.service.name} --remove-tags={TAG}"
+                )
 
     def _see_that_nothing_newer_was_deployed(self, planned: tuple[Planned, ...]) -> None:
         """A release that came after this one has the tag by now, so what was tried may be its revision."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 from infra.release.gcloud import Gcloud, GcloudFailed
 from infra.release.services import Service
 
-TAG: Final = "candidate"  # the newest release is always to be found under it, whether it serves or not
+TAG: Final = "candidate"  # the newest release is to be found under it, from its deployment on
 OWN_CONTAINER: Final = "service"  # as infra/modules/service calls it; others may run beside it
 Split = Mapping[str, int]  # revision → percent of the traffic; those without any are left out
 
@@ -78,6 +78,10 @@ class Traffic:
     def follow_latest(self, service: Service) -> None:
         """Give all traffic to the latest revision, and to each one that Terraform makes from now on."""
         self._change(service, "--to-latest")
+
+    def untag(self, service: Service) -> None:
+        """Have nobody reach what the tag led to. Raises: GcloudFailed."""
+        self._change(service, f"--remove-tags={TAG}")
 
     def run_job(self, service: Service) -> None:
         """Have the scheduler call a function now. Raises: GcloudFailed."""

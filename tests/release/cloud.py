@@ -130,6 +130,9 @@ class Cloud:
         return ""
 
     def _divide(self, run: Run, flags: dict[str, str]) -> str:
+        if "remove-tags" in flags:
+            run.tags.pop(flags["remove-tags"])
+            return ""
         if "to-latest" in flags:
             run.split, run.follows_latest = {run.latest: 100}, True
             return ""

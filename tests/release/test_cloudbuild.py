@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from infra.release import __main__ as command
-from infra.release.services import ALL, PROXY
+from infra.release.services import ALL, API, PROXY
 from tests.release.checkout import BUILD_ID, ROOT, Checkout, build, replaced, substitutions
 from tests.release.cloud import DIGESTS, IMAGES, REPOSITORY, Cloud
 from tests.release.sites import COMMIT, KEY, PROVIDER_KEY, Answer, api, proxy, series, serving
@@ -239,6 +239,7 @@ def test_a_release_ends_where_something_fails_and_what_served_serves(
     assert list(ended)[-1] == step
     assert ended[step] != 0
     assert cloud.who_serves() == served
+    assert [cloud.services[each.name].tags for each in (API, PROXY)] == [{}, {}]  # nor does anybody try it
 
 
 def _spoiling(spoil: Callable[[Cloud], None], cloud: Cloud) -> Callable[..., None]:

@@ -159,6 +159,40 @@ def test_a_revision_that_answers_worse_gets_no_more_traffic(service: Service) ->
     assert not [shares for shares in divisions(stage.cloud, service) if "=25" in shares]
 
 
+def test_nobody_reaches_a_revision_that_was_given_up() -> None:
+    stage = Stage()
+    stage.answers[f"{PROXY.name}-00002"] = Answers(1000, 500)
+
+    with pytest.raises(ReleaseFailed):
+        stage.release()
+
+    assert [stage.cloud.services[each.name].tags for each in (API, PROXY)] == [{}, {}]
+
+
+def test_where_a_revision_cannot_be_withdrawn_the_command_is_said_and_traffic_is_back() -> None:
+    stage = Stage()
+    served = stage.cloud.who_serves()
+    stage.answers[f"{PROXY.name}-00002"] = Answers(1000, 500)
+    stage.cloud.fails = lambda _number, words: "before" if words[-1] == "--remove-tags=candidate" else ""
+
+    with pytest.raises(ReleaseFailed, match="answers worse"):
+        stage.release()
+
+    assert stage.cloud.who_serves() == served
+    assert [line for line in stage.said if f"update-traffic {PROXY.name} --remove-tags=candidate" in line]
+
+
+def test_what_a_later_release_tries_is_left_to_it() -> None:
+    stage = Stage()
+    first, second = stage.rollout(), stage.rollout()
+    plan = first.deploy(SERVICES, IMAGES)
+    second.deploy(SERVICES, IMAGES)
+
+    first.withdraw(plan)
+
+    assert stage.cloud.services[PROXY.name].tags == {"candidate": "modeltrack-proxy-00003"}
+
+
 def test_a_revision_that_lets_every_call_hang_gets_no_more_traffic() -> None:
     stage = Stage()
     stage.answers[f"{PROXY.name}-00002"] = Answers()
