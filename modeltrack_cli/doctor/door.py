@@ -21,7 +21,9 @@ POLL_SECONDS: Final = 0.05
 def nobody(visit: Visit) -> Verdict:
     """Whether a call without a key is refused. It carries no provider's key either, so it costs nothing."""
     if not visit.deployment.is_hosted:
-        return not_applicable("self-hosted, calls need no key unless KEY_REQUIRED is set; keep strangers from the proxy")
+        return not_applicable(
+            "self-hosted, calls need no key unless KEY_REQUIRED is set; keep strangers from the proxy"
+        )
     try:
         answer = make_call(visit, None).answer
     except NoAnswer as error:
