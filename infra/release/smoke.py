@@ -27,6 +27,7 @@ _ASKED: Final = {
     "messages": [{"role": "user", "content": "Say yes."}],
 }
 _WELL: Final = ("ok", "ready")
+_REFUSED: Final = "authentication_error"  # as Anthropic says it
 _NO_PROVIDER_KEY: Final = "none-refused-on-purpose"
 
 
@@ -108,8 +109,10 @@ def _call(at: Addresses, canary: Canary, say: Callable[[str], None]) -> str:
         _demand(reply.status == 200, "the call must be answered", reply)
     else:
         _demand(
-            400 <= reply.status < 500 and not _is_ours(reply),
-            "the provider, and not the proxy, must refuse a call with a key that is none of its",
+            reply.status == 401
+            and _field(_field(reply.body, "error"), "type") == _REFUSED
+            and not _is_ours(reply),
+            "the provider, and not the proxy or somebody else, must refuse a call with none of its keys",
             reply,
         )
     say(f"call {request_id}: {reply.status} of the provider")

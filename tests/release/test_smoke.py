@@ -68,6 +68,18 @@ def test_without_a_providers_key_a_refusal_of_ours_is_not_taken_for_the_provider
         tried(canary=Canary("mt_unknown"))
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [Answer(404, "<html>"), Answer(403, {"message": "Forbidden"}), Answer(401, {}), Answer(400, REFUSAL)],
+)
+def test_without_a_providers_key_nobody_elses_refusal_is_taken_for_the_providers(answer: Answer) -> None:
+    led_astray = Answer(answer.status, answer.body, {"X-ModelTrack-Request-ID": REQUEST_ID})
+    site = but(proxy, "/v1/messages", led_astray, only_if=lambda asked: not is_strangers(asked))
+
+    with pytest.raises(SmokeFailed, match="somebody else"):
+        tried(site, canary=Canary(KEY))
+
+
 def test_without_a_key_it_is_said_that_no_call_was_made() -> None:
     assert "no call was made" in tried(canary=None)[-1]
 
