@@ -29,7 +29,7 @@ ADMITTED = admitted_line(
 )
 SETTLED = settled_line(make_event(), "0" * 32 + "-1")
 
-ADDRESS = f"{INGRESS_PREFIX.decode()}{new_ingress_id()}"
+ADDRESS = f"{INGRESS_PREFIX.decode()}0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +106,13 @@ def test_request_logs_are_kept_but_for_those_that_hold_an_ingress_address(
     }
 
     assert matches(filters["ingress_addresses"], request) is not is_kept
+
+
+@needs_terraform
+def test_every_ids_form_is_known(filters: dict[str, str]) -> None:
+    url = f"https://proxy.example.com{INGRESS_PREFIX.decode()}{new_ingress_id()}/v1/messages"
+
+    assert matches(filters["ingress_addresses"], {"httpRequest": {"requestUrl": url}})
 
 
 @needs_terraform
