@@ -77,6 +77,7 @@ resource "google_logging_metric" "alarm" {
   description = "Lines of level ${each.value.level} that say: ${join("; ", each.value.events)}"
   filter = join(" AND ", [
     "resource.type=\"cloud_run_revision\"",
+    "resource.labels.service_name=~\"^modeltrack-\"",
     "jsonPayload.level=\"${each.value.level}\"",
     "jsonPayload.event=(${join(" OR ", [for event in each.value.events : "\"${event}\""])})",
   ])

@@ -10,10 +10,11 @@ locals {
   github_events = ["push", "schedule", "workflow_dispatch"]
 
   # Names of deleted or renamed repositories can be taken by others; their numbers cannot.
-  github_claims = merge(
-    { repository = var.github_repository, ref = "refs/heads/main" },
-    var.github_repository_id == "" ? {} : { repository_id = var.github_repository_id },
-  )
+  github_claims = {
+    repository    = var.github_repository
+    repository_id = var.github_repository_id
+    ref           = "refs/heads/main"
+  }
 }
 
 resource "google_iam_workload_identity_pool" "github" {

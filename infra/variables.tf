@@ -139,13 +139,13 @@ variable "github_repository" {
 }
 
 variable "github_repository_id" {
-  description = "Number of `github_repository` (`gh api repos/owner/name --jq .id`), which nobody can take over with its name; empty: the name alone counts."
+  description = "Number of `github_repository` (`gh api repos/owner/name --jq .id`), with it: nobody can take that over, as they can a name that was given up."
   type        = string
   default     = ""
 
   validation {
-    condition     = can(regex("^[0-9]*$", var.github_repository_id))
-    error_message = "Give the number, or nothing."
+    condition     = can(regex("^[0-9]*$", var.github_repository_id)) && (var.github_repository == "") == (var.github_repository_id == "")
+    error_message = "Give the number of github_repository, or neither of the two."
   }
 }
 

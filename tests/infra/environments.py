@@ -31,6 +31,7 @@ EVERYTHING = {
     "billing_account": "000000-000000-000000",
     "github_client_id": "github-client",
     "github_repository": "example/modeltrack",
+    "github_repository_id": "12345",
     "google_client_id": "google-client",
     "kms_key": KEY,
     "kms_key_database": KEY.replace("europe-west1", "europe"),

@@ -112,7 +112,11 @@ def test_one_branch_of_one_repository_deploys_and_nobody_else(plan_of: Callable[
     claims = claims_of(plan_of("everything"))
 
     assert claims.pop("event_name")
-    assert claims == {"repository": "example/modeltrack", "ref": "refs/heads/main"}
+    assert claims == {
+        "repository": "example/modeltrack",
+        "repository_id": "12345",
+        "ref": "refs/heads/main",
+    }
 
 
 def test_no_event_of_a_stranger_starts_what_may_deploy(plan_of: Callable[[str], Plan]) -> None:
@@ -122,17 +126,9 @@ def test_no_event_of_a_stranger_starts_what_may_deploy(plan_of: Callable[[str], 
     assert set(events) == {"push", "schedule", "workflow_dispatch"}
 
 
-def test_limits_may_only_be_tried_and_a_repository_be_known_by_its_number(terraform: Terraform) -> None:
-    plan = terraform.plan(
-        "production.tfvars",
-        **OWN,
-        **DOMAIN,
-        armor_preview=True,
-        github_repository="example/modeltrack",
-        github_repository_id="12345",
-    )
+def test_limits_may_only_be_tried(terraform: Terraform) -> None:
+    plan = terraform.plan("production.tfvars", **OWN, **DOMAIN, armor_preview=True)
 
-    assert claims_of(plan)["repository_id"] == "12345"
     for policy in plan.of_type("google_compute_security_policy"):
         assert [rule["preview"] for rule in policy.values["rule"] if rule["action"] == "throttle"] == [True]
 

@@ -144,6 +144,12 @@ def test_everything_that_alerts_says_what_it_means_and_tells_everybody(everythin
         assert policy.values["severity"] in {"CRITICAL", "ERROR", "WARNING"}
 
 
+def line_of(service: str, level: str, event: str) -> dict[str, Any]:
+    """A line of a service's log, as Cloud Logging keeps it."""
+    resource = {"type": "cloud_run_revision", "labels": {"service_name": service}}
+    return {"resource": resource, "jsonPayload": {"level": level, "event": event}}
+
+
 @pytest.mark.parametrize(
     ("level", "event", "alarms"),
     [
@@ -160,10 +166,18 @@ def test_everything_that_alerts_says_what_it_means_and_tells_everybody(everythin
 def test_a_line_is_counted_by_its_alarm_and_by_no_other(
     everything: Plan, level: str, event: str, alarms: list[str]
 ) -> None:
-    line = {"resource": {"type": "cloud_run_revision"}, "jsonPayload": {"level": level, "event": event}}
+    line = line_of("modeltrack-proxy", level, event)
     metrics = everything.of_type("google_logging_metric")
 
     assert [each.values["name"] for each in metrics if matches(each.values["filter"], line)] == alarms
+
+
+def test_no_alarm_counts_what_another_service_of_the_project_writes(everything: Plan) -> None:
+    line = line_of("shop", "error", "job failed")
+
+    assert not [
+        each for each in everything.of_type("google_logging_metric") if matches(each.values["filter"], line)
+    ]
 
 
 def test_nothing_alerts_before_there_are_services(plan_of: Callable[[str], Plan]) -> None:
