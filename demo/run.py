@@ -16,14 +16,14 @@ import errno
 import http.client
 import json
 import os
+import queue
 import secrets
 import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from pathlib import Path
 
@@ -52,6 +52,7 @@ DEFAULT_PORTS = {"PROXY_PORT": 8080, "PORT": 3001, "DEMO_PORT": 8090}
 DEMO_KEYS_KEPT = 20
 READY_SECONDS = 30.0
 _POLL_SECONDS = 0.05
+_LOOK_SECONDS = 0.5
 _HOST = "127.0.0.1"
 
 
@@ -167,12 +168,16 @@ def environment_of_services(plan: Plan, environment: Mapping[str, str]) -> dict[
 
 
 class Household:
-    """The running children, and the wish to stop them."""
+    """The running children, and the wish to stop them.
+
+    Signals may come at any moment of any wait. So what wakes it takes no lock that the wait may hold, and no
+    wait is without an end: a signal just before a wait begins does not wake it.
+    """
 
     def __init__(self) -> None:
         self._services: list[Child] = []
         self._upstream: list[Child] = []
-        self._is_over = threading.Event()
+        self._news: queue.SimpleQueue[None] = queue.SimpleQueue()  # somebody ended, or asked us to
         self._signals = 0
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
@@ -189,7 +194,7 @@ class Household:
 
     def _on_signal(self, number: int, frame: object) -> None:
         self._signals += 1
-        self._is_over.set()
+        self._news.put(None)
         if self._signals > 1:
             for child in self.children:
                 child.kill()
@@ -208,7 +213,7 @@ class Household:
 
     def _start(self, name: str, module: str, *options: str, environment: Mapping[str, str]) -> Child:
         command = [sys.executable, "-m", module, *options]
-        return Child(name, command, environment, on_end=self._is_over.set)
+        return Child(name, command, environment, on_end=lambda: self._news.put(None))
 
     def wait_until_ready(self, child: Child, port: int) -> None:
         """Return when the child answers. Raises: ChildDied, AskedToStop, TimeoutError."""
@@ -218,15 +223,21 @@ class Household:
                 raise ChildDied(child)
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{child.name} was not ready within {READY_SECONDS:.0f} seconds")
-            if self._is_over.wait(_POLL_SECONDS) and self.is_asked_to_stop:
+            self._await_news(_POLL_SECONDS)
+            if self.is_asked_to_stop:
                 raise AskedToStop
 
     def wait(self) -> None:
         """Return when asked to stop. Raises: ChildDied when a child ends first."""
-        self._is_over.wait()
-        for child in self.children:
-            if child.status is not None and not self.is_asked_to_stop:
-                raise ChildDied(child)
+        while not self.is_asked_to_stop:
+            for child in self.children:
+                if child.status is not None:
+                    raise ChildDied(child)
+            self._await_news(_LOOK_SECONDS)
+
+    def _await_news(self, seconds: float) -> None:
+        with suppress(queue.Empty):
+            self._news.get(timeout=seconds)
 
     def stop(self) -> None:
         """End every child, the services first, so that what they still relay can end."""

@@ -1,8 +1,13 @@
 """What `make run` starts, as far as it can be told without starting it."""
 
+import signal
+import sys
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import msgspec
 import pytest
@@ -12,6 +17,7 @@ from demo.run import (
     DEMO_KEYS_KEPT,
     REAL_DATA,
     CannotStart,
+    Household,
     Plan,
     complaints_of_services,
     demo_key,
@@ -182,3 +188,50 @@ def test_a_key_in_use_survives_any_number_of_starts_and_unused_ones_do_not_pile_
 )
 def test_only_errors_are_taken_for_the_cause_of_an_end(line: str, expected: bool) -> None:
     assert is_routine(line) is expected
+
+
+@pytest.fixture
+def household() -> Iterator[Household]:
+    """Nobody in it; what it does with signals ends with the test."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield Household()
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("lines_before", range(8))
+def test_whatever_line_of_its_wait_a_signal_meets_the_wait_ends(
+    household: Household, lines_before: int
+) -> None:
+    lines_left = lines_before
+
+    def trace(frame: FrameType, event: str, argument: Any) -> Any:
+        nonlocal lines_left
+        if event == "line":
+            lines_left -= 1
+            if lines_left == -1:
+                signal.raise_signal(signal.SIGTERM)
+        return trace
+
+    sys.settrace(trace)
+    try:
+        household.wait()
+    finally:
+        sys.settrace(None)
+
+    assert household.is_asked_to_stop
+
+
+def test_a_signal_that_wakes_nobody_ends_the_wait_all_the_same(
+    household: Household, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that comes after Python has looked for signals and before the wait for news has begun."""
+    real = household._await_news
+
+    def await_news(seconds: float) -> None:
+        household._signals += 1
+        real(seconds)
+
+    monkeypatch.setattr(household, "_await_news", await_news)
+
+    household.wait()
