@@ -18,6 +18,7 @@ from metering.directory import KeyTerms
 from tests.system.calls import MESSAGES, Reply, call, message, open_call
 from tests.system.deployment import Deployment, Tenant
 from tests.system.front_end import ACCESS_LOG
+from tests.system.processes import eventually
 
 ELSEWHERE = "203.0.113.9"
 SESSION = "__Host-modeltrack_session"
@@ -124,7 +125,8 @@ def test_an_ingress_address_is_limited_by_where_the_call_came_from_whatever_it_s
     )
 
     assert reply.status == status
-    assert f" POST {status} " in (deployment.folder / "nginx" / ACCESS_LOG).read_text()
+    log = deployment.folder / "nginx" / ACCESS_LOG
+    eventually(lambda: f" POST {status} " in log.read_text(), what="the line of nginx's log")
     assert all(ingress_id not in file.read_text() for file in (deployment.folder / "nginx").glob("*.log"))
 
 

@@ -152,12 +152,13 @@ def test_a_proxy_whose_address_nobody_gave_is_unknown(clock: ManualClock) -> Non
     assert proxy_probe("", clock)().state == "unknown"
 
 
-def test_hosted_this_very_machine_is_no_address_of_the_proxy() -> None:
-    here, elsewhere = "http://127.0.0.1:8080", "https://proxy.example.com"
+def test_hosted_this_very_machine_is_no_address_of_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FIRESTORE_EMULATOR_HOST", raising=False)  # that of other tests; hosted, it is refused
+    here, elsewhere = "https://127.0.0.1:8443", "https://proxy.example.com"
 
     assert ApiSettings(proxy_public_url=here).proxy_probed_url == here
-    assert ApiSettings(**HOSTED, proxy_public_url=here).proxy_probed_url == ""
-    assert ApiSettings(**HOSTED, proxy_public_url=elsewhere).proxy_probed_url == elsewhere
+    assert ApiSettings(**HOSTED | {"proxy_public_url": here}).proxy_probed_url == ""
+    assert ApiSettings(**HOSTED | {"proxy_public_url": elsewhere}).proxy_probed_url == elsewhere
 
 
 def test_whoever_answers_otherwise_is_no_proxy(clock: ManualClock, proxy_url: str) -> None:
