@@ -124,11 +124,11 @@ def test_a_lost_answer_counts_at_most_once(sqlite_store: DocumentStore, clock: M
 
 
 def test_no_name_is_kept(sqlite_store: DocumentStore, clock: ManualClock) -> None:
-    taken(Rates(sqlite_store, clock, SECRET), 1, SIXTY, ("login", "ada@example.com"))
+    taken(Rates(sqlite_store, clock, SECRET), 1, SIXTY, ("login", "zoe@example.com"))
 
     (document,) = sqlite_store.query(Query(collection=RATES))
 
-    assert "ada" not in document.path + str(document.fields)
+    assert "zoe" not in document.path + str(document.fields)
     assert (document.fields["ends_at"] - clock.now()).total_seconds() < KEPT_SECONDS
 
 
