@@ -310,7 +310,7 @@ def test_plain_http_that_leads_to_another_host_is_found(well: Site, run: Run, fo
     assert "\x1b" not in examined.of("proxy_http")["found"]
 
 
-def test_an_address_without_tls_is_found(well: Site, run: Run, found_alone: Expect) -> None:
+def test_an_address_without_tls_is_found(well: Site, run: Run) -> None:
     examined = run(MODELTRACK_PROXY_URL=well.deployment.proxy.url)
 
     assert examined.states["proxy_certificate"] == "failed"

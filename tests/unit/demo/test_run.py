@@ -235,3 +235,5 @@ def test_a_signal_that_wakes_nobody_ends_the_wait_all_the_same(
     monkeypatch.setattr(household, "_await_news", await_news)
 
     household.wait()
+
+    assert household.is_asked_to_stop
