@@ -94,7 +94,7 @@ class Reception:
         worker.poller.register(worker.method_queue.fileno(), EVENT_READ, worker.method_queue.run_callbacks)
         stack.callback(worker.tmp.close)
         stack.callback(worker.method_queue.close)
-        stack.callback(worker.murder_keepalived, force=True)
+        stack.callback(self._give_up_everybody)
 
     def caller(self, sent: bytes = b"") -> socket.socket:
         """A new connection over which this is sent and has been read."""
@@ -112,6 +112,13 @@ class Reception:
     def turn(self) -> None:
         """Let the worker do what there is to do; there is something."""
         self.worker.wait_for_and_dispatch_events(PATIENCE_SECONDS)
+
+    def _give_up_everybody(self) -> None:
+        """Close every connection, an answered one included that the loop has yet to hear of."""
+        self.worker.tpool = AtOnce()  # a test's own may be shut down by now
+        while self.worker.nr_conns:
+            self.worker.murder_keepalived(force=True)
+            self.worker.wait_for_and_dispatch_events(0)
 
     def is_given_up_after(self, seconds: float) -> bool:
         """Whether the one caller is there until then, and is given up then."""
