@@ -40,6 +40,8 @@ _HOST = re.compile(rb"(?:[A-Za-z0-9._~%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n")
 _TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n")
 _REFUSED_METHODS = frozenset((b"CONNECT", b"TRACE"))
+_LINE_ENDS = b"\r\n"
+_REASON = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _BODILESS_STATUSES = frozenset((204, 304))
 
 
@@ -201,6 +203,8 @@ class RequestReader:
 
     def _checked_head(self, raw: bytes) -> RequestHead:
         limits = self._limits
+        if raw[0] in _LINE_ENDS:  # llhttp steps over those before a method
+            raise Refused(400, "the request line is malformed")
         line = raw[: raw.index(b"\r\n")]
         method = line.partition(b" ")[0]
         target = self._target
@@ -509,14 +513,21 @@ class ResponseReader:
         parser = self._parser
         status = parser.get_status_code()
         if status < 200:
+            if status < 100:
+                raise ValueError("no status")
             self._is_interim = True
             self._reason = b""
             self._headers = []
             return
-        head = ResponseHead(status, self._reason, self._headers)
+        reason = self._reason
+        if reason != b"OK" and not _REASON.fullmatch(reason):
+            raise ValueError("a control character in the reason")
+        head = ResponseHead(status, reason, self._headers)
         self._headers = []  # what llhttp adds from now on is a trailer, and dropped
-        is_framed = self._read_framing(head) or status in _BODILESS_STATUSES
-        self.is_reusable = is_framed and parser.should_keep_alive()
+        is_framed = self._read_framing(head)
+        has_forbidden_body = status == 204 and is_framed and head.content_length != 0
+        is_framed = is_framed or status in _BODILESS_STATUSES
+        self.is_reusable = is_framed and parser.should_keep_alive() and not has_forbidden_body
         self._ends_by_close = not is_framed
         self.head = head
         if self._is_for_head:
@@ -525,16 +536,16 @@ class ResponseReader:
 
     def _read_framing(self, head: ResponseHead) -> bool:
         """Whether the answer itself says where it ends. Raises: ValueError for what we do not know."""
-        is_framed = False
+        is_framed = is_chunked = False
         for name, value in head.headers:
             size = len(name)
             if size == 14 and name.lower() == b"content-length":
                 head.content_length = int(value)
                 is_framed = True
             elif size == 17 and name.lower() == b"transfer-encoding":
-                if value.strip(b" \t").lower() != b"chunked":
+                if is_chunked or value.rstrip(b" ").lower() != b"chunked":  # behind a tab llhttp finds none
                     raise ValueError("unknown transfer coding")
-                is_framed = True
+                is_framed = is_chunked = True
             elif size == 10 and name.lower() == b"keep-alive":
                 self._read_keepalive(value)
         if self._parser.get_http_version() not in _VERSIONS:

@@ -71,6 +71,9 @@ CASES = (
 )
 
 LINES = "it takes a bare line feed for an end of line; a reader that does not would see other requests"
+STEPPED_OVER = (
+    "it steps over any ends of lines before a method; RFC 9112 §2.2 lets it step over an empty line"
+)
 HOSTS = "it does not check Host; RFC 9112 §3.2 demands 400"
 FORMS = "it takes another form of target; a proxy that dials what a caller names is an open door"
 BLANKS = "it takes other blanks than one between the parts of the request line"
@@ -86,6 +89,9 @@ DIFFERENCES: dict[str, dict[str, str]] = {
         "uvicorn": "it takes trailers for headers; RFC 9112 §7.1.2 forbids to merge them"
     },
     "a method nobody knows": {"nginx": "it relays any method; llhttp knows a closed list"},
+    "a bare line feed before": {"nginx": LINES, "uvicorn": STEPPED_OVER},
+    "a bare line feed behind an empty line": {"nginx": LINES, "uvicorn": STEPPED_OVER},
+    "a bare carriage return before": {"nginx": STEPPED_OVER, "uvicorn": STEPPED_OVER},
     "a bare line feed": {"nginx": LINES},
     "only bare line feeds": {"nginx": LINES},
     "chunks: a bare line feed behind the data": {"nginx": LINES},

@@ -228,6 +228,9 @@ MALFORMED_HEADS = {
     "no version": b"GET /\r\nHost: a\r\n\r\n",
     "a version in small letters": b"GET / http/1.1\r\nHost: a\r\n\r\n",
     "a method in small letters": b"get / HTTP/1.1\r\nHost: a\r\n\r\n",
+    "a bare line feed before": b"\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+    "a bare line feed behind an empty line": b"\r\n\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+    "a bare carriage return before": b"\rGET / HTTP/1.1\r\nHost: a\r\n\r\n",
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
     "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
 }
@@ -418,6 +421,25 @@ def test_an_answer_without_body_is_complete_with_its_head(raw: bytes, is_for_hea
     assert reader.is_complete
 
 
+@pytest.mark.parametrize(
+    ("framing", "is_reusable"),
+    [
+        (b"", True),
+        (b"Content-Length: 0\r\n", True),
+        (b"Content-Length: 5\r\n", False),
+        (b"Transfer-Encoding: chunked\r\n", False),
+    ],
+)
+def test_a_connection_on_which_a_body_may_follow_a_204_is_not_used_again(
+    framing: bytes, is_reusable: bool
+) -> None:
+    reader = ResponseReader()
+
+    reader.feed(b"HTTP/1.1 204 No Content\r\n" + framing + b"\r\n")
+
+    assert (reader.is_complete, reader.is_reusable) == (True, is_reusable)
+
+
 def test_an_answer_framed_by_closing_is_complete_when_the_upstream_closes() -> None:
     reader = ResponseReader()
 
@@ -445,6 +467,12 @@ BROKEN_ANSWERS = {
     "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
     "an unknown coding": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
     "a coding under the chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+    "chunks twice": b"HTTP/1.1 200 OK\r\n" + b"Transfer-Encoding: chunked\r\n" * 2 + b"\r\n0\r\n\r\n",
+    "a tab behind the coding": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\t\r\n\r\n0\r\n\r\n",
+    "a status below 100": b"HTTP/1.1 099 OK\r\nContent-Length: 0\r\n\r\n",
+    "a status of zeros": b"HTTP/1.1 000 OK\r\nContent-Length: 0\r\n\r\n",
+    "NUL in the reason": b"HTTP/1.1 200 O\0K\r\nContent-Length: 0\r\n\r\n",
+    "a control in the reason": b"HTTP/1.1 200 O\x1bK\r\nContent-Length: 0\r\n\r\n",
     "a folded line": b"HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n",
     "bare line feeds": b"HTTP/1.1 200 OK\nA: b\n\n",
     "another protocol": b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
