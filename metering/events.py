@@ -98,6 +98,14 @@ class CostEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, g
         return Usage(**{name: getattr(self, name) for name in Usage.__struct_fields__})
 
 
+_ENCODER = msgspec.json.Encoder()
+
+
+def encoded_event(event: CostEvent) -> bytes:
+    """The event as it is kept: JSON without what has its default."""
+    return _ENCODER.encode(event)
+
+
 PUBLISHED_NAMES = (
     "timestamp", "request_id", "provider", "model", "input_tokens", "output_tokens", "cost_usd",
     "latency_ms", "team", "app", "feature", "session_id", "cache_hit", "routed",

@@ -44,7 +44,7 @@ from metering.counters import (
     standing_from,
 )
 from metering.errors import RevisionChanged
-from metering.events import CostEvent
+from metering.events import Charge, CostEvent
 from metering.periods import period_named
 from metering.stores import (
     STORE_TIMEOUT_SECONDS,
@@ -411,15 +411,20 @@ def charge_writes(account_id: str, events: Sequence[CostEvent], *, expires_at: d
     is always written: a lease that only a charge made must be found by the reaper too.
     Raises: ValueError, where a charge names no lease.
     """
-    writes: dict[str, Increment] = {}
+    used: dict[str, int] = {}
+    charges: dict[str, Charge] = {}
     for event in events:
         for charge in event.charges:
-            write = writes.get(charge.lease_id)
-            used = charge.nanodollars + (write.amounts[_USED] if write else 0)
-            name = lease_named(charge.lease_id)
-            owner = _lease_identity(account_id, charge.budget_id, charge.period, name)
-            writes[charge.lease_id] = Increment(name.path, {_USED: used}, owner | _open_until(expires_at))
-    return list(writes.values())
+            lease_id = charge.lease_id
+            used[lease_id] = used.get(lease_id, 0) + charge.nanodollars
+            charges[lease_id] = charge
+    return [_charge_write(account_id, charges[each], used[each], expires_at) for each in used]
+
+
+def _charge_write(account_id: str, charge: Charge, used: int, expires_at: datetime) -> Increment:
+    name = lease_named(charge.lease_id)
+    owner = _lease_identity(account_id, charge.budget_id, charge.period, name)
+    return Increment(name.path, {_USED: used}, owner | _open_until(expires_at))
 
 
 def reserve_writes(sync: Sync, at: datetime) -> list[Write]:

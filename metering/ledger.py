@@ -26,7 +26,7 @@ from metering.conservation import count_writes, day_of
 from metering.errors import AlreadyExists, DocumentTooLarge, NotFound, StoreError
 from metering.event_pages import EventPage, EventQuery, page_of_events
 from metering.events import CostEvent
-from metering.rollups import beginning_of_day, quarter_of, rolled_up
+from metering.rollups import Amounts, Cell, beginning_of_day, quarter_of, rolled_up
 from metering.segments import (
     EVENTS_KEPT,
     Segment,
@@ -98,6 +98,7 @@ class Ledger:
         """
         waiting: Sequence[CostEvent] = unique_events(segment.events)
         count = len(waiting)
+        additions = segment.additions if count == len(segment.events) else None
         found = 0
         links: list[str] = []
         link = 0
@@ -105,10 +106,12 @@ class Ledger:
             if link == LINKS_MAX:
                 raise ChainTooLong(f"segment {segment.name} has {LINKS_MAX} links")
             path = segment_path(segment.account_id, segment.name, link)
-            portion = first_portion(waiting)
+            portion = waiting if additions is not None else first_portion(waiting)
+            cells = rolled_up(portion) if additions is None else additions.cells()
             try:
-                self._create(path, segment, portion, also)
+                self._create(path, segment, portion, cells, also)
             except AlreadyExists:
+                additions = None  # those of all events of the segment, and some are stored
                 before = len(waiting)
                 waiting = self._missing_in(path, waiting)
                 found += before - len(waiting)
@@ -150,13 +153,19 @@ class Ledger:
         )
         return page_of_events(self._store, account_id, query)
 
-    def _create(self, path: str, segment: Segment, events: Sequence[CostEvent], also: ExtraWrites) -> None:
+    def _create(
+        self,
+        path: str,
+        segment: Segment,
+        events: Sequence[CostEvent],
+        cells: Mapping[Cell, Amounts],
+        also: ExtraWrites,
+    ) -> None:
         document = Create(path, segment_fields(events, self._events_kept))
         quarter = quarter_of(events[0].timestamp)
         day = beginning_of_day(quarter)
         marks = self._day_marks.writes(segment.account_id, day, self._clock.now())
         extra = [*also(events), *self._counts(segment, events), *marks]
-        cells = rolled_up(events)
         has_sessions = any(event.session_id for event in events)
         for write in self._shards.writes(
             segment.account_id, quarter, segment.name, cells, has_sessions=has_sessions

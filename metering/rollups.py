@@ -127,19 +127,19 @@ def cells_of(combination: tuple[str, ...]) -> tuple[Cell, ...]:
 
 def sums_of(event: CostEvent) -> tuple[int, ...]:
     """What the event adds to each of its cells, in the order of `SUMS`."""
-    cost = event.cost_nanodollars
+    cost, saved, is_hit = event.cost_nanodollars, event.saved_nanodollars, event.cache_hit
     return (
         1,
-        int(is_error(event)),
+        is_error(event),
         *_USAGE(event),
         cost,
         cost if event.estimated else 0,
-        int(event.unpriced),
-        event.saved_nanodollars,
-        event.saved_nanodollars if event.cache_hit else 0,
-        int(event.cache_hit),
-        int(event.routed),
-        int(event.state == "refused" and event.status_code == _NO_BUDGET_STATUS),
+        event.unpriced,
+        saved,
+        saved if is_hit else 0,
+        is_hit,
+        event.routed,
+        event.state == "refused" and event.status_code == _NO_BUDGET_STATUS,
     )
 
 
@@ -166,23 +166,43 @@ def latency_cell(event: CostEvent) -> Cell:
     return ("latency", event.provider, event.model)
 
 
+class Additions:
+    """What some events, all of one quarter hour, add to the cells; put together once all are known."""
+
+    __slots__ = ("_histograms", "_sums")
+
+    def __init__(self) -> None:
+        self._sums: dict[tuple[str, ...], list[tuple[int, ...]]] = {}
+        self._histograms: dict[tuple[Cell, tuple[str, ...]], int] = {}
+
+    def add(
+        self, combination: tuple[str, ...], sums: tuple[int, ...], latency: Cell, counters: tuple[str, ...]
+    ) -> None:
+        """Take in an event, by its `combination_of`, `sums_of`, `latency_cell` and `histogram_counters`."""
+        self._sums.setdefault(combination, []).append(sums)
+        if counters:
+            histogram = (latency, counters)
+            self._histograms[histogram] = self._histograms.get(histogram, 0) + 1
+
+    def cells(self) -> dict[Cell, Amounts]:
+        """What they add up to: `{cell: {sum: amount}}`, without zeros."""
+        cells: dict[Cell, Amounts] = {}
+        for (latency, counters), calls in self._histograms.items():
+            _add(cells, latency, dict.fromkeys(counters, calls))
+        for combination, events in self._sums.items():
+            totals = map(sum, zip(*events, strict=True))
+            amounts = {name: amount for name, amount in zip(SUMS, totals, strict=True) if amount}
+            for cell in cells_of(combination):
+                _add(cells, cell, amounts)
+        return cells
+
+
 def rolled_up(events: Iterable[CostEvent]) -> dict[Cell, Amounts]:
     """What the events add to each cell: `{cell: {sum: amount}}`, without zeros. All of one quarter hour."""
-    combinations: dict[tuple[str, ...], list[int]] = {}
-    cells: dict[Cell, Amounts] = {}
+    additions = Additions()
     for event in events:
-        combination = _COMBINATION(event)
-        totals = combinations.get(combination)
-        sums = sums_of(event)
-        combinations[combination] = [a + b for a, b in zip(totals, sums, strict=True)] if totals else [*sums]
-        counters = histogram_counters(event)
-        if counters:
-            _add(cells, latency_cell(event), dict.fromkeys(counters, 1))
-    for combination, totals in combinations.items():
-        amounts = {name: amount for name, amount in zip(SUMS, totals, strict=True) if amount}
-        for cell in cells_of(combination):
-            _add(cells, cell, amounts)
-    return cells
+        additions.add(_COMBINATION(event), sums_of(event), latency_cell(event), histogram_counters(event))
+    return additions.cells()
 
 
 def merged(cells: Iterable[tuple[Cell, Amounts]]) -> dict[Cell, Amounts]:

@@ -19,7 +19,7 @@ import hashlib
 import heapq
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import compress
 from typing import Any
 
@@ -27,9 +27,11 @@ import msgspec
 import zstandard
 
 from metering.collections import segments_collection
-from metering.events import CostEvent
+from metering.events import CostEvent, encoded_event
 from metering.rollups import (
+    QUARTER,
     SUMS,
+    Additions,
     Cell,
     cells_of,
     combination_of,
@@ -63,6 +65,7 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     account_id: str
     events: tuple[CostEvent, ...]
+    additions: Additions | None = None  # of exactly these events, where they were packed for one commit
 
     @property
     def instance(self) -> str:
@@ -91,19 +94,22 @@ class SegmentPacker:
         self._ages: list[tuple[float, int, tuple[str, datetime]]] = []  # heap of (due at, number, key)
         self._sealed: list[Segment] = []
         self._last_event_at: OrderedDict[str, float] = OrderedDict()
+        self._quarter = quarter_of(datetime.min.replace(tzinfo=UTC))  # that of the last event
 
-    def add(self, event: CostEvent, now: float) -> str:
-        """Put the event into a segment; its name."""
-        key = (event.account_id, quarter_of(event.timestamp))
+    def add(self, event: CostEvent, now: float, encoded_bytes: int | None = None) -> str:
+        """Put the event into a segment; its name. `encoded_bytes` is its length as JSON, where known."""
+        if encoded_bytes is None:
+            encoded_bytes = len(encoded_event(event))
+        key = (event.account_id, self._quarter_of(event.timestamp))
         segment = self._open.get(key)
         if self.events_held >= self._events_held_max:
             self.events_left_to_journal += 1
             return self._name_of_event_left_to_journal()
-        if segment is None or not segment.load.takes(event):
+        if segment is None or not segment.load.takes(event, encoded_bytes):
             if segment is not None:
                 self._seal(key)
             segment = self._begin(key, now)
-            segment.load.takes(event)
+            segment.load.takes(event, encoded_bytes)
         segment.events.append(event)
         self.events_held += 1
         self._note_activity(event.account_id, now)
@@ -150,12 +156,25 @@ class SegmentPacker:
 
     def _seal(self, key: tuple[str, datetime]) -> None:
         segment = self._open.pop(key)
-        self._sealed.append(Segment(name=segment.name, account_id=key[0], events=tuple(segment.events)))
+        self._sealed.append(
+            Segment(
+                name=segment.name,
+                account_id=key[0],
+                events=tuple(segment.events),
+                additions=segment.load.additions,
+            )
+        )
 
     def _handed_over(self) -> list[Segment]:
         sealed, self._sealed = self._sealed, []
         self.events_held -= sum(len(segment.events) for segment in sealed)
         return sealed
+
+    def _quarter_of(self, moment: datetime) -> datetime:
+        """The quarter hour, mostly that of the event before."""
+        if not self._quarter <= moment < self._quarter + QUARTER:
+            self._quarter = quarter_of(moment)
+        return self._quarter
 
     def _is_stale(self, entry: tuple[float, int, tuple[str, datetime]]) -> bool:
         segment = self._open.get(entry[2])
@@ -193,52 +212,64 @@ class _OpenSegment:
 class CommitLoad:
     """What storing some events in one commit will take, held below every limit of a store."""
 
-    __slots__ = ("_encoded_bytes", "_events", "_increments", "_lease_ids", "_quarter", "_seen", "_written")
+    __slots__ = (
+        "_begins", "_encoded_bytes", "_ends", "_events", "_increments", "_lease_ids", "_seen", "_written",
+        "additions",
+    )  # fmt: skip
 
     def __init__(self) -> None:
+        self.additions = Additions()
         self._events = 0
         self._encoded_bytes = 0
         self._increments = 0
         self._lease_ids: set[str] = set()
         self._written: dict[Cell, set[str]] = {}  # which sums of which cells
         self._seen: set[tuple[tuple[str, ...], ...]] = set()  # combinations, and sums added to, seen before
-        self._quarter: datetime | None = None
+        self._begins: datetime | None = None  # the quarter hour, and its end
+        self._ends: datetime | None = None
 
     @property
     def is_full(self) -> bool:
         """Whether no further event can fit."""
         return self._events >= EVENTS_MAX or self._encoded_bytes >= ENCODED_BYTES_MAX
 
-    def takes(self, event: CostEvent) -> bool:
+    def takes(self, event: CostEvent, encoded_bytes: int) -> bool:
         """Count the event in, if it fits; whether it did. The first one always fits."""
-        quarter = quarter_of(event.timestamp)
-        encoded_bytes = self._encoded_bytes + len(_ENCODER.encode(event)) + 1
-        lease_ids = self._lease_ids
-        if event.charges:
-            lease_ids = lease_ids.union(charge.lease_id for charge in event.charges)
-        adds = (combination_of(event), tuple(compress(SUMS, sums_of(event))))
-        new = [] if adds in self._seen else [(cell, self._new(cell, adds[1])) for cell in cells_of(adds[0])]
-        counters = histogram_counters(event)
-        if counters:
-            cell = latency_cell(event)
-            new.append((cell, self._new(cell, counters)))
-        increments = self._increments + sum(len(names) for _, names in new)
+        combination, sums, counters = combination_of(event), sums_of(event), histogram_counters(event)
+        latency = latency_cell(event)
+        adds = (combination, tuple(compress(SUMS, sums)), counters)
+        new: list[tuple[Cell, Sequence[str]]] = []
+        if adds not in self._seen:
+            new = [(cell, self._new(cell, adds[1])) for cell in cells_of(combination)]
+            if counters:
+                new.append((latency, self._new(latency, counters)))
+        new_leases = {charge.lease_id for charge in event.charges if charge.lease_id not in self._lease_ids}
+        encoded_bytes += self._encoded_bytes + 1
+        increments = self._increments + sum([len(names) for _, names in new])
         if self._events and (
-            quarter != self._quarter
+            not self._holds(event.timestamp)
             or self._events >= EVENTS_MAX
             or encoded_bytes > ENCODED_BYTES_MAX
-            or len(lease_ids) + _DOCUMENTS_BESIDE_LEASES > DOCUMENTS_MAX
+            or len(self._lease_ids) + len(new_leases) + _DOCUMENTS_BESIDE_LEASES > DOCUMENTS_MAX
             or increments > INCREMENTS_MAX
         ):
             return False
+        if not self._events:
+            self._begins = quarter_of(event.timestamp)
+            self._ends = self._begins + QUARTER
         self._events += 1
-        self._quarter, self._encoded_bytes = quarter, encoded_bytes
-        self._lease_ids, self._increments = lease_ids, increments
+        self._encoded_bytes, self._increments = encoded_bytes, increments
+        self._lease_ids |= new_leases
         self._seen.add(adds)
         for cell, names in new:
             if names:
                 self._written.setdefault(cell, set()).update(names)
+        self.additions.add(combination, sums, latency, counters)
         return True
+
+    def _holds(self, moment: datetime) -> bool:
+        """Whether the moment lies in the quarter hour of the events so far."""
+        return self._begins is not None and self._ends is not None and self._begins <= moment < self._ends
 
     def _new(self, cell: Cell, names: Sequence[str]) -> Sequence[str]:
         """Which of the cell's sums nothing has been added to yet."""
@@ -250,7 +281,7 @@ def first_portion(events: Sequence[CostEvent]) -> Sequence[CostEvent]:
     """As many of the first events as one commit can store; at least one."""
     load = CommitLoad()
     for place, event in enumerate(events):
-        if not load.takes(event):
+        if not load.takes(event, len(encoded_event(event))):
             return events[:place]
     return events
 

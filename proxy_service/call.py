@@ -5,7 +5,7 @@ import msgspec
 from metering.accounts import Caller, Tags
 from metering.clock import Clock
 from metering.events import CostEvent
-from metering.ids import new_id
+from metering.ids import RequestIds
 from proxy_service.headers import Inbound
 from proxy_service.identity import Identified
 from proxy_service.providers import Ask, Prepared, Route
@@ -16,6 +16,7 @@ from proxy_service.wire import Downstream, Origin, RequestHead
 NOTHING_PREPARED = Prepared(target=b"", headers=[], body=b"")
 
 _NO_TAGS = Tags()
+_request_ids = RequestIds()
 
 
 class Errand(msgspec.Struct, frozen=True):
@@ -80,7 +81,7 @@ class Call:
     )
 
     def __init__(self, downstream: Downstream, clock: Clock) -> None:
-        self.request_id = new_id("req")
+        self.request_id = _request_ids.new()
         self.at = clock.now()
         self.started = clock.monotonic()
         self.downstream = downstream

@@ -196,6 +196,21 @@ def test_no_segment_of_events_left_to_the_journal_outgrows_a_chain() -> None:
     assert list(names.values()) == [EVENTS_MAX, EVENTS_MAX, 1]
 
 
+def test_what_a_segment_says_it_adds_is_what_its_events_add() -> None:
+    made = [
+        make_event(),
+        make_event(team="other", estimated=True, estimate_method="hold", status_code=500),
+        make_event(cache_hit=True, state="cache_hit", saved_nanodollars=7),
+        make_event(state="refused", status_code=429, cost_nanodollars=0),
+        make_event(routed=True, routing_rule="cheaper", saved_nanodollars=-3, ttft_ms=40),
+    ]
+
+    (segment,) = _packed([*made, *(make_event() for _ in range(20))])
+
+    assert segment.additions is not None
+    assert segment.additions.cells() == rolled_up(segment.events)
+
+
 def test_events_survive_being_stored() -> None:
     events = [make_event(team="団体💸", charges=(Charge("bud_1", "2026-11", "lease_1", 7),), ttft_ms=3)] * 3
 
