@@ -59,11 +59,13 @@ modules: ## Say in a line what each module is
 	@find metering proxy_service api_service modeltrack_cli -name '*.py' ! -name '__init__.py' | sort \
 		| xargs awk 'FNR == 1 { gsub(/"""/, ""); printf "%-45s %s\n", FILENAME, $$0; nextfile }'
 
-check: $(STAMPS)/dev ## Check formatting, lint, types and import contracts
+check: $(STAMPS)/dev ## Check formatting, lint, types, import contracts; look for unsafe code (bandit) and secrets
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-cache > .make/imports || (cat .make/imports; exit 1)
+	@$(MAKE) $(STAMPS)/bandit
+	@$(BIN)/python -m tests.secrecy.scan
 
 format: $(STAMPS)/dev ## Format the code
 	@$(BIN)/ruff format .
@@ -118,6 +120,13 @@ $(STAMPS)/dev: requirements/dev.txt $(STAMPS)/run
 	@echo "installing requirements/dev.txt into .venv"
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@mkdir -p $(STAMPS) && touch $@
+
+# Looks again once some file has changed. What runs on a developer's machine alone starts programs and invents figures.
+$(STAMPS)/bandit: pyproject.toml $(STAMPS)/dev $(shell find metering proxy_service api_service modeltrack_cli infra/release .ci demo bench -name '*.py')
+	@$(BIN)/bandit -c pyproject.toml -q -r metering proxy_service api_service modeltrack_cli infra/release .ci > $@.found 2> $@.log \
+		&& $(BIN)/bandit -c pyproject.toml -q -r demo bench -s B101,B105,B310,B311,B404,B603,B607 > $@.found 2> $@.log \
+		|| { grep -v WARNING $@.log; cat $@.found; exit 1; }
+	@touch $@
 
 $(STAMPS)/focus/installed: requirements/focus.txt requirements/focus-validator.txt
 	@.ci/focus

@@ -99,7 +99,7 @@ class Identities:
         """
         newcomer = NewPerson(
             email=identity.email,
-            password_hash="",
+            password_hash="",  # nosec B106 # whoever comes by a provider has none
             name=identity.name,
             is_confirmed=True,
             identities={identity.provider: self._linked(identity)},

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 METRICS_HOST: Final = "127.0.0.1"
 # Google's scraper in Cloud Run dials 0.0.0.0, which is this machine, too (docs/metrics.md).
-NAMES: Final = frozenset({"127.0.0.1", "localhost", "0.0.0.0"})  # noqa: S104 - names, and no address to bind
+NAMES: Final = frozenset({"127.0.0.1", "localhost", "0.0.0.0"})  # nosec B104 # noqa: S104 - names, none to bind
 PLAIN: Final = "text/plain; charset=utf-8"
 
 

@@ -38,7 +38,7 @@ COLLECTED_BYTES_MAX = 128 * 1024 * 1024  # of requests that are not whole yet, o
 NEVER = float("inf")
 SYSTEM_CLOCK = SystemClock()
 REQUEST_LINE_BYTES_MAX = 8190
-MEMORY_DIRECTORY = Path("/dev/shm")  # noqa: S108 - holds gunicorn's heartbeat only; the disk may be read-only
+MEMORY_DIRECTORY = Path("/dev/shm")  # nosec B108 # noqa: S108 - gunicorn's heartbeat; the disk may be read-only
 
 _REFUSED_LINES = (
     (http.errors.LimitRequestLine, HTTPStatus.REQUEST_URI_TOO_LONG, "address_too_long"),

@@ -226,7 +226,7 @@ class _Client:
             self._calls,
             client_id=self.client_id,
             client_secret=self._secret,
-            token_endpoint_auth_method="client_secret_post",  # noqa: S106 - the name of a method
+            token_endpoint_auth_method="client_secret_post",  # nosec B106 # noqa: S106 - the name of a method
             scope=self._scope,
             redirect_uri=attempt.return_url,
             code_challenge_method="S256",

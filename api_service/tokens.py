@@ -27,7 +27,7 @@ Purpose = Literal["confirm", "change_address", "reset_password"]
 LIFETIME_SECONDS: dict[Purpose, int] = {
     "confirm": 24 * 3600,
     "change_address": 24 * 3600,
-    "reset_password": 3600,
+    "reset_password": 3600,  # nosec B105 # seconds
 }
 
 

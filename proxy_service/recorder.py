@@ -220,7 +220,7 @@ class Recorder:
     def _pause(self, account_id: str) -> float:
         pause = self._pauses.get(account_id, PAUSE_SECONDS_MIN)
         self._pauses[account_id] = min(2 * pause, PAUSE_SECONDS_MAX)
-        return pause * random.uniform(0.5, 1.0)  # noqa: S311 - so that instances do not come back in step
+        return pause * random.uniform(0.5, 1.0)  # nosec B311 # noqa: S311 - so that instances do not come back in step
 
 
 class _Waiting(msgspec.Struct, frozen=True):

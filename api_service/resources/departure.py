@@ -27,7 +27,7 @@ departure = routes_of("departure", is_open=True)
 class Departure(Input):
     """That it is oneself: one's password, and a code where log-ins ask for one."""
 
-    model_config = example_of({"password": "correct horse battery"})
+    model_config = example_of({"password": "correct horse battery"})  # nosec B105 # made up
 
     password: Password = Field(
         default="",

@@ -45,7 +45,7 @@ people = routes_of("people", is_open=True)
 
 
 _ACCOUNT_ID = re.compile(rf"acct_[0-9a-f]{{32}}|{LOCAL_ACCOUNT_ID}")
-_LOG_IN_EXAMPLE = {"email": "ada@example.com", "password": "correct horse battery"}
+_LOG_IN_EXAMPLE = {"email": "ada@example.com", "password": "correct horse battery"}  # nosec B105 # made up
 PERSON_EXAMPLE = {
     "id": "person_0190f3c2a1b47d6e8f90a1b2c3d4e5f6",
     "email": "ada@example.com",

@@ -45,7 +45,7 @@ from metering.errors import NotFound, StoreError
 
 person = routes_of("person", is_open=True)
 
-_TOKEN_EXAMPLE = {"token": "Zx3…the-text-behind-#token=…Q"}
+_TOKEN_EXAMPLE = {"token": "Zx3…the-text-behind-#token=…Q"}  # nosec B105 # made up
 _SESSION_EXAMPLE: dict[str, Any] = {
     "id": "session_0190f3c2a1b47d6e8f90a1b2c3d4e5f6",
     "account_id": "acct_0190f3c2a1b47d6e8f90a1b2c3d4e5f6",
@@ -68,7 +68,9 @@ class PersonPatch(Input):
 class NewPasswordOfOwn(Input):
     """The password one has, and the one to have."""
 
-    model_config = example_of({"current_password": "correct horse battery", "password": "staple hoof seven"})
+    model_config = example_of(
+        {"current_password": "correct horse battery", "password": "staple hoof seven"}  # nosec B105 # made up
+    )
 
     current_password: Password
     password: NewPassword
@@ -77,7 +79,9 @@ class NewPasswordOfOwn(Input):
 class WantedAddress(Input):
     """The e-mail address to have, and one's password."""
 
-    model_config = example_of({"email": "ada@example.net", "password": "correct horse battery"})
+    model_config = example_of(
+        {"email": "ada@example.net", "password": "correct horse battery"}  # nosec B105 # made up
+    )
 
     email: Email
     password: Password
@@ -102,7 +106,7 @@ class TokenGiven(Input):
 class PasswordByToken(Input):
     """What came by mail, and the password to have."""
 
-    model_config = example_of({**_TOKEN_EXAMPLE, "password": "staple hoof seven"})
+    model_config = example_of({**_TOKEN_EXAMPLE, "password": "staple hoof seven"})  # nosec B105 # made up
 
     token: MailedToken
     password: NewPassword

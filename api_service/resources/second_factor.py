@@ -36,7 +36,7 @@ second_factor = routes_of("second factor", is_open=True)
 
 _OWN = [{"session": list[str]()}]
 _CODES_EXAMPLE = ["1a2b3-c4d5e-6f708-192a3"]
-_PASSWORD_EXAMPLE = {"password": "correct horse battery"}
+_PASSWORD_EXAMPLE = {"password": "correct horse battery"}  # nosec B105 # made up
 
 Code = Annotated[
     str,
@@ -87,7 +87,7 @@ class EnrolmentView(View):
 
     model_config = example_of(
         {
-            "secret": "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP",
+            "secret": "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP",  # nosec B105 # made up
             "otpauth_url": "otpauth://totp/ModelTrack:ada%40example.com"
             "?secret=JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP&issuer=ModelTrack",
             "qr_code": "data:image/svg+xml;charset=utf-8,…",

@@ -81,7 +81,9 @@ class SignInBegin(Input):
 class LinkBegin(Input):
     """One's password, and where to go when linked."""
 
-    model_config = example_of({"password": "correct horse battery", "return_to": "/settings"})
+    model_config = example_of(
+        {"password": "correct horse battery", "return_to": "/settings"}  # nosec B105 # made up
+    )
 
     password: Password
     return_to: ReturnTo = "/"
@@ -136,7 +138,12 @@ class IdentitiesView(View):
     """All identities that let one in."""
 
     model_config = example_of(
-        {"data": [_IDENTITY_EXAMPLE], "has_more": False, "next_page": None, "has_password": True}
+        {
+            "data": [_IDENTITY_EXAMPLE],
+            "has_more": False,
+            "next_page": None,
+            "has_password": True,  # nosec B105 # a flag
+        }
     )
 
     data: list[IdentityView] = Field(description="The identities.")

@@ -40,7 +40,10 @@ _WEBHOOK_EXAMPLE: dict[str, Any] = {
     "off_reason": None,
     "last_success_at": None,
 }
-_WITH_SECRET_EXAMPLE = {**_WEBHOOK_EXAMPLE, "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo="}
+_WITH_SECRET_EXAMPLE = {
+    **_WEBHOOK_EXAMPLE,
+    "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=",  # nosec B105 # made up
+}
 
 
 class NewWebhook(Input):

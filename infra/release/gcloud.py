@@ -25,7 +25,7 @@ class Gcloud:
         told = ["gcloud", f"--project={self.project}", "--quiet", *words]
         command = " ".join(words)
         try:
-            done = subprocess.run(  # noqa: S603 - the words are ours, and no shell reads them
+            done = subprocess.run(  # nosec B603 # noqa: S603 - the words are ours, and no shell reads them
                 told, capture_output=True, encoding="utf-8", errors="replace", timeout=seconds, check=False,
                 stdin=subprocess.DEVNULL,
             )  # fmt: skip

@@ -40,7 +40,7 @@ def statement(query: Query) -> tuple[str, list[Any]]:
         conditions.append(_HELD)
         bound += [field, value]
     text = (
-        f"SELECT documents.id, documents.fields, documents.revision FROM {source}"  # noqa: S608 - no foreign text
+        f"SELECT documents.id, documents.fields, documents.revision FROM {source}"  # nosec B608 # noqa: S608 - ours
         f" WHERE {' AND '.join(conditions)}"
         f" ORDER BY {order.format('DESC' if query.descending else 'ASC')} LIMIT ?"
     )
