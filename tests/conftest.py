@@ -10,6 +10,8 @@ from metering import firestore
 from metering.opening import open_store
 from metering.store_urls import DEFAULT_DATABASE
 from metering.stores import DocumentStore
+from tests.battery import NAME as BATTERY
+from tests.battery import BatteryTable
 from tests.emulator import new_project, undeclared_indexes
 from tests.index_gate import NAME, IndexGate
 
@@ -17,9 +19,15 @@ CASE_NAME_CHARACTERS_MAX = 30
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Take what `make battery` asks for."""
+    parser.addoption("--battery-table", action="store_true", help="write docs/battery.md")
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Have the index gate look at what is queried."""
+    """Have the index gate look at what is queried, and the battery at what its tests come to."""
     config.pluginmanager.register(IndexGate(config), NAME)
+    config.pluginmanager.register(BatteryTable(config), BATTERY)
 
 
 @pytest.fixture(scope="session")

@@ -64,6 +64,7 @@ def was_run(page: Page) -> object:
     return page.evaluate("() => window.wasRun ?? null")
 
 
+@pytest.mark.battery("I3")
 @pytest.mark.parametrize("entry", OF_ACCOUNTS, ids=lambda entry: entry.name)
 def test_it_is_shown_as_text(tour: Tour, entry: Entry) -> None:
     visit = tour.visit(entry.name, entry.path)
@@ -88,6 +89,7 @@ def test_it_is_there_to_be_read(tour: Tour) -> None:
     assert was_run(page) is None
 
 
+@pytest.mark.battery("I3")
 def test_no_cell_of_a_file_begins_a_formula(site: Site, mallory: Person) -> None:
     answer = mallory.session.get(f"{site.url}/v1/stats/features?format=csv", timeout=20)
 

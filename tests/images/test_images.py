@@ -47,6 +47,7 @@ def called(proxy: Container) -> requests.Response:
     return requests.post(f"{proxy.url}/v1/messages", json=ASKED, headers=headers, timeout=30)
 
 
+@pytest.mark.battery("F7")
 def test_both_services_serve_from_their_images_on_one_volume_and_write_nowhere_else(
     images: Images, data: Path, provider: Process, start: Start, record_property: Callable[[str, str], None]
 ) -> None:
@@ -87,6 +88,7 @@ def test_the_dashboard_comes_whole_with_templates_scripts_and_style(
     assert all(requests.get(f"{api.url}/static/{name}", timeout=20).ok for name in named)
 
 
+@pytest.mark.battery("F7")
 def test_a_proxy_on_firestore_needs_no_folder_at_all(
     images: Images, emulator: str, provider: Process, start: Start
 ) -> None:

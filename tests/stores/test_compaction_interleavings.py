@@ -149,6 +149,7 @@ def _reader(store: WatchedStore, account_id: str, readings: Sequence[int]) -> Ca
 fates = st.lists(st.sampled_from(FATES), max_size=5)
 
 
+@pytest.mark.battery_class("requests interleaved in any order")
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     writers=st.lists(st.tuples(st.lists(st.integers(0, 3), max_size=3), fates), min_size=1, max_size=2),

@@ -42,6 +42,7 @@ async def tried(till: Till, amounts: Amounts = CALL, **changes: object) -> Held 
         return refused
 
 
+@pytest.mark.battery("B1", "B2")
 @pytest.mark.parametrize("mode", ["strict", "normal"])
 @pytest.mark.parametrize("calls", [10, 10_000])
 def test_two_hundred_callers_of_two_instances_spend_a_budget_and_no_more(
@@ -66,6 +67,7 @@ def test_two_hundred_callers_of_two_instances_spend_a_budget_and_no_more(
     asyncio.run(spend())
 
 
+@pytest.mark.battery("B2")
 @pytest.mark.parametrize("mode", ["strict", "normal"])
 def test_the_worst_overspend_is_the_overdraft_of_each_instance(
     sqlite_store: DocumentStore, mode: Mode
@@ -85,6 +87,7 @@ def test_the_worst_overspend_is_the_overdraft_of_each_instance(
     asyncio.run(spend())
 
 
+@pytest.mark.battery_class("commits whose answers are lost")
 def test_however_many_replies_are_lost_a_strict_budget_is_never_overspent(store: DocumentStore) -> None:
     clock = ManualClock()
     chance = random.Random(4711)  # noqa: S311 - chance of a test
@@ -111,6 +114,7 @@ def test_however_many_replies_are_lost_a_strict_budget_is_never_overspent(store:
     asyncio.run(spend())
 
 
+@pytest.mark.battery("B1")
 def test_first_calls_at_once_share_what_there_is(store: DocumentStore) -> None:
     clock = ManualClock()
 

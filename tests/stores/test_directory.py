@@ -158,6 +158,7 @@ def test_the_local_account_is_made_once(
     assert directory.changes().recent == (LOCAL_ACCOUNT_ID,)
 
 
+@pytest.mark.battery("V4")
 def test_a_key_is_found_by_its_hash_and_kept_nowhere(directory: Directory, account: Account) -> None:
     plain, record = directory.create_key(account.account_id, KeyTerms(name="ci", scopes=("read", "proxy")))
 

@@ -108,6 +108,7 @@ def ada(store: DocumentStore, clock: ManualClock) -> Tenant:
     return Tenant(store, clock, "ada")
 
 
+@pytest.mark.battery("R2")
 def test_everything_of_it_is_gone_and_its_books_are_left(ada: Tenant, clock: ManualClock) -> None:
     ada.close()
 
@@ -121,6 +122,7 @@ def test_everything_of_it_is_gone_and_its_books_are_left(ada: Tenant, clock: Man
     assert erasure_from(document).requested_by == ada.person_id
 
 
+@pytest.mark.battery("R2")
 def test_nothing_of_another_account_is_touched(ada: Tenant, clock: ManualClock) -> None:
     bob = Tenant(ada.store, clock, "bob")
     before = [(each.path, each.fields) for each in bob.documents()]
@@ -161,6 +163,7 @@ def test_who_is_in_another_account_loses_only_the_place(ada: Tenant, clock: Manu
     }
 
 
+@pytest.mark.battery("R3")
 def test_what_comes_late_is_gone_within_thirty_days(ada: Tenant, clock: ManualClock) -> None:
     ada.close()
     run(ada.store, clock)

@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+import pytest
+
 from metering.collections import INDEXED_FIELDS, TTL_FIELDS
 from tests.emulator import INDEX_FILE, declared_indexes
 
@@ -35,6 +37,7 @@ def test_a_composite_index_is_of_fields_that_queries_use() -> None:
         assert {name for name, _ in fields} <= set(INDEXED_FIELDS[collection])
 
 
+@pytest.mark.battery("R3")
 def test_firestore_itself_deletes_what_the_table_says_and_nothing_else() -> None:
     overrides = json.loads(INDEX_FILE.read_text())["fieldOverrides"]
     policies = [(each["collectionGroup"], each["fieldPath"]) for each in overrides if "ttl" in each]

@@ -72,6 +72,7 @@ def _tries(
     return work
 
 
+@pytest.mark.battery_class("requests interleaved in any order")
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(writers=writers, order=orders, late_first=st.booleans())
 def test_any_writers_in_any_order_store_each_event_once(
@@ -99,6 +100,7 @@ def test_any_writers_in_any_order_store_each_event_once(
     assert_each_event_counted_once(one_store, account_id, events)
 
 
+@pytest.mark.battery_class("requests interleaved in any order")
 @pytest.mark.parametrize("order", [[0] * 9, [1] * 9, [0, 1] * 9, [0, 1, 1, 0, 0, 1]], ids=str)
 @pytest.mark.parametrize("fates", [["reply_lost", "late"], ["not_applied", "reply_lost"]], ids=str)
 def test_two_writers_with_faults_on_either_store(

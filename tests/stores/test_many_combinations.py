@@ -54,6 +54,7 @@ def _ms_of_another_account(store: DocumentStore, ledger: Ledger, account_id: str
     return (time.perf_counter() - began) * 1000
 
 
+@pytest.mark.battery("I3")
 @pytest.mark.timeout(3_600 if COMBINATIONS == 1_000_000 else 120)
 def test_a_flood_of_combinations_stays_within_every_cap(
     sqlite_store: DocumentStore, capsys: pytest.CaptureFixture[str]

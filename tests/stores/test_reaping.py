@@ -58,6 +58,7 @@ def lease(store: DocumentStore, name: LeaseName) -> LeaseTotals:
     return lease_totals(document.fields if document else None)
 
 
+@pytest.mark.battery("B3")
 @pytest.mark.parametrize(("early", "closed"), [(MICROSECOND, 0), (timedelta(), 0), (-MICROSECOND, 1)])
 def test_what_a_dead_instance_did_not_use_goes_back_once_its_lease_has_expired(
     store: DocumentStore, early: timedelta, closed: int

@@ -62,6 +62,7 @@ def deleted(store: DocumentStore, clock: ManualClock) -> Mapping[str, int]:
     return {name: count for name, count in msgspec.structs.asdict(run(store, clock)).items() if count}
 
 
+@pytest.mark.battery("R3")
 @pytest.mark.parametrize(("days", "least"), [(400, 400), (9, 9), (1, 8)])
 def test_segments_go_when_they_are_hidden_and_recovery_is_done_with_them(
     store: DocumentStore, clock: ManualClock, account: Account, days: int, least: int
@@ -88,6 +89,7 @@ def test_packs_of_sessions_go_with_their_events(
     assert len(all_documents(store, session_hours_collection(account.account_id))) == 1
 
 
+@pytest.mark.battery("R3")
 def test_all_that_is_over_its_time_goes_however_much_it_is(
     sqlite_store: DocumentStore, clock: ManualClock
 ) -> None:
@@ -159,6 +161,7 @@ def test_counters_go_long_after_their_period(
     assert left.fields["starts_at"] == ended
 
 
+@pytest.mark.battery("R3")
 @pytest.mark.parametrize("name", [name for name, rule in RULES.items() if rule.moment])
 def test_what_goes_by_a_moment_goes_then_and_not_before(
     store: DocumentStore, clock: ManualClock, account: Account, name: str

@@ -57,6 +57,7 @@ def test_a_message_is_billed_to_the_nanodollar(
     assert (event["provider"], event["state"], event["requested_model"]) == ("anthropic", "completed", MODEL)
 
 
+@pytest.mark.battery("C1")
 @pytest.mark.parametrize("ttl", ["5m", "1h"])
 @pytest.mark.parametrize("model", ["claude-haiku-4-5", "claude-opus-4-1", "claude-opus-4-6"])
 def test_cached_prompts_are_billed_by_what_was_read_and_written(
@@ -175,6 +176,7 @@ def test_counting_tokens_and_listing_models_cost_nothing_and_leave_no_event(
     assert MODEL in [model.id for model in models]
 
 
+@pytest.mark.battery("C7")
 def test_a_model_on_no_price_list_is_unpriced_and_never_free(
     client: anthropic.Anthropic, deployment: Deployment, tenant: Tenant
 ) -> None:

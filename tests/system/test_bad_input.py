@@ -48,6 +48,7 @@ def _said(reply: Reply, path: str) -> str:
 PATHS = [MESSAGES, CHAT, "/v1/responses", "/v1/embeddings", f"/bedrock/model/{SONNET}/converse"]
 
 
+@pytest.mark.battery("I4")
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("body", [b"{", b'{"model":', b"\xff\xfe", b'{"model": "\xc3("}', b""])
 def test_malformed_json_is_refused_in_the_providers_dialect(
@@ -71,6 +72,7 @@ def test_an_unknown_key_is_refused_in_the_providers_dialect_and_nothing_goes_ups
     assert sqlite_deployment.received(tenant) == []
 
 
+@pytest.mark.battery("V3")
 @pytest.mark.parametrize("path", PATHS)
 def test_an_account_key_in_the_place_of_the_providers_goes_to_no_provider(
     sqlite_deployment: Deployment, tenant: Tenant, path: str
@@ -83,6 +85,7 @@ def test_an_account_key_in_the_place_of_the_providers_goes_to_no_provider(
     assert sqlite_deployment.received(tenant) == []
 
 
+@pytest.mark.battery("T3")
 @pytest.mark.parametrize("path", ["/", "/nowhere", "/v2/messages", "/ws", "/ws/", "/ws/unknown/v1/messages"])
 def test_a_wrong_path_is_an_error_that_says_so(
     sqlite_deployment: Deployment, tenant: Tenant, path: str
@@ -94,6 +97,7 @@ def test_a_wrong_path_is_an_error_that_says_so(
     assert sqlite_deployment.received(tenant) == []
 
 
+@pytest.mark.battery("P7")
 @pytest.mark.parametrize(("size", "status"), [(LIMIT_BYTES, 200), (LIMIT_BYTES + 1, 413)])
 def test_a_body_at_the_limit_is_served_and_one_beyond_it_is_refused(
     strict_proxy: Process, tenant: Tenant, size: int, status: int
@@ -121,6 +125,7 @@ TAGS = {
 }
 
 
+@pytest.mark.battery("P9", "V3", "I3")
 @pytest.mark.parametrize(("sent", "recorded"), TAGS.values(), ids=TAGS.keys())
 def test_any_tag_is_served_and_recorded_as_documented(
     sqlite_deployment: Deployment, tenant: Tenant, sent: str, recorded: str
@@ -135,6 +140,7 @@ def test_any_tag_is_served_and_recorded_as_documented(
     assert "x-modeltrack-team" not in str(sqlite_deployment.received(tenant)).lower()
 
 
+@pytest.mark.battery("I3")
 def test_usage_is_grouped_by_tags_as_they_were_recorded(
     sqlite_deployment: Deployment, tenant: Tenant
 ) -> None:

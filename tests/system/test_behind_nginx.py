@@ -146,6 +146,7 @@ def test_a_body_at_the_limit_passes_and_one_beyond_is_refused_in_the_providers_w
     assert (refused.status, refused.json()["error"]["type"]) == (413, "request_too_large")
 
 
+@pytest.mark.battery("A2")
 def test_a_browsers_session_holds_on_both_apis_and_its_cookie_is_for_https_alone(
     deployment: Deployment,
 ) -> None:
@@ -174,6 +175,7 @@ def test_a_browsers_session_holds_on_both_apis_and_its_cookie_is_for_https_alone
     assert statuses == [201, 403, 403]
 
 
+@pytest.mark.battery("A5")
 def test_who_guesses_passwords_is_one_caller_whatever_addresses_it_claims(deployment: Deployment) -> None:
     guess = {"email": "nobody@example.com", "password": "a wrong one, of course"}
 

@@ -37,6 +37,7 @@ def _assert_plausible(event: dict[str, Any], billed: dict[str, Any]) -> None:
     assert event["cost_usd"] > 0
 
 
+@pytest.mark.battery("C3")
 @pytest.mark.parametrize(("path", "body"), STREAMS)
 def test_a_caller_that_hangs_up_before_the_first_byte(
     sqlite_deployment: Deployment, tenant: Tenant, path: str, body: Body
@@ -51,6 +52,7 @@ def test_a_caller_that_hangs_up_before_the_first_byte(
     _assert_plausible(event, sqlite_deployment.bill(tenant)[0])
 
 
+@pytest.mark.battery("C3")
 @pytest.mark.parametrize(("path", "body"), STREAMS)
 def test_a_caller_that_hangs_up_in_mid_stream(
     sqlite_deployment: Deployment, tenant: Tenant, path: str, body: Body
@@ -65,6 +67,7 @@ def test_a_caller_that_hangs_up_in_mid_stream(
     _assert_plausible(event, sqlite_deployment.bill(tenant)[0])
 
 
+@pytest.mark.battery("C3")
 def test_a_caller_that_hangs_up_just_before_the_end_is_billed_what_the_provider_said(
     sqlite_deployment: Deployment, tenant: Tenant
 ) -> None:
@@ -91,6 +94,7 @@ def test_a_caller_that_hangs_up_while_a_whole_answer_is_awaited(
     assert sqlite_deployment.event(tenant)["state"] == "client_closed"
 
 
+@pytest.mark.battery("F1")
 @pytest.mark.parametrize(("path", "body"), STREAMS)
 @pytest.mark.parametrize("frames", [1, 6])
 def test_an_upstream_cut_in_mid_stream_is_a_visible_cut(
@@ -106,6 +110,7 @@ def test_an_upstream_cut_in_mid_stream_is_a_visible_cut(
     _assert_plausible(event, sqlite_deployment.bill(tenant)[0])
 
 
+@pytest.mark.battery("F1")
 @pytest.mark.parametrize("size", [20_000, 3_000_000], ids=["held whole", "passed on as it comes"])
 def test_an_upstream_cut_in_a_whole_answer_is_never_a_good_answer(
     sqlite_deployment: Deployment, tenant: Tenant, size: int
@@ -126,6 +131,7 @@ def _reply_or_cut(deployment: Deployment, body: Body, headers: dict[str, str]) -
         return None
 
 
+@pytest.mark.battery("C6", "F1")
 @pytest.mark.parametrize(("path", "body"), STREAMS)
 def test_an_upstream_that_resets_without_an_answer_is_an_error_in_the_providers_words(
     sqlite_deployment: Deployment, tenant: Tenant, path: str, body: Body
@@ -150,6 +156,7 @@ def test_an_error_frame_in_mid_stream_passes_and_is_told_apart(
     assert sqlite_deployment.event(tenant)["state"] == "upstream_error"
 
 
+@pytest.mark.battery("C4")
 @pytest.mark.parametrize("usage", ["absent", "null"])
 @pytest.mark.parametrize("is_streaming", [False, True], ids=["json", "sse"])
 def test_an_answer_without_usage_is_estimated(
@@ -167,6 +174,7 @@ def test_an_answer_without_usage_is_estimated(
     _assert_plausible(event, sqlite_deployment.bill(tenant)[0])
 
 
+@pytest.mark.battery("C4")
 @pytest.mark.parametrize(("path", "body"), STREAMS)
 @pytest.mark.parametrize("usage", ["zero", "every"])
 def test_zero_is_a_figure_and_the_last_figure_counts(

@@ -89,6 +89,7 @@ class Crowd:
         return call(proxy.url, MESSAGES, message(PROMPT, max_tokens=OUTPUT_TOKENS_MAX), headers)
 
 
+@pytest.mark.battery("B1", "B2")
 @pytest.mark.not_behind_nginx("the bound that it holds is that of two proxies, and there they are three")
 @pytest.mark.parametrize("mode", ["strict", "normal"])
 @pytest.mark.parametrize("calls", [10, MANY_CALLS])

@@ -49,6 +49,7 @@ def _assert_same(direct: Reply, proxied: Reply) -> None:
     assert hashlib.sha256(direct.body).digest() == hashlib.sha256(proxied.body).digest()
 
 
+@pytest.mark.battery("P1", "P6")
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("is_streaming", [False, True], ids=["json", "sse"])
@@ -72,6 +73,7 @@ def test_answers_pass_unaltered(
         assert event["estimated"] is False
 
 
+@pytest.mark.battery("P1", "P6")
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("is_streaming", [False, True], ids=["json", "sse"])
 @pytest.mark.parametrize("path", [CHAT, "/v1/responses"])
@@ -89,6 +91,7 @@ def test_openai_answers_pass_unaltered(
     assert sqlite_deployment.event(tenant)["estimated"] is False
 
 
+@pytest.mark.battery("P1")
 @pytest.mark.parametrize("size", [2_000, MEGABYTE])
 @pytest.mark.parametrize("operation", ["converse", "converse-stream"])
 def test_event_streams_pass_unaltered(
@@ -106,6 +109,7 @@ def test_event_streams_pass_unaltered(
     assert sqlite_deployment.event(tenant)["estimated"] is False
 
 
+@pytest.mark.battery("P1")
 @pytest.mark.parametrize("framing", ["length", "chunked", "close"])
 def test_answers_pass_unaltered_whatever_their_framing(
     sqlite_deployment: Deployment, tenant: Tenant, framing: str
@@ -117,6 +121,7 @@ def test_answers_pass_unaltered_whatever_their_framing(
     _assert_same(direct, proxied)
 
 
+@pytest.mark.battery("P1", "C6")
 @pytest.mark.parametrize("status", [400, 401, 429, 500, 529])
 def test_errors_pass_unaltered(sqlite_deployment: Deployment, tenant: Tenant, status: int) -> None:
     headers = _headers(tenant, status=status, retry_after=3)
@@ -128,6 +133,7 @@ def test_errors_pass_unaltered(sqlite_deployment: Deployment, tenant: Tenant, st
     assert json.loads(direct.body)["error"] == json.loads(proxied.body)["error"]
 
 
+@pytest.mark.battery("P1")
 def test_only_the_frame_that_we_caused_is_withheld(sqlite_deployment: Deployment, tenant: Tenant) -> None:
     asked = chat(stream=True) | {"stream_options": {"include_usage": True}}
     with_usage = call(sqlite_deployment.provider.url, CHAT, asked, _headers(tenant))
@@ -152,6 +158,7 @@ BODIES = {
 }
 
 
+@pytest.mark.battery("P1")
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
 def test_request_bodies_arrive_unaltered(sqlite_deployment: Deployment, tenant: Tenant, body: bytes) -> None:
     call(sqlite_deployment.proxy.url, MESSAGES, body, _headers(tenant) | tenant.headers)
@@ -160,6 +167,7 @@ def test_request_bodies_arrive_unaltered(sqlite_deployment: Deployment, tenant: 
     assert received["body_sha256"] == hashlib.sha256(body).hexdigest()
 
 
+@pytest.mark.battery("P1")
 @pytest.mark.parametrize("size", [64 * 1024, MEGABYTE, 20 * MEGABYTE])
 def test_large_request_bodies_arrive_unaltered(
     sqlite_deployment: Deployment, tenant: Tenant, size: int
@@ -173,6 +181,7 @@ def test_large_request_bodies_arrive_unaltered(
     assert received["body_sha256"] == hashlib.sha256(body).hexdigest()
 
 
+@pytest.mark.battery("P1")
 def test_compressed_request_bodies_arrive_unaltered(sqlite_deployment: Deployment, tenant: Tenant) -> None:
     body = zlib.compress(json.dumps(message()).encode(), wbits=31)
     headers = _headers(tenant) | {"content-encoding": "gzip"}
@@ -184,6 +193,7 @@ def test_compressed_request_bodies_arrive_unaltered(sqlite_deployment: Deploymen
     assert ["content-encoding", "gzip"] in received["headers"]
 
 
+@pytest.mark.battery("P1")
 def test_request_headers_arrive_in_name_value_order_and_number(
     sqlite_deployment: Deployment, tenant: Tenant
 ) -> None:
@@ -208,6 +218,7 @@ def _compared(row: dict[str, Any]) -> list[list[str]]:
     return [[name, value] for name, value in row["headers"] if name.lower() not in own]
 
 
+@pytest.mark.battery("P1")
 def test_the_path_and_query_arrive_unaltered(sqlite_deployment: Deployment, tenant: Tenant) -> None:
     target = "/v1/messages?beta=true&x=%2Fa+b&&empty="
 
@@ -217,6 +228,7 @@ def test_the_path_and_query_arrive_unaltered(sqlite_deployment: Deployment, tena
     assert received["target"] == target
 
 
+@pytest.mark.battery("P1")
 def test_a_long_answer_that_comes_slowly_is_delivered_whole(
     sqlite_deployment: Deployment, tenant: Tenant
 ) -> None:

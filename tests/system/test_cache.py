@@ -78,6 +78,7 @@ def test_a_call_that_differs_is_made(
     assert len(sqlite_deployment.bill(tenant)) == 2
 
 
+@pytest.mark.battery("T2")
 def test_another_provider_key_never_gets_the_answer(sqlite_deployment: Deployment, tenant: Tenant) -> None:
     _call(sqlite_deployment, tenant, message())
 
@@ -86,6 +87,7 @@ def test_another_provider_key_never_gets_the_answer(sqlite_deployment: Deploymen
     assert reply.header("X-ModelTrack-Cache") == "MISS"
 
 
+@pytest.mark.battery("T2")
 def test_another_account_never_gets_the_answer(sqlite_deployment: Deployment, tenant: Tenant) -> None:
     other = sqlite_deployment.tenant()
     _call(sqlite_deployment, tenant, message())
@@ -95,6 +97,7 @@ def test_another_account_never_gets_the_answer(sqlite_deployment: Deployment, te
     assert reply.header("X-ModelTrack-Cache") == "MISS"
 
 
+@pytest.mark.battery("T2")
 def test_an_invalid_provider_key_is_no_way_to_a_stored_answer(
     sqlite_deployment: Deployment, tenant: Tenant
 ) -> None:

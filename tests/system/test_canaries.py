@@ -63,6 +63,7 @@ def places_of(canaries: dict[str, str], kept: dict[str, bytes]) -> dict[str, set
     return found
 
 
+@pytest.mark.battery("V1")
 @pytest.mark.parametrize(
     "written",
     [
@@ -219,6 +220,7 @@ def _kept_in_firestore(store_url: str, emulator: str, account_id: str) -> dict[s
     return kept
 
 
+@pytest.mark.battery("V1", "V3", "V5")
 @pytest.mark.timeout(300)  # it searches all that the tests before it have left, too
 def test_no_canary_is_kept_or_said(request: pytest.FixtureRequest, deployment: Deployment) -> None:
     tenant = deployment.tenant(msgspec.structs.replace(SETTINGS, prompt_fingerprints=True))

@@ -74,6 +74,7 @@ def share_longer(ours: list[float], theirs: list[float]) -> float:
     return sum(each > other for each in ours for other in theirs) / (len(ours) * len(theirs))
 
 
+@pytest.mark.battery("A5")
 @pytest.mark.parametrize("path", ["/v1/login", "/v1/password-reset"])
 def test_a_known_address_takes_as_long_as_an_unknown_one(
     app: Flask, path: str, capsys: pytest.CaptureFixture[str]

@@ -78,6 +78,7 @@ def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
         deployment.stop()
 
 
+@pytest.mark.battery("C5", "B3", "F4")
 @pytest.mark.timeout(TIMEOUT_SECONDS)
 def test_every_call_is_recorded_once_and_as_billed_whatever_dies(
     scene: Scene, capsys: pytest.CaptureFixture[str]

@@ -63,6 +63,7 @@ def _tell_api(deployment: Deployment, tenant: Tenant, method: str, path: str, bo
     return made
 
 
+@pytest.mark.battery("C5")
 def test_calls_through_two_proxies_add_up_in_two_apis(
     deployment: Deployment, tenant: Tenant, proxies: list[Process], apis: list[Process]
 ) -> None:
@@ -84,6 +85,7 @@ def test_calls_through_two_proxies_add_up_in_two_apis(
     assert deployment.events(tenant, 40, api=apis[1]) == events
 
 
+@pytest.mark.battery("A1")
 @pytest.mark.behind_nginx
 def test_a_key_revoked_at_one_api_is_refused_by_every_proxy_within_a_second(
     deployment: Deployment, tenant: Tenant, proxies: list[Process]
@@ -102,6 +104,7 @@ def test_a_key_revoked_at_one_api_is_refused_by_every_proxy_within_a_second(
     )
 
 
+@pytest.mark.battery("A1")
 @pytest.mark.behind_nginx
 def test_a_suspended_account_is_refused_by_every_proxy_within_a_second(
     deployment: Deployment, tenant: Tenant, proxies: list[Process]
@@ -164,6 +167,7 @@ def test_a_new_and_a_changed_rule_act_on_every_proxy_within_a_second(
     )
 
 
+@pytest.mark.battery("F3")
 def test_a_proxy_that_is_told_to_stop_lets_a_short_stream_end_and_stores_its_event(
     deployment: Deployment, tenant: Tenant
 ) -> None:
@@ -181,6 +185,7 @@ def test_a_proxy_that_is_told_to_stop_lets_a_short_stream_end_and_stores_its_eve
     assert event["state"] == "completed"
 
 
+@pytest.mark.battery("F3")
 def test_a_proxy_that_is_told_to_stop_cuts_a_long_stream_visibly_and_says_so(
     deployment: Deployment, tenant: Tenant
 ) -> None:

@@ -161,6 +161,7 @@ def test_a_process_killed_at_any_moment_leaves_whole_commits(sqlite_url: str) ->
             assert store.query(Query(collection=SEGMENTS, contains=("request_ids", f"req_s{number}")))
 
 
+@pytest.mark.battery("F7")
 def test_a_full_disk_is_an_unavailable_store_that_still_reads(sqlite_url: str) -> None:
     assert _end(_start("fill_disk", sqlite_url)) == 3
 
@@ -203,6 +204,7 @@ def relayed_store(relay: TcpRelay, firestore_project: str) -> Iterator[DocumentS
     store.close()
 
 
+@pytest.mark.battery_class("commits whose answers are lost")
 def test_a_commit_whose_answer_was_lost_counts_once_however_often_it_is_repeated(
     relay: TcpRelay, relayed_store: DocumentStore, firestore_store: DocumentStore
 ) -> None:

@@ -106,6 +106,7 @@ def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
         deployment.stop()
 
 
+@pytest.mark.battery("F2")
 @pytest.mark.timeout(PATIENCE_SECONDS * 3 + OUTAGE_SECONDS)
 def test_calls_go_on_nobody_gets_in_and_every_event_arrives(
     scene: Scene, capsys: pytest.CaptureFixture[str]

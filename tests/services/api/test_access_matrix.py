@@ -66,6 +66,7 @@ def test_the_table_names_every_operation_and_nothing_else() -> None:
     assert {each.name for each in OPERATIONS} == set(NEED_OF)
 
 
+@pytest.mark.battery("T1")
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: each.name)
 def test_each_visitor_does_what_the_table_of_roles_says_and_no_more(
     world: World, operation: Operation
@@ -92,6 +93,7 @@ NAMED = [
 ]
 
 
+@pytest.mark.battery("T1")
 @pytest.mark.parametrize(
     ("operation", "where", "name"), NAMED, ids=[f"{each.name} {name}" for each, _, name in NAMED]
 )
@@ -117,6 +119,7 @@ def test_what_another_tenant_has_is_answered_like_what_nobody_has(
 FOREIGN_SIGNS = ["é", ".", "__all__", "a b", "%", "\x00", "person_" + "0" * 31 + "é", "x" * 2_000]
 
 
+@pytest.mark.battery("T1")
 @pytest.mark.parametrize(
     ("operation", "where", "name"), NAMED, ids=[f"{each.name} {name}" for each, _, name in NAMED]
 )
@@ -191,6 +194,7 @@ def neighbours(world: World) -> tuple[Place, Place, set[str]]:
     return ours, theirs, held | {theirs.host.email, theirs.host.person_id}
 
 
+@pytest.mark.battery("T1")
 @pytest.mark.parametrize("operation", READING, ids=lambda each: each.name)
 def test_no_list_and_no_figure_holds_anything_of_another_tenant(
     world: World, neighbours: tuple[Place, Place, set[str]], operation: Operation

@@ -55,12 +55,14 @@ def keep_events(store: DocumentStore, clock: ManualClock, account_id: str, count
         Ledger(store, clock).commit(Segment(name=name, account_id=account_id, events=events))
 
 
+@pytest.mark.battery("R1")
 def test_every_collection_is_in_it_or_it_is_said_why_not() -> None:
     named = [*EXPORTED, *EXPORTED_BESIDE, *OTHERWISE]
 
     assert sorted(named) == sorted(INDEXED_FIELDS)
 
 
+@pytest.mark.battery("R1")
 def test_all_that_the_account_holds_is_in_it(
     ada: Person, sqlite_store: DocumentStore, clock: ManualClock
 ) -> None:
@@ -87,6 +89,7 @@ def test_all_that_the_account_holds_is_in_it(
         assert {"noted": collection, "more": {"at": "2026-11-21T09:30:00Z"}} in of(exported, kind)
 
 
+@pytest.mark.battery("R1")
 def test_no_secret_is_in_it(ada: Person, sqlite_store: DocumentStore) -> None:
     plain = ada.write("POST", "/v1/keys", {"name": "search"}).get_json()["key"]
     kept = {
@@ -101,6 +104,7 @@ def test_no_secret_is_in_it(ada: Person, sqlite_store: DocumentStore) -> None:
     assert not [each for each in secrets if each in text]
 
 
+@pytest.mark.battery("R1")
 def test_nothing_of_another_account_is_in_it(
     ada: Person, sign_up: Callable[..., Person], sqlite_store: DocumentStore, clock: ManualClock
 ) -> None:

@@ -115,6 +115,7 @@ def test_a_budget_of_a_file_alerts_as_well(
     assert machine.alert().fired == 1
 
 
+@pytest.mark.battery("C7")
 def test_a_model_without_a_price_alerts_once_a_month(machine: Machine, record: Callable[..., None]) -> None:
     record(0.1, model="new-model", unpriced=True, cost_nanodollars=0)
     machine.alert()

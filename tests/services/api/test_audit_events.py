@@ -30,6 +30,7 @@ def of(person: Person, operation: str) -> list[dict[str, Any]]:
     return [each for each in entries(person) if each["operation"] == operation]
 
 
+@pytest.mark.battery("R4")
 def test_a_change_is_one_entry_that_says_who_what_and_with_what_result(ada: Person) -> None:
     made = ada.write("POST", "/v1/keys", NEW, traceparent=TRACE)
 
@@ -51,6 +52,7 @@ def test_a_change_is_one_entry_that_says_who_what_and_with_what_result(ada: Pers
     }
 
 
+@pytest.mark.battery("R4")
 def test_a_refused_change_is_an_entry_with_its_reason(ada: Person) -> None:
     key_id = ada.write("POST", "/v1/keys", NEW).get_json()["id"]
     forged = ada.write("DELETE", f"/v1/keys/{key_id}", Origin="https://elsewhere.example")
@@ -103,6 +105,7 @@ def test_a_repeated_answer_is_no_second_change(ada: Person) -> None:
     assert len(of(ada, "create_key")) == 1
 
 
+@pytest.mark.battery("R4")
 def test_signing_up_and_logging_in_are_entries_of_the_account(ada: Person, client: FlaskClient) -> None:
     client.post("/v1/login", json={"email": ada.email, "password": "correct horse battery"})
 
@@ -131,6 +134,7 @@ def test_what_is_changed_by_a_mailed_link_is_an_entry_of_the_account(
         assert (entry["actor_id"], entry["outcome"], entry["target_id"]) == (person_id, "done", person_id)
 
 
+@pytest.mark.battery("R4")
 def test_without_its_entry_nothing_is_changed(
     make_app: MakeApp, sqlite_store: DocumentStore, ada: Person, bearer: Bearer
 ) -> None:

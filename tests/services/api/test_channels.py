@@ -63,6 +63,7 @@ def test_a_webhook_is_made_shown_changed_and_deleted_and_its_secret_shown_once(m
     assert machine.get(path).status_code == 404
 
 
+@pytest.mark.battery("A7")
 @pytest.mark.parametrize(
     ("path", "body", "param"),
     [

@@ -104,6 +104,7 @@ def test_a_changed_secret_and_the_former_one_sign_for_a_day_then_the_new_one_alo
     assert signers == [["new", "old"], ["new", "old"], ["new"]]
 
 
+@pytest.mark.battery("F6")
 def test_what_fails_is_tried_again_as_scheduled_by_the_same_id_until_it_is_taken(
     machine: Machine, receiver: Receiver, tell: Callable[..., None]
 ) -> None:
@@ -125,6 +126,7 @@ def test_what_fails_is_tried_again_as_scheduled_by_the_same_id_until_it_is_taken
     assert (delivery["state"], delivery["attempts"], delivery["outcome"]) == ("delivered", 4, "200")
 
 
+@pytest.mark.battery("F6")
 def test_after_the_last_attempt_it_is_given_up_and_can_be_replayed(
     machine: Machine, receiver: Receiver, tell: Callable[..., None]
 ) -> None:
@@ -148,6 +150,7 @@ def test_after_the_last_attempt_it_is_given_up_and_can_be_replayed(
     assert receiver.got[-1].headers["webhook-id"] == failed["id"]
 
 
+@pytest.mark.battery("F6")
 def test_a_webhook_that_fails_for_half_a_day_is_switched_off_and_others_are_told(
     machine: Machine, receiver: Receiver, tell: Callable[..., None]
 ) -> None:
@@ -397,6 +400,7 @@ def test_whoever_dies_while_sending_leaves_it_to_be_sent_again(
     assert machine.deliver().delivered == 1
 
 
+@pytest.mark.battery("F6")
 def test_a_channel_that_fails_is_asked_once_a_run_and_others_are_not_kept_waiting(
     machine: Machine, receiver: Receiver, tell: Callable[..., None]
 ) -> None:

@@ -36,6 +36,7 @@ def documents_of(store: DocumentStore, person_id: str) -> list[str]:
     return found + [each.path for each in store.query(Query(collection="people")) if person_id in each.path]
 
 
+@pytest.mark.battery("R2")
 def test_somebody_who_erases_themselves_is_gone_from_everywhere(
     make_app: MakeApp, store: DocumentStore, sign_up: SignUp, join: Join, mailbox: Mailbox
 ) -> None:
@@ -58,6 +59,7 @@ def test_somebody_who_erases_themselves_is_gone_from_everywhere(
     assert id_of(again) != bob_id
 
 
+@pytest.mark.battery("R2")
 def test_what_they_did_stays_noted_under_an_id_that_names_nobody(
     ada: Person, sign_up: SignUp, mailbox: Mailbox
 ) -> None:

@@ -77,6 +77,7 @@ def test_no_two_things_are_described_under_one_name() -> None:
     assert [name for name, number in named.items() if number > 1] == []
 
 
+@pytest.mark.battery("I1")
 @pytest.mark.parametrize("kind", EXAMPLES)
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: each.name)
 def test_every_answer_is_one_that_the_description_knows(

@@ -69,6 +69,7 @@ def test_nobody_ends_the_account_of_another(ada: Person, sign_up: Callable[..., 
     assert ada.get("/v1/account").status_code == 200
 
 
+@pytest.mark.battery("R2")
 def test_the_same_address_may_sign_up_anew_and_finds_nothing(
     ada: Person,
     app: Flask,
@@ -99,6 +100,7 @@ def test_an_account_that_is_being_erased_does_not_come_back(ada: Person, directo
 # Between the moment it is closed and the job that deletes it
 
 
+@pytest.mark.battery("R2")
 def test_a_closed_account_serves_nobody_on_any_instance(
     make_app: MakeApp, store: DocumentStore, sign_up: Callable[..., Person], clock: ManualClock
 ) -> None:

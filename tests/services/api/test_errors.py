@@ -121,6 +121,7 @@ def test_a_method_that_an_address_does_not_know_is_refused(
         assert known.keys() <= set(response.headers["Allow"].split(", ")), path
 
 
+@pytest.mark.battery("T3")
 @pytest.mark.parametrize(
     "path",
     ["/v1", "/v2/keys", "/v1/keys/", "/v1//keys", "/v1/keys/../account", "/v1/%2e%2e/openapi.json",
@@ -187,6 +188,7 @@ def written(ada: Person) -> Callable[..., TestResponse]:
     return write
 
 
+@pytest.mark.battery("I4")
 @pytest.mark.parametrize("operation", WITH_BODY, ids=lambda each: each.name)
 def test_a_body_that_is_not_json_of_one_meaning_is_refused(
     written: Callable[..., TestResponse], operation: Operation
@@ -197,6 +199,7 @@ def test_a_body_that_is_not_json_of_one_meaning_is_refused(
         assert refused(response, 400)["code"] == "malformed_json", body[:40]
 
 
+@pytest.mark.battery("I4")
 @pytest.mark.parametrize("operation", WITH_BODY, ids=lambda each: each.name)
 def test_a_body_of_another_type_is_refused(
     written: Callable[..., TestResponse], operation: Operation
@@ -217,6 +220,7 @@ def padded(size: int) -> bytes:
     return b'{"name": "x"' + b" " * (size - 13) + b"}"
 
 
+@pytest.mark.battery("I4")
 @pytest.mark.parametrize(("method", "path"), [("POST", "/v1/keys"), ("PATCH", "/v1/account")])
 def test_a_body_is_at_most_a_mebibyte(written: Callable[..., TestResponse], method: str, path: str) -> None:
     fits = written(method, path, padded(BODY_BYTES_MAX))
@@ -226,6 +230,7 @@ def test_a_body_is_at_most_a_mebibyte(written: Callable[..., TestResponse], meth
     assert refused(too_large, 413)["code"] == "body_too_large"
 
 
+@pytest.mark.battery("I4")
 def test_many_unknown_fields_are_answered_shortly(written: Callable[..., TestResponse]) -> None:
     body = json.dumps({f"field{number}": number for number in range(FIELDS_MAX)}).encode()
 
@@ -236,6 +241,7 @@ def test_many_unknown_fields_are_answered_shortly(written: Callable[..., TestRes
     assert refused(written("POST", "/v1/keys", more), 400)["code"] == "malformed_json"
 
 
+@pytest.mark.battery("V2")
 def test_a_secret_given_as_the_name_of_a_field_is_not_repeated(
     written: Callable[..., TestResponse],
 ) -> None:
@@ -288,6 +294,7 @@ def test_the_caller_cannot_choose_the_request_id(client: FlaskClient) -> None:
     assert response.headers["X-Request-ID"] != "req_mine"
 
 
+@pytest.mark.battery("V3")
 def test_the_log_names_the_route_and_never_the_address(
     client: FlaskClient, logbook: Logbook, sqlite_store: DocumentStore
 ) -> None:

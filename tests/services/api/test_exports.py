@@ -67,6 +67,7 @@ def test_csv_and_json_hold_every_field_of_every_event(
     assert {each["streaming"] for each in in_csv} == {"true"}
 
 
+@pytest.mark.battery("C5")
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     calls=st.lists(
@@ -130,6 +131,7 @@ def test_csv_json_focus_and_events_agree_to_the_nanodollar(
         assert sum(result["amount"]["value"] for result in results) * 10**9 == spent
 
 
+@pytest.mark.battery("I3")
 @pytest.mark.parametrize("text", FORMULAS)
 def test_no_cell_becomes_a_formula(
     ada: Person, sqlite_store: DocumentStore, clock: ManualClock, text: str
@@ -184,6 +186,7 @@ def test_what_cannot_be_exported_is_refused_by_its_field(ada: Person, query: str
     assert response.get_json()["error"]["param"] == param
 
 
+@pytest.mark.battery("A1")
 def test_an_export_stops_where_its_key_is_revoked(
     app: Flask,
     ada: Person,

@@ -29,6 +29,7 @@ def keys_named(person: Person, name: str) -> int:
     return sum(each["name"] == name for each in person.get("/v1/keys").get_json()["data"])
 
 
+@pytest.mark.battery("B5")
 def test_a_key_that_is_created_twice_is_one_key_and_shown_again(
     ada: Person, store_text: Callable[[], str]
 ) -> None:
@@ -49,6 +50,7 @@ def store_text(sqlite_store: DocumentStore) -> Callable[[], str]:
     return lambda: str([each.fields for each in sqlite_store.query(Query(collection=IDEMPOTENCY))])
 
 
+@pytest.mark.battery("B5")
 def test_the_other_instance_answers_a_repeat_alike(
     ada: Person, make_app: MakeApp, sqlite_store: DocumentStore, bearer: Bearer
 ) -> None:
@@ -61,6 +63,7 @@ def test_the_other_instance_answers_a_repeat_alike(
     assert keys_named(ada, "search") == 1
 
 
+@pytest.mark.battery("B5")
 @pytest.mark.parametrize(
     ("path", "body"),
     [("/v1/keys", {**NEW, "name": "other"}), ("/v1/budgets", NEW)],
@@ -84,6 +87,7 @@ def test_a_key_of_somebody_else_means_nothing(ada: Person, app: Flask, bearer: B
     assert other.get_json()["key"] != first.get_json()["key"]
 
 
+@pytest.mark.battery("B5")
 def test_what_was_refused_may_be_put_right_and_sent_again(ada: Person) -> None:
     refused = ada.write("POST", "/v1/keys", {"scopes": ["everything"]}, **KEY)
 
@@ -103,6 +107,7 @@ def test_a_key_is_free_again_after_a_day(ada: Person, app: Flask, bearer: Bearer
     assert after["id"] != first["id"]
 
 
+@pytest.mark.battery("B5")
 def test_of_many_at_once_one_is_done_and_the_others_wait_or_see_it(
     app: Flask, ada: Person, bearer: Bearer
 ) -> None:

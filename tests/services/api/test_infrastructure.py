@@ -173,6 +173,7 @@ def test_the_machines_own_file_is_the_map_and_is_not_changed_here(ada: Person, t
     assert ada.write("PUT", MAP, {}).status_code == 409
 
 
+@pytest.mark.battery("I2")
 @pytest.mark.parametrize(
     ("change", "param"),
     [

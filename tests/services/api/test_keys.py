@@ -22,6 +22,7 @@ def without_request_id(text: str) -> str:
     return re.sub(r"req_[0-9a-f]{32}", "req_", text)
 
 
+@pytest.mark.battery("V4")
 def test_a_new_key_is_shown_once(ada: Person, sqlite_store: DocumentStore) -> None:
     made = ada.write("POST", "/v1/keys", {"name": "ci", "scopes": ["read", "proxy"], "team": "search"})
 
@@ -35,6 +36,7 @@ def test_a_new_key_is_shown_once(ada: Person, sqlite_store: DocumentStore) -> No
     assert body["key"] not in repr(sqlite_store.query(Query(collection="keys")))
 
 
+@pytest.mark.battery("V4")
 def test_nothing_that_is_listed_lets_anybody_in(ada: Person, client: FlaskClient) -> None:
     body = ada.write("POST", "/v1/keys", {"scopes": ["read"]}).get_json()
     (listed,) = ada.get("/v1/keys").get_json()["data"]
@@ -104,6 +106,7 @@ def test_every_complaint_comes_at_once(ada: Person) -> None:
     assert {each["param"] for each in error["details"]} == {"kind", "scopes", "nope", "team"}
 
 
+@pytest.mark.battery("V3")
 def test_a_credential_as_a_name_is_neither_kept_nor_repeated(ada: Person) -> None:
     response = ada.write("POST", "/v1/keys", {"name": "sk-ant-api03-abcdefghijklmnop"})
 
@@ -138,6 +141,7 @@ def test_a_key_is_rotated_once_only(ada: Person) -> None:
     assert ada.write("POST", f"/v1/keys/{old['id']}/rotate").status_code == 409
 
 
+@pytest.mark.battery("A1")
 def test_a_revoked_key_is_refused_on_every_instance_at_once(
     make_app: MakeApp, store: DocumentStore, sign_up: SignUp
 ) -> None:
@@ -153,6 +157,7 @@ def test_a_revoked_key_is_refused_on_every_instance_at_once(
     assert here.test_client().get("/v1/keys", headers=header).status_code == 401
 
 
+@pytest.mark.battery("A1")
 def test_a_suspended_account_is_refused_on_every_instance_at_once(
     make_app: MakeApp, store: DocumentStore, sign_up: SignUp, clock: ManualClock
 ) -> None:
@@ -191,6 +196,7 @@ def test_a_malformed_authorization_opens_nothing_even_beside_a_session(
     assert "undefined" not in response.text
 
 
+@pytest.mark.battery("T1")
 def test_two_keys_that_begin_alike_are_two_keys(ada: Person, client: FlaskClient) -> None:
     key = ada.write("POST", "/v1/keys", {"scopes": ["read"]}).get_json()["key"]
     other = key[:-1] + ("0" if key[-1] != "0" else "1")
@@ -298,6 +304,7 @@ def test_a_key_does_not_outlive_itself_through_another(
     assert status(None) == 403
 
 
+@pytest.mark.battery("T1")
 @pytest.mark.parametrize(
     ("method", "path"), [("POST", "/v1/keys/{}/rotate"), ("DELETE", "/v1/keys/{}"), ("GET", "/v1/events/{}")]
 )

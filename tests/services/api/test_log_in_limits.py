@@ -47,6 +47,7 @@ def strangers(app: Flask) -> Strangers:
 # How many
 
 
+@pytest.mark.battery("A5")
 def test_an_address_is_tried_so_often_from_all_networks_and_instances_together(
     make_app: MakeApp, store: DocumentStore, sign_up: Callable[..., Person]
 ) -> None:

@@ -209,6 +209,7 @@ def test_who_signed_up_with_anothers_address_keeps_no_way_in_once_that_other_res
     assert victim.post("/v1/login", json=own).status_code == 200
 
 
+@pytest.mark.battery("A4")
 def test_an_address_that_nobody_confirmed_here_links_nothing(
     ada: Person, app: Flask, provider: IdentityProvider
 ) -> None:
@@ -219,6 +220,7 @@ def test_an_address_that_nobody_confirmed_here_links_nothing(
     assert who(elsewhere) is None
 
 
+@pytest.mark.battery("A4")
 @pytest.mark.parametrize("verified", [False, None, "true", 1])
 def test_an_address_that_google_does_not_call_verified_does_nothing(
     ada: Person, app: Flask, provider: IdentityProvider, mailbox: Mailbox, verified: object
@@ -261,6 +263,7 @@ def test_another_identity_with_the_same_address_does_not_get_in_for_the_first(
     assert (response.status_code, code_of(response)) == (403, "link_first")
 
 
+@pytest.mark.battery("A4")
 def test_nobody_comes_back_with_another_state(client: FlaskClient, provider: IdentityProvider) -> None:
     told = provider.signs_in(begins(client))
 
@@ -270,6 +273,7 @@ def test_nobody_comes_back_with_another_state(client: FlaskClient, provider: Ide
     assert who(client) is None
 
 
+@pytest.mark.battery("A4")
 def test_nobody_comes_back_in_another_browser(
     client: FlaskClient, app: Flask, provider: IdentityProvider
 ) -> None:
@@ -283,6 +287,7 @@ def test_nobody_comes_back_in_another_browser(
     assert who(client) is None
 
 
+@pytest.mark.battery("A4")
 def test_a_way_back_is_gone_once_only(client: FlaskClient, app: Flask, provider: IdentityProvider) -> None:
     told = provider.signs_in(begins(client))
     ticket = client.get_cookie("modeltrack_sign_in")
@@ -308,6 +313,7 @@ def test_of_two_who_come_back_at_once_on_two_instances_one_gets_in(
     assert sorted(found) == [200, 400]
 
 
+@pytest.mark.battery("A4")
 def test_a_code_that_was_used_already_proves_nothing(client: FlaskClient, provider: IdentityProvider) -> None:
     told = provider.signs_in(begins(client))
     comes_back(client, told)
@@ -317,6 +323,7 @@ def test_a_code_that_was_used_already_proves_nothing(client: FlaskClient, provid
     assert (response.status_code, code_of(response)) == (403, "sign_in_refused")
 
 
+@pytest.mark.battery("A4")
 def test_a_code_of_another_browser_proves_nothing_for_want_of_its_verifier(
     client: FlaskClient, app: Flask, provider: IdentityProvider
 ) -> None:
@@ -340,6 +347,7 @@ def test_a_way_back_is_open_for_ten_minutes(
     assert code_of(comes_back(client, late)) == "sign_in_over"
 
 
+@pytest.mark.battery("A4")
 def test_a_way_that_began_to_one_provider_does_not_end_at_the_other(
     client: FlaskClient, provider: IdentityProvider
 ) -> None:
@@ -348,6 +356,7 @@ def test_a_way_that_began_to_one_provider_does_not_end_at_the_other(
     assert code_of(comes_back(client, told, "google")) == "sign_in_over"
 
 
+@pytest.mark.battery("A4")
 def test_what_another_issuer_sends_back_is_not_taken(client: FlaskClient, provider: IdentityProvider) -> None:
     told = provider.signs_in(begins(client))
 
@@ -363,6 +372,7 @@ def test_what_google_adds_to_the_way_back_does_not_matter(
     assert comes_back(client, told | more).status_code == 200
 
 
+@pytest.mark.battery("A4")
 @pytest.mark.parametrize(
     "claims",
     [
@@ -441,6 +451,7 @@ def test_a_new_key_of_the_issuers_is_learned_and_an_old_one_forgotten(
     assert signs_in(client, provider).status_code == 403
 
 
+@pytest.mark.battery("A4")
 def test_an_issuer_that_calls_itself_otherwise_is_not_believed(
     client: FlaskClient, provider: IdentityProvider
 ) -> None:
@@ -511,6 +522,7 @@ def test_what_is_not_set_up_says_so_and_is_not_listed(
     assert [each["provider"] for each in listed] == ["google", "github"]
 
 
+@pytest.mark.battery("A4")
 @pytest.mark.parametrize(
     "return_to",
     ["//evil.example", "/\\evil.example", "https://evil.example", "/a//b", "", "x", "/%2F", '/"><b>', "/a b"],
@@ -642,6 +654,7 @@ def test_the_audit_log_says_who_signed_in(ada: Person, app: Flask, provider: Ide
     assert [each["outcome"] for each in found] == ["done", "done"]
 
 
+@pytest.mark.battery("V1")
 def test_no_code_token_or_secret_stands_in_the_log_or_the_store(
     client: FlaskClient, provider: IdentityProvider, logbook: Logbook, sqlite_store: DocumentStore
 ) -> None:

@@ -62,6 +62,7 @@ def test_this_machine_is_not_called_unless_its_operator_lists_it(receiver: Recei
     assert not receiver.got
 
 
+@pytest.mark.battery("A7")
 @pytest.mark.parametrize(
     "name", ["2130706433", "0x7f000001", "0177.1", "127.1", "[::ffff:127.0.0.1]", "localhost"]
 )
@@ -72,6 +73,7 @@ def test_no_other_spelling_of_this_machine_is_called(receiver: Receiver, name: s
     assert not receiver.got
 
 
+@pytest.mark.battery("A7")
 def test_the_connection_goes_to_the_address_that_was_looked_at() -> None:
     with running_receiver() as allowed, running_receiver("127.0.0.2") as inner:
         names = Names(["127.0.0.1"], ["127.0.0.2"])
@@ -83,6 +85,7 @@ def test_the_connection_goes_to_the_address_that_was_looked_at() -> None:
         assert not inner.got
 
 
+@pytest.mark.battery("A7")
 def test_a_name_that_also_leads_inside_is_not_called_at_all(receiver: Receiver) -> None:
     outbound = Outbound(FIRST_ALONE, resolve=Names(["127.0.0.1", "169.254.169.254"]))
 
@@ -90,6 +93,7 @@ def test_a_name_that_also_leads_inside_is_not_called_at_all(receiver: Receiver) 
     assert not receiver.got
 
 
+@pytest.mark.battery("A7")
 def test_a_redirect_is_not_followed(receiver: Receiver) -> None:
     with running_receiver() as elsewhere:
         receiver.status, receiver.headers = 307, {"Location": f"{elsewhere.url}/canary"}
@@ -111,6 +115,7 @@ def test_no_proxy_of_the_environment_comes_in_between(
         assert not proxy.got
 
 
+@pytest.mark.battery("F6")
 def test_an_answer_is_read_so_far_and_no_farther(receiver: Receiver) -> None:
     receiver.body = b"x" * (10 * 1024 * 1024)
 
@@ -119,6 +124,7 @@ def test_an_answer_is_read_so_far_and_no_farther(receiver: Receiver) -> None:
     assert len(answer.body) == ANSWER_BYTES_MAX
 
 
+@pytest.mark.battery("F6")
 def test_an_answer_that_drips_is_cut_off_when_its_time_is_over(receiver: Receiver) -> None:
     receiver.is_dripping = True
 

@@ -34,6 +34,7 @@ def confirm_reset(client: FlaskClient, token: str, password: str = ANOTHER) -> A
 # The password
 
 
+@pytest.mark.battery("A2")
 def test_a_changed_password_ends_every_other_session_and_begins_a_new_one(
     ada: Person, client: FlaskClient, mailbox: Mailbox
 ) -> None:
@@ -90,6 +91,7 @@ def test_renewing_an_old_hash_never_brings_an_old_password_back(
 # Reset
 
 
+@pytest.mark.battery("A5")
 def test_a_forgotten_password_is_set_anew_by_mail_once(
     ada: Person, client: FlaskClient, mailbox: Mailbox
 ) -> None:
@@ -106,6 +108,7 @@ def test_a_forgotten_password_is_set_anew_by_mail_once(
     assert mailbox.to(ADA)[-1].subject == "Your password was changed"
 
 
+@pytest.mark.battery("A5")
 def test_of_two_who_use_a_reset_at_once_one_does(
     make_app: MakeApp, store: DocumentStore, sign_up: SignUp, mailbox: Mailbox
 ) -> None:
@@ -122,6 +125,7 @@ def test_of_two_who_use_a_reset_at_once_one_does(
     assert sorted(each.status_code for each in answers) == [204, 400, 400, 400]
 
 
+@pytest.mark.battery("A5", "R3")
 def test_a_reset_lasts_an_hour(
     ada: Person, client: FlaskClient, mailbox: Mailbox, clock: ManualClock
 ) -> None:
@@ -139,6 +143,7 @@ def test_a_reset_lasts_an_hour(
     assert confirm_reset(client, late).status_code == 400
 
 
+@pytest.mark.battery("A5")
 @pytest.mark.parametrize("how", ["reset", "change", "everywhere"])
 def test_once_a_password_changed_or_everybody_is_out_no_mailed_link_works(
     ada: Person, client: FlaskClient, mailbox: Mailbox, how: str
@@ -156,6 +161,7 @@ def test_once_a_password_changed_or_everybody_is_out_no_mailed_link_works(
     assert confirm_reset(client, earlier, "yet another one").status_code == 400
 
 
+@pytest.mark.battery("A5")
 def test_an_unknown_address_is_answered_like_a_known_one(
     ada: Person, client: FlaskClient, mailbox: Mailbox
 ) -> None:
@@ -199,6 +205,7 @@ def test_an_address_is_mailed_so_often_whoever_asks(
     assert answers == unknown == [202] * MAILS_MAX + [429]
 
 
+@pytest.mark.battery("A5")
 @pytest.mark.parametrize("token", ["x", "Zx" * 20, "../x", "\u00e9", "x" * 200])
 @pytest.mark.parametrize(
     ("path", "more"),

@@ -120,6 +120,7 @@ def test_bills_of_one_provider_are_none_of_another(person: Person) -> None:
     assert drift(person).days_billed == 0
 
 
+@pytest.mark.battery("I2")
 @pytest.mark.parametrize(
     ("days", "param"),
     [

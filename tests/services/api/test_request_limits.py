@@ -31,6 +31,7 @@ def account_id(directory: Directory) -> str:
     return account.account_id
 
 
+@pytest.mark.battery("A8")
 def test_a_key_is_served_as_often_as_its_plan_says_whichever_instance_it_asks(
     two: list[FlaskClient], account_id: str, bearer: Bearer
 ) -> None:
@@ -47,6 +48,7 @@ def test_a_key_is_served_as_often_as_its_plan_says_whichever_instance_it_asks(
     assert refused.headers["X-RateLimit-Limit"] == str(limit)
 
 
+@pytest.mark.battery("A8")
 def test_after_the_wait_it_is_served_again(
     two: list[FlaskClient], account_id: str, bearer: Bearer, clock: ManualClock
 ) -> None:
@@ -60,6 +62,7 @@ def test_after_the_wait_it_is_served_again(
     assert two[0].get("/v1/account", headers=headers).status_code == 200
 
 
+@pytest.mark.battery("A8")
 def test_all_keys_of_an_account_together_have_its_limit_and_others_have_their_own(
     two: list[FlaskClient], account_id: str, bearer: Bearer, directory: Directory
 ) -> None:

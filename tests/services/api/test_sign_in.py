@@ -130,6 +130,7 @@ def test_two_who_sign_up_with_one_address_at_once_do_not_both_get_it(
     assert len(store.query(Query(collection="people"))) == 1
 
 
+@pytest.mark.battery("V6")
 def test_a_password_is_kept_as_an_argon2id_hash_only(ada: Person, sqlite_store: DocumentStore) -> None:
     (person,) = sqlite_store.query(Query(collection="people"))
 
@@ -173,6 +174,7 @@ def test_a_password_at_either_limit_is_taken(client: FlaskClient) -> None:
         assert client.post("/v1/signup", json=sent).status_code == 201
 
 
+@pytest.mark.battery("A2")
 def test_the_cookie_is_out_of_reach_of_scripts_and_of_other_sites(ada: Person) -> None:
     response = log_in(ada.client)
 
@@ -182,6 +184,7 @@ def test_the_cookie_is_out_of_reach_of_scripts_and_of_other_sites(ada: Person) -
     assert "Domain" not in cookie
 
 
+@pytest.mark.battery("A2")
 def test_over_https_the_cookie_is_bound_to_this_host(make_app: MakeApp, sqlite_store: DocumentStore) -> None:
     client = make_app(sqlite_store, public_url="https://api.example.com", api_host="0.0.0.0").test_client()
 
@@ -205,6 +208,7 @@ def test_the_store_never_sees_a_session_id(ada: Person, sqlite_store: DocumentSt
     assert session_id not in session.path + repr(session.fields)
 
 
+@pytest.mark.battery("A2")
 def test_logging_in_makes_a_new_session_and_ends_the_one_before(ada: Person, app: Flask) -> None:
     before = session_cookie(ada.client)
 
@@ -216,6 +220,7 @@ def test_logging_in_makes_a_new_session_and_ends_the_one_before(ada: Person, app
     assert stale.get("/v1/account").status_code == 401
 
 
+@pytest.mark.battery("A5")
 def test_a_wrong_password_and_an_unknown_address_answer_the_same(ada: Person, client: FlaskClient) -> None:
     wrong = log_in(client, password="not the password")
     unknown = log_in(client, email="nobody@example.com")
@@ -242,6 +247,7 @@ def test_after_too_many_wrong_passwords_even_the_right_one_has_to_wait(
     assert later.status_code == 200
 
 
+@pytest.mark.battery("A5")
 def test_a_forged_forwarding_header_buys_no_more_attempts(ada: Person, client: FlaskClient) -> None:
     for number in range(LOGINS_MAX):
         log_in(client, password="not the password", **{"X-Forwarded-For": f"203.0.113.{number}"})
@@ -266,6 +272,7 @@ def test_behind_front_ends_their_own_entry_counts(
     assert elsewhere.status_code == 401
 
 
+@pytest.mark.battery("R3")
 def test_a_session_ends_when_it_lies_idle(ada: Person, clock: ManualClock) -> None:
     clock.advance(IDLE_SECONDS_MAX - 1)
     still = ada.get("/v1/account")
@@ -275,6 +282,7 @@ def test_a_session_ends_when_it_lies_idle(ada: Person, clock: ManualClock) -> No
     assert ada.get("/v1/account").status_code == 401
 
 
+@pytest.mark.battery("R3")
 def test_a_session_ends_at_its_time_however_busy(ada: Person, clock: ManualClock) -> None:
     step = IDLE_SECONDS_MAX // 2
     for _ in range(LIFETIME_SECONDS // step - 1):
@@ -296,6 +304,7 @@ def test_a_person_has_a_bounded_number_of_sessions(
     assert len(sqlite_store.query(Query(collection="sessions"))) == SESSIONS_OF_PERSON_MAX
 
 
+@pytest.mark.battery("A2")
 def test_logging_out_ends_the_session_on_every_instance_at_once(
     make_app: MakeApp, store: DocumentStore, sign_up: SignUp
 ) -> None:
@@ -311,6 +320,7 @@ def test_logging_out_ends_the_session_on_every_instance_at_once(
     assert ada.client.get_cookie("modeltrack_session") is None
 
 
+@pytest.mark.battery("A2")
 @pytest.mark.parametrize("length", [0, 1, 20, 43, 44, 60])
 def test_a_shortened_cookie_opens_nothing(ada: Person, app: Flask, length: int) -> None:
     thief = app.test_client()
@@ -319,6 +329,7 @@ def test_a_shortened_cookie_opens_nothing(ada: Person, app: Flask, length: int) 
     assert thief.get("/v1/account").status_code == 401
 
 
+@pytest.mark.battery("A2")
 def test_a_cookie_signed_with_another_secret_opens_nothing(ada: Person, app: Flask) -> None:
     session_id, _, signature = session_cookie(ada.client).rpartition(".")
     thief = app.test_client()
@@ -336,6 +347,7 @@ COOKIE_WRITES = [
 ]
 
 
+@pytest.mark.battery("A3")
 @pytest.mark.parametrize(
     "headers",
     [
@@ -366,12 +378,14 @@ def test_a_forged_page_writes_nothing(
     assert ada.get("/v1/account").get_json()["name"] == "Ada & Co"
 
 
+@pytest.mark.battery("A3")
 def test_a_write_without_an_origin_writes_nothing(ada: Person) -> None:
     response = ada.client.post("/v1/keys", json={}, headers={"X-CSRF-Token": ada.csrf_token})
 
     assert response.status_code == 403
 
 
+@pytest.mark.battery("A3")
 def test_another_sessions_token_writes_nothing_and_is_told_from_none(ada: Person, sign_up: SignUp) -> None:
     bob = sign_up("bob@example.com")
 
@@ -382,12 +396,14 @@ def test_another_sessions_token_writes_nothing_and_is_told_from_none(ada: Person
     assert (missing.status_code, missing.get_json()["error"]["code"]) == (403, "csrf_token_missing")
 
 
+@pytest.mark.battery("A3")
 def test_a_token_from_before_logging_in_again_writes_nothing(ada: Person) -> None:
     log_in(ada.client)
 
     assert ada.write("POST", "/v1/keys", {}).status_code == 403
 
 
+@pytest.mark.battery("A3")
 def test_a_form_of_another_site_writes_nothing(ada: Person) -> None:
     response = ada.client.post("/v1/keys", data='{"name": "x"}', content_type="text/plain")
 
@@ -402,6 +418,7 @@ def test_this_machines_other_name_is_no_foreign_page(ada: Person) -> None:
     assert response.status_code == 200
 
 
+@pytest.mark.battery("A3")
 @pytest.mark.parametrize("path", ["/v1/login", "/v1/signup"])
 @pytest.mark.parametrize(
     "headers", [{"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}], ids=str
@@ -414,6 +431,7 @@ def test_a_foreign_page_logs_nobody_in(
     assert client.post(path, json=sent, headers=headers).status_code == 403
 
 
+@pytest.mark.battery("V6")
 def test_a_hash_of_older_parameters_is_renewed_at_login(
     ada: Person, client: FlaskClient, sqlite_store: DocumentStore, make_app: MakeApp
 ) -> None:
@@ -428,6 +446,7 @@ def test_a_hash_of_older_parameters_is_renewed_at_login(
     assert "m=64," in renewed.fields["password_hash"]
 
 
+@pytest.mark.battery("V1")
 def test_no_log_line_holds_an_address_a_password_or_a_session(ada: Person, logbook: Any) -> None:
     log_in(ada.client, password="not the password")
     ada.client.get("/v1/account?email=ada@example.com")

@@ -87,6 +87,7 @@ def error_of(got: ReceivedAnswer) -> dict[str, Any]:
     return error
 
 
+@pytest.mark.battery("B2")
 def test_a_spent_budget_refuses_and_says_all_there_is_to_know(
     proxy: RunningProxy, upstream: RawUpstream
 ) -> None:
@@ -173,6 +174,7 @@ def test_what_was_held_and_not_used_is_free_for_the_next_call(
         assert [ask(proxy).status for _ in range(5)] == [200] * 5
 
 
+@pytest.mark.battery("C6")
 @pytest.mark.parametrize("broken", ["gone", "refused"])
 def test_a_call_that_cost_nothing_gives_all_of_it_back(
     proxy: RunningProxy, upstream: RawUpstream, broken: str
@@ -193,6 +195,7 @@ def test_a_call_that_cost_nothing_gives_all_of_it_back(
         assert [event.charges for event in proxy.events()] == [()] * 3
 
 
+@pytest.mark.battery("B2")
 def test_a_warning_lets_calls_through_and_stands_in_their_answers(
     proxy: RunningProxy, upstream: RawUpstream
 ) -> None:

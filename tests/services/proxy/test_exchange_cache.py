@@ -149,6 +149,7 @@ def test_an_answer_of_unknown_length_is_kept_too(proxy: RunningProxy, upstream: 
     assert second.body == first.body == message()
 
 
+@pytest.mark.battery("V5")
 def test_an_answer_is_too_old_after_its_time(proxy: RunningProxy, upstream: RawUpstream) -> None:
     call(proxy.port, messages_call())
 

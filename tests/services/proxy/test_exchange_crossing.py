@@ -137,6 +137,7 @@ def test_what_is_no_key_of_ours_is_refused_and_never_repeated(
     assert pasted.decode() not in proxy.log.getvalue()
 
 
+@pytest.mark.battery("P5")
 def test_end_to_end_headers_cross_and_headers_of_a_connection_do_not(
     proxy: RunningProxy, upstream: RawUpstream
 ) -> None:
@@ -224,6 +225,7 @@ def test_a_body_at_the_limit_passes_and_one_above_is_refused(tmp_path: Path, ups
     assert (statuses, len(upstream.requests)) == ([200, 413], 1)
 
 
+@pytest.mark.battery("P9")
 @pytest.mark.parametrize("tag", ["a/b", ".", "..", "__x__", "团队💸", "x" * 300, "a\tb", "=1+1", "<script>"])
 def test_whatever_a_tag_is_the_call_is_served(proxy: RunningProxy, tag: str) -> None:
     got = call(proxy.port, messages_call(headers=b"X-ModelTrack-Team: %b\r\n" % tag.encode()))

@@ -98,6 +98,7 @@ def test_the_probe_sees_what_a_waiting_call_holds(proxy: ProbedProxy, upstream: 
         assert proxy.holders() > 0
 
 
+@pytest.mark.battery("V1")
 @pytest.mark.parametrize(
     ("script", "streaming"),
     [
@@ -120,6 +121,7 @@ def test_nothing_of_an_answered_call_is_held(
     assert eventually_held(proxy) == 0
 
 
+@pytest.mark.battery("V1")
 @pytest.mark.parametrize(
     "script",
     [closing(b""), closing(STREAM_HEAD + chunk(STARTED)), closing(b"nonsense\r\n\r\n")],

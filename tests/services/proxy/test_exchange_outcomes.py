@@ -243,6 +243,7 @@ def test_an_error_inside_a_stream_is_an_error(proxy: RunningProxy, upstream: Raw
     assert proxy.event().state == "upstream_error"
 
 
+@pytest.mark.battery("C6")
 @pytest.mark.parametrize("status", [b"400 Bad Request", b"429 Too Many Requests", b"529 Overloaded"])
 def test_a_providers_error_passes_untouched_and_costs_nothing(
     proxy: RunningProxy, upstream: RawUpstream, status: bytes
@@ -258,6 +259,7 @@ def test_a_providers_error_passes_untouched_and_costs_nothing(
     assert not event.unpriced
 
 
+@pytest.mark.battery("C6")
 def test_a_provider_that_cannot_be_reached_is_a_502_and_an_event_of_no_cost(tmp_path: Path) -> None:
     with RawUpstream() as upstream:
         upstream.close()
@@ -270,6 +272,7 @@ def test_a_provider_that_cannot_be_reached_is_a_502_and_an_event_of_no_cost(tmp_
     assert (event.state, event.status_code, event.cost_nanodollars) == ("upstream_error", 502, 0)
 
 
+@pytest.mark.battery("C6")
 def test_a_provider_that_hangs_up_without_an_answer_is_a_502_and_an_event_of_no_cost(
     proxy: RunningProxy, upstream: RawUpstream
 ) -> None:
@@ -283,6 +286,7 @@ def test_a_provider_that_hangs_up_without_an_answer_is_a_502_and_an_event_of_no_
     assert len(upstream.requests) == 1
 
 
+@pytest.mark.battery("F1")
 def test_a_provider_that_stays_silent_is_a_504_and_an_estimate(tmp_path: Path, upstream: RawUpstream) -> None:
     upstream.script = until_cut(b"", threading.Event())
 

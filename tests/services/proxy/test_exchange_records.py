@@ -153,6 +153,7 @@ def test_the_line_of_a_refused_call_names_the_suspended_account_and_its_key(
         assert (line["account_id"], line["key_id"]) == (account.account_id, record.key_id)
 
 
+@pytest.mark.battery("V1")
 def test_nothing_that_a_caller_or_a_provider_said_is_logged_or_stored(
     tmp_path: Path, proxy: RunningProxy, upstream: RawUpstream
 ) -> None:

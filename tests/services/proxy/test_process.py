@@ -149,6 +149,7 @@ def is_closed(port: int) -> bool:
         return True
 
 
+@pytest.mark.battery("B3")
 def test_killed_it_leaves_every_call_in_the_journal(tmp_path: Path, upstream: RawUpstream) -> None:
     with started(tmp_path, upstream.port) as (process, port):
         for number in range(3):

@@ -56,6 +56,7 @@ def test_an_answer_of_any_size_and_framing_arrives_as_it_was_sent(size: int, fra
     assert gateway.handle.outcomes == ["completed"]
 
 
+@pytest.mark.battery("P2")
 @pytest.mark.parametrize("reads_whole", [False, True], ids=["pumped", "read whole"])
 @pytest.mark.parametrize("framing", ["length", "chunks"])
 @pytest.mark.parametrize("size", SIZES)
@@ -101,6 +102,7 @@ def test_compressed_bodies_pass_without_being_touched() -> None:
     assert (answer.body, answer.header(b"content-encoding")) == (body, b"gzip")
 
 
+@pytest.mark.battery("P3")
 def test_each_piece_of_a_stream_is_passed_on_when_it_comes() -> None:
     turn = threading.Semaphore(0)
 
@@ -152,6 +154,7 @@ def test_interim_answers_of_the_upstream_are_swallowed() -> None:
     assert (answer.status, answer.body, answer.header(b"link")) == (200, b"ok", None)
 
 
+@pytest.mark.battery("P2")
 @pytest.mark.parametrize("reads_whole", [False, True], ids=["pumped", "read whole"])
 def test_a_caller_that_asks_first_is_told_to_go_on_only_when_its_body_is_wanted(reads_whole: bool) -> None:
     with (

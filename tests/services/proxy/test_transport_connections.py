@@ -113,6 +113,7 @@ def test_a_pooled_connection_that_says_something_unasked_is_dropped(unasked: byt
     assert upstream.connections == 2
 
 
+@pytest.mark.battery("P4")
 def test_bytes_behind_an_answer_never_become_the_next_callers_answer() -> None:
     poison = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison"
 
@@ -179,6 +180,7 @@ def test_a_full_house_closes_the_longest_idle_connection_and_refuses_where_none_
     assert (bodies, gateway.server.connections_refused) == ([b"ok", b"ok"], 1)
 
 
+@pytest.mark.battery("P8")
 def test_a_slow_reader_stops_the_upstream_and_costs_little_memory() -> None:
     sent = 0
 
@@ -242,6 +244,7 @@ def test_a_slow_upstream_stops_the_caller() -> None:
     assert len(upstream.requests[0].body) == BIG
 
 
+@pytest.mark.battery("P8")
 def test_a_thousand_connections_are_served_side_by_side() -> None:
     arrived = threading.Barrier(1000, timeout=30)
 

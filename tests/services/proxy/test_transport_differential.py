@@ -164,6 +164,7 @@ def readers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Readers]:
         )
 
 
+@pytest.mark.battery("P4")
 @pytest.mark.parametrize("name", CASES)
 def test_all_three_read_the_same_request_or_the_difference_is_explained(name: str, readers: Readers) -> None:
     ours = readers.reading("ours", CASES[name])

@@ -48,6 +48,7 @@ UNANSWERED = {
 }
 
 
+@pytest.mark.battery("F1")
 @pytest.mark.parametrize("by_reset", [False, True], ids=["end", "reset"])
 @pytest.mark.parametrize("answer", UNANSWERED.values(), ids=UNANSWERED.keys())
 def test_an_upstream_that_ends_before_its_head_is_cut_and_is_not_asked_again(
@@ -85,6 +86,7 @@ CUT_ANSWERS = {
 }
 
 
+@pytest.mark.battery("F1")
 @pytest.mark.parametrize("version", [b"1.1", b"1.0"])
 @pytest.mark.parametrize("answer", CUT_ANSWERS.values(), ids=CUT_ANSWERS.keys())
 def test_an_answer_cut_at_any_stage_is_a_visible_cut_for_the_caller(answer: bytes, version: bytes) -> None:
@@ -120,6 +122,7 @@ def test_an_answer_framed_by_closing_that_is_reset_is_a_visible_cut() -> None:
         take_answer(wire)
 
 
+@pytest.mark.battery("F1")
 def test_an_upstream_that_is_not_there_is_told_apart_from_one_that_failed() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
@@ -161,6 +164,7 @@ def stalling(wire: Wire, request: ReceivedRequest) -> None:
     wire.receive()
 
 
+@pytest.mark.battery("F1")
 def test_an_upstream_that_answers_nothing_is_given_up_in_time() -> None:
     with RawUpstream(silent) as upstream, Gateway(upstream.port, first_byte_seconds=0.3) as gateway:
         told = call(gateway.port, GET)
@@ -168,6 +172,7 @@ def test_an_upstream_that_answers_nothing_is_given_up_in_time() -> None:
     assert (told.status, told.body) == (504, b"UpstreamTimedOut")
 
 
+@pytest.mark.battery("F1")
 def test_an_answer_that_stalls_is_cut_in_time() -> None:
     with (
         RawUpstream(stalling) as upstream,
@@ -265,6 +270,7 @@ def test_a_caller_that_hangs_up_in_its_body_is_noticed(reads_whole: bool) -> Non
     assert gateway.handle.outcomes[0] in {"caller gone", "CallerGone"}
 
 
+@pytest.mark.battery("F1")
 @pytest.mark.parametrize("seed", range(4))
 def test_after_a_storm_of_callers_and_upstreams_that_fail_nothing_is_left(seed: int) -> None:
     chance = random.Random(seed)  # noqa: S311 - a storm that can be repeated

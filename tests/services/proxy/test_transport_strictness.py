@@ -22,6 +22,7 @@ SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
 MALFORMED = MALFORMED_HEADS | {name: raw for name, (raw, _) in REFUSED_HEADS.items()}
 
 
+@pytest.mark.battery("P4")
 @pytest.mark.parametrize("raw", MALFORMED.values(), ids=MALFORMED.keys())
 def test_a_malformed_request_is_refused_and_ends_its_connection(raw: bytes) -> None:
     with (
@@ -39,6 +40,7 @@ def test_a_malformed_request_is_refused_and_ends_its_connection(raw: bytes) -> N
     assert gateway.server.requests_refused == 1
 
 
+@pytest.mark.battery("P4")
 @pytest.mark.parametrize("chunks", MALFORMED_CHUNKS.values(), ids=MALFORMED_CHUNKS.keys())
 def test_a_malformed_chunk_is_refused_and_what_follows_is_no_request(chunks: bytes) -> None:
     head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -54,6 +56,7 @@ def test_a_malformed_chunk_is_refused_and_what_follows_is_no_request(chunks: byt
     assert (answer.header(b"connection"), rest, upstream.requests) == (b"close", b"", [])
 
 
+@pytest.mark.battery("P5")
 def test_headers_of_one_connection_never_reach_the_upstream() -> None:
     hops = b"TE: trailers\r\nUpgrade: h2c\r\nKeep-Alive: 5\r\nProxy-Authorization: z\r\n"
 
@@ -66,6 +69,7 @@ def test_headers_of_one_connection_never_reach_the_upstream() -> None:
     assert upstream.requests[0].headers == [(b"Host", b"127.0.0.1:%d" % upstream.port)]
 
 
+@pytest.mark.battery("P4")
 def test_a_request_behind_a_last_one_is_not_served() -> None:
     last = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 
@@ -88,6 +92,7 @@ OVERSIZED = {
 }
 
 
+@pytest.mark.battery("P7")
 @pytest.mark.parametrize(("raw", "status"), OVERSIZED.values(), ids=OVERSIZED.keys())
 def test_an_oversized_head_is_refused_and_its_answer_arrives(raw: bytes, status: int) -> None:
     with RawUpstream() as upstream, Gateway(upstream.port) as gateway:
@@ -96,6 +101,7 @@ def test_an_oversized_head_is_refused_and_its_answer_arrives(raw: bytes, status:
     assert (answer.status, upstream.requests) == (status, [])
 
 
+@pytest.mark.battery("P7")
 def test_an_oversized_body_is_refused_by_its_length_before_it_is_sent() -> None:
     with RawUpstream() as upstream, Gateway(upstream.port, reads_whole=True) as gateway:
         answer = call(gateway.port, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n")
@@ -103,6 +109,7 @@ def test_an_oversized_body_is_refused_by_its_length_before_it_is_sent() -> None:
     assert (answer.status, upstream.requests) == (413, [])
 
 
+@pytest.mark.battery("P7")
 def test_an_oversized_body_is_refused_while_it_is_still_being_sent() -> None:
     with (
         RawUpstream() as upstream,
@@ -116,6 +123,7 @@ def test_an_oversized_body_is_refused_while_it_is_still_being_sent() -> None:
     assert (answer.status, upstream.requests) == (413, [])
 
 
+@pytest.mark.battery("P8")
 def test_a_head_that_trickles_is_refused_in_time_and_other_callers_do_not_wait() -> None:
     limits = Limits(head_seconds=0.3)
 

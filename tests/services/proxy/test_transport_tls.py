@@ -66,6 +66,7 @@ def test_a_verified_upstream_is_relayed_and_its_connection_kept(authority: Autho
     assert (bodies, upstream.connections) == ([BODY] * 3, 1)
 
 
+@pytest.mark.battery("F1")
 def test_an_upstream_that_nobody_vouches_for_never_sees_the_request(authority: Authority) -> None:
     with (
         RawUpstream(tls=authority.server_context("localhost")) as upstream,
@@ -87,6 +88,7 @@ def test_an_upstream_with_another_name_never_sees_the_request(authority: Authori
     assert (told.body, upstream.requests) == (b"UpstreamUnreachable", [])
 
 
+@pytest.mark.battery("F1")
 def test_an_upstream_that_speaks_no_tls_never_sees_the_request(authority: Authority) -> None:
     with (
         RawUpstream() as upstream,

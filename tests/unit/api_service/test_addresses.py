@@ -81,6 +81,7 @@ NEVER = [
 ]
 
 
+@pytest.mark.battery("A7")
 @pytest.mark.parametrize("url", NEVER)
 def test_no_spelling_of_another_address_is_kept(url: str) -> None:
     with pytest.raises(InvalidInput) as refused:
@@ -118,6 +119,7 @@ def test_an_ipv4_address_written_as_ipv6_is_judged_as_itself(address: IPv4Addres
     assert is_public(ip_address(f"::ffff:{address}")) == is_public(address)
 
 
+@pytest.mark.battery_class("addresses in any spelling")
 @given(st.ip_addresses(v=4))
 def test_no_private_ipv4_address_is_public_in_any_embedding(address: IPv4Address) -> None:
     number = int(address)
@@ -127,6 +129,7 @@ def test_no_private_ipv4_address_is_public_in_any_embedding(address: IPv4Address
     assert not is_public(IPv6Address((0x2002 << 112) + (number << 80)))
 
 
+@pytest.mark.battery_class("addresses in any spelling")
 @given(st.ip_addresses())
 def test_nothing_is_public_that_the_registries_do_not_call_global(address: IPv4Address | IPv6Address) -> None:
     is_mapped = isinstance(address, IPv6Address) and address.ipv4_mapped is not None

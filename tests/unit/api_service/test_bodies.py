@@ -32,11 +32,13 @@ def depth_of(value: Any) -> int:
     return 0
 
 
+@pytest.mark.battery_class("bodies of any JSON and any bytes")
 @given(st.dictionaries(TEXTS, VALUES, max_size=5).filter(lambda value: depth_of(value) <= DEPTH_MAX))
 def test_every_plain_object_is_read_as_it_was_written(value: dict[str, Any]) -> None:
     assert decoded_object(json.dumps(value).encode()) == value
 
 
+@pytest.mark.battery_class("bodies of any JSON and any bytes")
 @given(st.binary(max_size=60))
 def test_any_bytes_are_read_or_refused_and_nothing_else(raw: bytes) -> None:
     with suppress(Refused):

@@ -26,10 +26,12 @@ def test_nobody_has_no_password(passwords: Passwords) -> None:
     assert not passwords.matches(None, "correct horse")
 
 
+@pytest.mark.battery("V6")
 def test_each_hash_has_a_salt_of_its_own(passwords: Passwords) -> None:
     assert passwords.hashed("correct horse") != passwords.hashed("correct horse")
 
 
+@pytest.mark.battery("V6")
 def test_the_hash_is_argon2id_with_at_least_46_mebibytes() -> None:
     stored = Passwords().hashed("correct horse")
 

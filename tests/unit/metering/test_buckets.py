@@ -28,6 +28,7 @@ moments = st.datetimes(datetime(2024, 1, 1), datetime(2030, 1, 1), timezones=st.
 lengths = st.timedeltas(timedelta(microseconds=1), timedelta(days=40))
 
 
+@pytest.mark.battery_class("clocks that jump")
 @given(zones, moments, lengths, st.sampled_from(BUCKET_WIDTHS))
 def test_buckets_cover_the_range_without_gap_or_overlap(
     zone: str, start: datetime, length: timedelta, width: str

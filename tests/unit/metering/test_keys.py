@@ -34,6 +34,7 @@ def test_a_new_ingress_id_is_well_formed_and_safe_in_a_url() -> None:
     assert ingress_id.isascii()
 
 
+@pytest.mark.battery_class("credentials of any shape")
 @given(st.integers(3, 74), st.sampled_from("0123456789abcdef"))
 def test_one_wrong_digit_anywhere_is_noticed(position: int, digit: str) -> None:
     key = new_key()
@@ -42,6 +43,7 @@ def test_one_wrong_digit_anywhere_is_noticed(position: int, digit: str) -> None:
     assert is_well_formed_key(changed) == (changed == key)
 
 
+@pytest.mark.battery_class("credentials of any shape")
 @given(st.text(max_size=100))
 def test_no_text_that_we_did_not_make_passes_for_a_key(text: str) -> None:
     assert not is_well_formed_key(text)

@@ -121,6 +121,7 @@ def take_a_step(world: World, chance: random.Random) -> None:
     steps[chance.choices(list(steps), weights)[0]]()
 
 
+@pytest.mark.battery_class("budgets, leases, holds, crashes, expiry and settlement against a plain ledger")
 @pytest.mark.parametrize(
     ("action", "mode", "faults"),
     [

@@ -20,6 +20,7 @@ def test_an_amount_survives_being_printed_and_read_again(amount: int) -> None:
     assert nanodollars_from_usd(usd_text(amount)) == amount
 
 
+@pytest.mark.battery_class("money at every boundary")
 @given(st.integers(-(10**30), 10**30), st.integers(1, 10**12))
 def test_rounding_agrees_with_decimal_half_even(numerator: int, denominator: int) -> None:
     # Scaling avoids division: the nearest integer is never further than half the denominator away.

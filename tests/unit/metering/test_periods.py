@@ -77,6 +77,7 @@ def test_a_period_is_half_open() -> None:
     assert not period.holds(period.ends_at)
 
 
+@pytest.mark.battery_class("clocks that jump")
 @given(kinds, zones, moments)
 @example("day", "Pacific/Apia", utc("2011-12-30T10:00"))  # a date that never was
 @example("day", "America/St_Johns", utc("2006-10-29T02:30:30"))  # a minute of Sunday, then Saturday again

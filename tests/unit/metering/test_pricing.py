@@ -124,6 +124,7 @@ CHANGE = datetime(2026, 10, 14, tzinfo=UTC)  # the day of most changes in the li
 MOMENTS = HOURS | st.sampled_from([CHANGE, CHANGE - timedelta(microseconds=1)])
 
 
+@pytest.mark.battery_class("money at every boundary")
 @settings(max_examples=600, deadline=None)
 @given(
     usage=USAGES,
@@ -206,6 +207,7 @@ def test_these_words_mean_the_standard_tier(tier: str) -> None:
     )
 
 
+@pytest.mark.battery("C7")
 def test_an_event_before_a_price_change_keeps_the_old_price() -> None:
     change = datetime(2026, 3, 13, tzinfo=UTC)
     long_prompt = Usage(input_tokens=200_001)
@@ -315,6 +317,7 @@ def test_one_accounts_prices_never_reach_another() -> None:
     assert paid == [2_375_000, 4_275_000, 4_750_000, 2_375_000]
 
 
+@pytest.mark.battery_class("money at every boundary")
 @settings(max_examples=200, deadline=None)
 @given(
     usage=USAGES,

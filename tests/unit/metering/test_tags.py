@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from metering.tags import REDACTED, TAG_CHARACTERS_MAX, normalised_tag
 
 
+@pytest.mark.battery_class("tags from all of Unicode")
 @given(st.binary(max_size=2000))
 def test_any_bytes_become_a_bounded_tag_without_control_characters(value: bytes) -> None:
     tag = normalised_tag(value)

@@ -39,6 +39,7 @@ ENCODERS: dict[str, tuple[bytes, Callable[[bytes], bytes]]] = {
 BOMBS = [name for name in ENCODERS if name != "identity"]
 
 
+@pytest.mark.battery_class("bytes split anywhere")
 @given(
     st.sampled_from(sorted(ENCODERS)),
     st.binary(max_size=4000),

@@ -117,6 +117,7 @@ def test_the_cache_is_opted_out_of_by_saying_so(value: bytes, has_opted_out: boo
     assert inbound.has_opted_out_of_cache() is has_opted_out
 
 
+@pytest.mark.battery_class("headers in any order and case")
 @given(st.lists(st.tuples(st.binary(min_size=1, max_size=20), st.binary(max_size=20))))
 def test_nothing_is_added_changed_or_reordered(headers: Headers) -> None:
     passed = iter(headers)

@@ -113,6 +113,7 @@ bodies = st.binary(max_size=300)
 cuts = st.lists(st.integers(0, 2000), max_size=30)
 
 
+@pytest.mark.battery_class("bytes split anywhere")
 @given(bodies, bodies, st.integers(1, 70), cuts)
 def test_any_split_of_the_bytes_gives_the_same_requests(
     first: bytes, second: bytes, size: int, where: list[int]
@@ -377,6 +378,7 @@ ANSWERS = {
 }
 
 
+@pytest.mark.battery_class("bytes split anywhere")
 @pytest.mark.parametrize("raw", ANSWERS.values(), ids=ANSWERS.keys())
 @given(where=cuts)
 def test_any_split_of_the_bytes_gives_the_same_answer(raw: bytes, where: list[int]) -> None:

@@ -157,6 +157,7 @@ def test_parts_never_exceed_the_total_they_are_taken_from(cached: int) -> None:
     )
 
 
+@pytest.mark.battery_class("usage of any shape")
 @given(
     st.integers(0, 10_000),
     st.integers(0, 12_000),
@@ -239,6 +240,7 @@ FRAMES = {
 BLANKS = [b": ping\n\n", b"\n", b"\r\n", b"junk\n\n", b"data: {\n\n", b"data: {}\ndata: \n\n"]
 
 
+@pytest.mark.battery_class("usage of any shape")
 @given(st.data(), st.sampled_from(sorted(FRAMES)), st.lists(st.integers(min_value=0), max_size=10))
 @settings(max_examples=300)
 def test_any_frames_in_any_order_read_the_same_whatever_the_split(
@@ -489,6 +491,7 @@ def test_a_fault_of_ours_never_reaches_the_call() -> None:
     assert meter.failure == "RuntimeError"
 
 
+@pytest.mark.battery_class("usage of any shape")
 @given(
     st.binary(max_size=300),
     st.sampled_from([b"/v1/messages", CHAT, b"/v1/responses", b"/bedrock/model/m/invoke"]),

@@ -34,6 +34,7 @@ def test_byte_by_byte_gives_the_same_reading(case: Recording) -> None:
     assert read(pieces, path=case.path, headers=case.headers) == case.expected
 
 
+@pytest.mark.battery_class("bytes split anywhere")
 @given(st.sampled_from(CASES), st.lists(st.integers(min_value=0), max_size=8))
 @settings(max_examples=300)
 def test_any_split_gives_the_same_reading(case: Recording, places: list[int]) -> None:
@@ -42,6 +43,7 @@ def test_any_split_gives_the_same_reading(case: Recording, places: list[int]) ->
     assert read(pieces, path=case.path, headers=case.headers) == case.expected
 
 
+@pytest.mark.battery_class("bodies cut anywhere")
 @given(st.sampled_from(CASES), st.data())
 def test_a_cut_anywhere_gives_the_same_reading_whatever_the_split(
     case: Recording, data: st.DataObject

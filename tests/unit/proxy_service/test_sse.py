@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from openai._streaming import SSEDecoder
@@ -16,6 +17,7 @@ def _split(pieces: list[bytes]) -> tuple[list[bytes], bytes]:
     return frames, bytes(buffer.rest)
 
 
+@pytest.mark.battery_class("bytes split anywhere")
 @given(
     st.lists(_LINES, max_size=12), st.sampled_from(["\n", "\r\n", "\r"]), st.lists(st.integers(min_value=0))
 )
@@ -30,6 +32,7 @@ def test_frames_say_what_an_sdk_hears(lines: list[str], line_end: str, places: l
     ]
 
 
+@pytest.mark.battery_class("bytes split anywhere")
 @given(st.binary(max_size=60), st.lists(st.integers(min_value=0), max_size=6))
 def test_no_byte_is_lost_or_made_up(data: bytes, places: list[int]) -> None:
     frames, rest = _split(cut_at(data, places))
