@@ -4,9 +4,8 @@ import re
 from typing import Annotated, Literal
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr
-
 from api_service.addresses import Reach, networks_in
+from metering.setting_kinds import Range, Secret
 from metering.settings import DeploymentSettings, complaints_about_secret
 
 _SENDER = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
@@ -36,13 +35,13 @@ class SendingSettings(DeploymentSettings):
 
     proxy_public_url: str = "http://127.0.0.1:8080"
     smtp_host: str = ""
-    smtp_port: int = Field(default=587, ge=1, le=65535)
+    smtp_port: Annotated[int, Range(1, 65535)] = 587
     smtp_security: Literal["starttls", "tls", "none"] = "starttls"
     smtp_user: str = ""
-    smtp_password: SecretStr = Field(default=SecretStr(""))
+    smtp_password: Secret = Secret("")
     mail_from: str = ""
-    slack_webhook_url: SecretStr = Field(default=SecretStr(""))
-    outbound_networks: Annotated[str, AfterValidator(_networks)] = ""
+    slack_webhook_url: Secret = Secret("")
+    outbound_networks: Annotated[str, _networks] = ""
 
     @property
     def proxy_probed_url(self) -> str:
@@ -50,7 +49,7 @@ class SendingSettings(DeploymentSettings):
 
         Hosted, an address of this very machine is none.
         """
-        is_given = "proxy_public_url" in self.model_fields_set
+        is_given = self.is_told("proxy_public_url")
         is_here = urlsplit(self.proxy_public_url).hostname in LOOPBACK_NAMES
         return self.proxy_public_url if is_given and not (self.is_hosted and is_here) else ""
 
@@ -73,7 +72,7 @@ class SendingSettings(DeploymentSettings):
 
     def _complaints_about_sending_when_hosted(self) -> list[str]:
         found = complaints_about_secret("SMTP_PASSWORD", self.smtp_password, "the mail server")
-        if "proxy_public_url" in self.model_fields_set and not self.proxy_public_url.startswith("https://"):
+        if self.is_told("proxy_public_url") and not self.proxy_public_url.startswith("https://"):
             found.append(_PROXY_URL_WANTED)
         if self.smtp_host and self.smtp_security == "none":
             found.append("SMTP_SECURITY: give starttls or tls; hosted, mail does not travel readable")
@@ -93,23 +92,23 @@ class ApiSettings(SendingSettings):
     """
 
     api_host: str = ""
-    port: int = Field(default=3001, ge=1, le=65535)
+    port: Annotated[int, Range(1, 65535)] = 3001
     public_url: str = ""
     security_contact: str = ""
-    api_threads: int = Field(default=16, ge=2, le=256)
+    api_threads: Annotated[int, Range(2, 256)] = 16
     api_jobs: bool | None = None  # self-hosted yes; hosted, functions run them
     google_client_id: str = ""
-    google_client_secret: SecretStr = Field(default=SecretStr(""))
+    google_client_secret: Secret = Secret("")
     google_issuer: str = "https://accounts.google.com"
     github_client_id: str = ""
-    github_client_secret: SecretStr = Field(default=SecretStr(""))
+    github_client_secret: Secret = Secret("")
     github_url: str = "https://github.com"
     github_api_url: str = "https://api.github.com"
 
     @property
     def listen_host(self) -> str:
         """The address to listen on: this machine only, or on Cloud Run every one."""
-        return self.api_host or ("0.0.0.0" if self.k_service else "127.0.0.1")  # noqa: S104 - Cloud Run's contract
+        return self.api_host or ("0.0.0.0" if self.k_service else "127.0.0.1")  # nosec B104 # noqa: S104 - Cloud Run's contract
 
     @property
     def runs_jobs(self) -> bool:
@@ -173,7 +172,7 @@ class ApiSettings(SendingSettings):
         found += self._complaints_about_providers()
         if self.is_hosted and not self.smtp_host:
             found.append("SMTP_HOST: hosted, give the mail server; people confirm their address by mail")
-        if self.is_hosted and "proxy_public_url" not in self.model_fields_set:
+        if self.is_hosted and not self.is_told("proxy_public_url"):
             found.append(_PROXY_URL_WANTED)
         if self.is_hosted and not self.is_https:
             found.append("PUBLIC_URL: hosted, give the https:// address under which browsers reach the API")
@@ -182,7 +181,7 @@ class ApiSettings(SendingSettings):
     def _complaints_about_providers(self) -> list[str]:
         found = []
         for name in ("google", "github"):
-            given: SecretStr = getattr(self, f"{name}_client_secret")
+            given: Secret = getattr(self, f"{name}_client_secret")
             if bool(getattr(self, f"{name}_client_id")) != bool(given.get_secret_value()):
                 found.append(f"{name.upper()}_CLIENT_ID, {name.upper()}_CLIENT_SECRET: give both or none")
             elif self.is_hosted:

@@ -8,21 +8,29 @@ which may be a secret.
 import os
 import re
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
-
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
-from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    NamedTuple,
+    NoReturn,
+    dataclass_transform,
+    get_origin,
+    get_type_hints,
+)
 
 from metering.placeholders import is_guessable, is_placeholder
+from metering.setting_kinds import Range, Secret, reader_of
 from metering.store_urls import STORE_URL_WANTED, store_address
 from metering.version import told_version
 
 SECRET_CHARACTERS_MIN = 32
 SECRET_DISTINCT_CHARACTERS_MIN = 8  # "changeme" repeated is long, and no secret
 FORWARDING_HOPS_MAX = 8
-SECRET_FILE = "secret"  # noqa: S105 - the name of a file
+SECRET_FILE = "secret"  # nosec B105 # noqa: S105 - the name of a file
 LOCAL_DATA = Path(__file__).resolve().parents[1] / "data"  # `../data` as seen from a service's folder
 OTHERS_SECRET_CHARACTERS_MIN = 12  # of one that somebody else made for us
 FILE_CONFIGURATION = ("budgets.json", "routing.json", "namespace_map.json")
@@ -42,26 +50,8 @@ _DEBUG_SETTINGS = (
 )
 _OFF = frozenset({"0", "false", "no"})  # what Flask takes for no; any other word switches it on
 
-# Kind of complaint of the models → what to give instead.
-_WANTED = {
-    "literal_error": "give {expected}",
-    "bool_type": "give true or false",
-    "bool_parsing": "give true or false",
-    "int_type": "give a whole number",
-    "int_parsing": "give a whole number",
-    "int_parsing_size": "give a whole number",
-    "int_from_float": "give a whole number",
-    "float_type": "give a number",
-    "float_parsing": "give a number",
-    "finite_number": "give a number",
-    "greater_than": "give a number greater than {gt:.0f}",
-    "greater_than_equal": "give a number of at least {ge:.0f}",
-    "less_than_equal": "give a number of at most {le:.0f}",
-}
-_NOT_READ = "give a value as docs/settings.md says"
 
-
-class SettingsRefused(Exception):  # not a ValueError, which pydantic would take for one of its own
+class SettingsRefused(Exception):
     """The settings make no sense. `complaints` says all that is wrong, one line each, without any value."""
 
     def __init__(self, complaints: list[str]) -> None:
@@ -81,15 +71,71 @@ def _revision(text: str) -> str:
     raise ValueError("give a commit by 7 to 40 hexadecimal digits")
 
 
-class DeploymentSettings(BaseSettings):
+class Setting(NamedTuple):
+    """What a class says of one of its settings."""
+
+    kind: Any
+    default: Any
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+class Settings:
+    """Settings read from the environment, whose names are those of the fields, in any case.
+
+    What the constructor is given counts instead of what the environment says. A setting that is empty there
+    counts as not given. Raises from the constructor: SettingsRefused.
+    """
+
+    def __init__(self, **given: Any) -> None:
+        declared = self.declared()
+        around = {name.lower(): text for name, text in os.environ.items() if text}
+        raw = self._completed({name: around[name] for name in declared if name in around} | given)
+        complaints = []
+        for name, setting in declared.items():
+            value = setting.default
+            if name in raw:
+                try:
+                    value = reader_of(setting.kind)(raw[name])
+                except ValueError as error:
+                    complaints.append(f"{name.upper()}: {error}")
+            vars(self)[name] = value
+        vars(self)["_told"] = frozenset(raw)
+        complaints += self.complaints()
+        if complaints:
+            raise SettingsRefused(complaints)
+
+    @classmethod
+    def declared(cls) -> dict[str, Setting]:
+        """What there is to set, by name; the base's first."""
+        return {
+            name: Setting(kind, getattr(cls, name))
+            for name, kind in get_type_hints(cls, include_extras=True).items()
+            if get_origin(kind) is not ClassVar
+        }
+
+    def is_told(self, name: str) -> bool:
+        """Whether the setting was given, be it as what it is anyway."""
+        told: frozenset[str] = vars(self)["_told"]
+        return name in told
+
+    def complaints(self) -> list[str]:
+        """What does not fit together, one line each."""
+        return []
+
+    @classmethod
+    def _completed(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What was given, and what follows from it."""
+        return given
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError("settings are read once and do not change")
+
+
+class DeploymentSettings(Settings):
     """Where this deployment keeps its data, and whether it is hosted. Field names are environment names.
 
     Raises from the constructor: SettingsRefused.
     """
-
-    model_config = SettingsConfigDict(
-        frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True, validate_default=False
-    )
 
     hashes_keys: ClassVar[bool] = True  # so that it must have the deployment's secret
 
@@ -99,12 +145,12 @@ class DeploymentSettings(BaseSettings):
     routing_file: Path | None = None
     db_path: Path | None = None
     store_url: str = ""  # filled in from db_path and data_dir
-    journal: Annotated[str, AfterValidator(_journal)] = ""  # hosted stdout, else files in data_dir
+    journal: Annotated[str, _journal] = ""  # hosted stdout, else files in data_dir
     log_level: Literal["debug", "info", "warn", "error"] = "info"
-    metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None  # on loopback alone; none: no listener
-    forwarding_hops: Annotated[int, Field(ge=0, le=FORWARDING_HOPS_MAX)] | None = None
-    modeltrack_revision: Annotated[str, AfterValidator(_revision)] = ""  # images set it
-    modeltrack_secret: SecretStr = Field(default=SecretStr(""))
+    metrics_port: Annotated[int, Range(1, 65535)] | None = None  # on loopback alone; none: no listener
+    forwarding_hops: Annotated[int, Range(0, FORWARDING_HOPS_MAX)] | None = None
+    modeltrack_revision: Annotated[str, _revision] = ""  # images set it
+    modeltrack_secret: Secret = Secret("")
 
     firestore_emulator_host: str = ""  # as Google's tools set it
     debug: str = ""
@@ -150,7 +196,7 @@ class DeploymentSettings(BaseSettings):
 
     def complaints(self) -> list[str]:
         """What does not fit together, one line each."""
-        found = []
+        found = super().complaints()
         if self.db_path and self.store_url != _sqlite_url(self.db_path):
             found.append("DB_PATH: STORE_URL names another place; set one of the two")
         try:
@@ -190,31 +236,15 @@ class DeploymentSettings(BaseSettings):
             if getattr(self, name) and not (name in _DEBUG_SWITCHES and getattr(self, name).lower() in _OFF)
         ]
 
-    @model_validator(mode="before")
     @classmethod
-    def _find_the_store(cls, given: dict[str, Any]) -> dict[str, Any]:
+    def _completed(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
         if given.get("store_url"):
             return given
         path = given.get("db_path") or Path(given.get("data_dir") or LOCAL_DATA) / "modeltrack.db"
         return {**given, "store_url": _sqlite_url(path)}
 
-    @model_validator(mode="wrap")
-    @classmethod
-    def _refuse_with_every_complaint(cls, given: Any, read: Any) -> Self:
-        lines: list[str] = []
-        try:
-            settings: Self = read(given)
-        except ValidationError as error:
-            wrong = {str(each["loc"][0]): _wanted(each) for each in error.errors(include_input=False)}
-            lines = [f"{name.upper()}: {message}" for name, message in wrong.items()]
-            settings = read({name: value for name, value in given.items() if name not in wrong})
-        lines += settings.complaints()
-        if lines:
-            raise SettingsRefused(lines)
-        return settings
 
-
-def complaints_about_secret(name: str, given: SecretStr, maker: str) -> list[str]:
+def complaints_about_secret(name: str, given: Secret, maker: str) -> list[str]:
     """What is wrong with a secret that somebody else made for us; not given is not wrong."""
     secret = given.get_secret_value()
     if not secret:
@@ -228,12 +258,6 @@ def _is_secret(text: str) -> bool:
     """Whether the text can be what keys are hashed under."""
     is_long = len(text) >= SECRET_CHARACTERS_MIN and len(set(text)) >= SECRET_DISTINCT_CHARACTERS_MIN
     return is_long and not is_placeholder(text) and not is_guessable(text)
-
-
-def _wanted(error: ErrorDetails) -> str:
-    if error["type"] == "value_error":  # one of ours, which says what to give
-        return error["msg"].removeprefix("Value error, ")
-    return _WANTED.get(error["type"], _NOT_READ).format(**error.get("ctx", {}))
 
 
 def _sqlite_url(path: Path | str) -> str:

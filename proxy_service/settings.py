@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
-
+from metering.setting_kinds import Range
 from metering.settings import DeploymentSettings
 from proxy_service.wire import Origin
 
@@ -52,10 +51,10 @@ def _region(text: str) -> str:
     raise ValueError("give an AWS region, for example us-east-1")
 
 
-BaseUrl = Annotated[str, AfterValidator(_base_url)]
-OptionalBaseUrl = Annotated[str, AfterValidator(_base_url_or_none)]
-Port = Annotated[int, Field(ge=0, le=65535)]
-Seconds = Annotated[float, Field(gt=0, le=3600)]
+BaseUrl = Annotated[str, _base_url]
+OptionalBaseUrl = Annotated[str, _base_url_or_none]
+Port = Annotated[int, Range(0, 65535)]
+Seconds = Annotated[float, Range(above=0, most=3600)]
 
 
 class ProxySettings(DeploymentSettings):
@@ -71,7 +70,7 @@ class ProxySettings(DeploymentSettings):
     anthropic_base_url: BaseUrl = "https://api.anthropic.com"
     openai_base_url: BaseUrl = "https://api.openai.com"
     bedrock_endpoint_url: OptionalBaseUrl = ""
-    bedrock_region: Annotated[str, AfterValidator(_region)] = "us-east-1"
+    bedrock_region: Annotated[str, _region] = "us-east-1"
     azure_openai_endpoint: OptionalBaseUrl = ""
     upstream_ca_file: Path | None = None
     upstream_connect_timeout_seconds: Seconds = 10
@@ -81,18 +80,18 @@ class ProxySettings(DeploymentSettings):
     key_required: bool | None = None  # hosted, always
     published_on: str = ""  # where a container's port is, by the engine; compose.yaml tells it
 
-    body_limit_bytes: Annotated[int, Field(ge=1024, le=256 * Megabytes)] = 32 * Megabytes
+    body_limit_bytes: Annotated[int, Range(1024, 256 * Megabytes)] = 32 * Megabytes
 
     cache_enabled: bool | None = None  # self-hosted on, hosted off until the account turns it on
-    cache_ttl_seconds: Annotated[int, Field(ge=1, le=30 * 86400)] = 3600
-    cache_max_entries: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
-    cache_max_bytes: Annotated[int, Field(ge=1, le=8192 * Megabytes)] = 64 * Megabytes
+    cache_ttl_seconds: Annotated[int, Range(1, 30 * 86400)] = 3600
+    cache_max_entries: Annotated[int, Range(1, 1_000_000)] = 1000
+    cache_max_bytes: Annotated[int, Range(1, 8192 * Megabytes)] = 64 * Megabytes
     cache_temperature: Literal["any", "zero"] = "any"
 
     @property
     def listen_host(self) -> str:
         """The address to listen on: loopback, unless told otherwise or run on Cloud Run."""
-        return self.proxy_host or ("0.0.0.0" if self.k_service else "127.0.0.1")  # noqa: S104 - Cloud Run's contract
+        return self.proxy_host or ("0.0.0.0" if self.k_service else "127.0.0.1")  # nosec B104 # noqa: S104 - Cloud Run's contract
 
     @property
     def listen_port(self) -> int:

@@ -1,13 +1,17 @@
 """Builders of the domain's nouns: valid by default, a test names only what matters to it."""
 
+import copy
 import secrets
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar
 
 from metering.accounts import Account, Caller, Policy
 from metering.events import Charge, CostEvent
 from metering.keys import KeyRecord, key_hash, new_key
+from metering.settings import Settings
+
+S = TypeVar("S", bound=Settings)
 
 AT = datetime(2026, 11, 21, 9, 30, 0, 125000, tzinfo=UTC)
 ACCOUNT_ID = f"acct_{1:032x}"
@@ -78,3 +82,10 @@ def make_key_record(plain: str | None = None, **changes: Any) -> KeyRecord:
         "created_at": AT,
     }
     return KeyRecord(**fields | changes)
+
+
+def changed_settings(settings: S, **changes: Any) -> S:
+    """The same settings but for these, which nothing checks."""
+    changed = copy.copy(settings)
+    vars(changed).update(changes)
+    return changed

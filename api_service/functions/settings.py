@@ -4,8 +4,6 @@ import os
 import re
 from typing import Annotated, ClassVar, Final
 
-from pydantic import AfterValidator
-
 from api_service.settings import SendingSettings
 
 OPENING_TARGETS: Final = frozenset({"deliver"})  # of channels, which are sealed under the secret
@@ -40,8 +38,8 @@ class FunctionSettings(SendingSettings):
     hashes_keys: ClassVar[bool] = False
 
     function_target: str = ""  # set by functions-framework
-    journal_subscription: Annotated[str, AfterValidator(_subscription)] = ""
-    journal_aside_topic: Annotated[str, AfterValidator(_topic)] = ""
+    journal_subscription: Annotated[str, _subscription] = ""
+    journal_aside_topic: Annotated[str, _topic] = ""
     pubsub_emulator_host: str = ""
 
     def complaints(self) -> list[str]:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
-from pydantic import SecretStr
 
 from api_service.functions.settings import FunctionSettings
 from api_service.settings import ApiSettings
 from metering.placeholders import is_guessable, is_placeholder
+from metering.setting_kinds import Secret
 from metering.settings import DeploymentSettings, SettingsRefused
 from proxy_service.settings import ProxySettings
 
@@ -49,7 +49,7 @@ DEBUGGING = {
 @pytest.fixture(autouse=True)
 def _no_settings_around(monkeypatch: pytest.MonkeyPatch) -> None:
     for service in SERVICES:
-        for name in service.model_fields:
+        for name in service.declared():
             monkeypatch.delenv(name.upper(), raising=False)
 
 
@@ -219,7 +219,7 @@ def _examples() -> Iterator[str]:
 def test_no_secret_that_stands_in_this_repository_is_one() -> None:
     for value in _examples():
         with pytest.raises(SettingsRefused, match="MODELTRACK_SECRET"):
-            DeploymentSettings(modeltrack_secret=SecretStr(value))
+            DeploymentSettings(modeltrack_secret=Secret(value))
 
 
 WRONG = {

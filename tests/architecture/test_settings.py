@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Annotated, get_args, get_origin
 
 import pytest
 
@@ -34,8 +35,8 @@ def _rows(title: str) -> dict[str, str]:
 
 def _own_fields(settings: type[DeploymentSettings]) -> set[str]:
     inherited = {name for each in SECTIONS.values() if issubclass(settings, each) and settings is not each
-                 for name in each.model_fields}  # fmt: skip
-    return {name.upper() for name in set(settings.model_fields) - inherited}
+                 for name in each.declared()}  # fmt: skip
+    return {name.upper() for name in set(settings.declared()) - inherited}
 
 
 @pytest.mark.parametrize(("title", "settings"), SECTIONS.items(), ids=list(SECTIONS))
@@ -47,7 +48,7 @@ def test_every_setting_is_documented_and_no_other(title: str, settings: type[Dep
 def test_every_plain_default_is_the_documented_one(title: str, settings: type[DeploymentSettings]) -> None:
     rows = _rows(title)
     for name in _own_fields(settings):
-        default = settings.model_fields[name.lower()].default
+        default = settings.declared()[name.lower()].default
         if isinstance(default, bool):
             assert rows[name] == f"`{str(default).lower()}`"
         elif isinstance(default, int | float) or (isinstance(default, str) and default):
@@ -59,8 +60,9 @@ def test_every_plain_default_is_the_documented_one(title: str, settings: type[De
 def test_nonsense_is_answered_with_what_to_give_and_never_repeated(
     settings: type[DeploymentSettings], nonsense: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, field in settings.model_fields.items():
-        if field.annotation not in {str, Path, Path | None}:
+    for name, field in settings.declared().items():
+        plain = get_args(field.kind)[0] if get_origin(field.kind) is Annotated else field.kind
+        if plain not in {str, Path, Path | None}:
             monkeypatch.setenv(name.upper(), nonsense)
 
     with pytest.raises(SettingsRefused) as refused:

@@ -12,7 +12,6 @@ from types import ModuleType
 
 import msgspec
 import pytest
-from pydantic import SecretStr
 
 from api_service.functions.jobs import JOBS
 from api_service.functions.settings import FunctionSettings
@@ -27,6 +26,7 @@ from metering.leases import charge_writes
 from metering.ledger import Ledger
 from metering.price_table import load_price_table
 from metering.pricing import Pricer
+from metering.setting_kinds import Secret
 from metering.sqlite.store import open_store
 from metering.stores import Write
 from proxy_service.logs import CallLine
@@ -205,7 +205,7 @@ def reads_a_minute(accounts: int, folder: Path) -> float:
         ledger.commit(segments.Segment(name=f"{number:032x}-1", account_id=account_id, events=events))
     clock.advance(20 * MINUTES)
     settings = FunctionSettings(
-        data_dir=folder, modeltrack_secret=SecretStr(secret), proxy_public_url="http://127.0.0.1:9"
+        data_dir=folder, modeltrack_secret=Secret(secret), proxy_public_url="http://127.0.0.1:9"
     )
     place = Workplace(settings, store, clock, ApiLog(clock, "error", io.StringIO()), Mailbox())
     minutes_between = {"compact": 5, "measure": 5, "retain": 60, "check": 24 * 60}

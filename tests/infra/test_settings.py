@@ -74,7 +74,7 @@ def environments(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
 
 def start(who: str, environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> DeploymentSettings:
     """The settings that this environment makes on Cloud Run, with nothing else in it."""
-    for name in CLASSES[who].model_fields:
+    for name in CLASSES[who].declared():
         monkeypatch.delenv(name.upper(), raising=False)
     for name, value in {**environment, "K_SERVICE": f"modeltrack-{who}", "PORT": "8080"}.items():
         monkeypatch.setenv(name, value)
@@ -93,7 +93,7 @@ def test_what_infra_gives_is_enough_to_start_and_makes_sense(
 
 @pytest.mark.parametrize("who", CLASSES)
 def test_nothing_is_given_that_is_no_setting(who: str, environments: Environments) -> None:
-    assert {name.lower() for name in environments[who]} <= CLASSES[who].model_fields.keys()
+    assert {name.lower() for name in environments[who]} <= CLASSES[who].declared().keys()
 
 
 @pytest.mark.parametrize(

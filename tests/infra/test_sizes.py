@@ -48,7 +48,7 @@ def settings_of(found: dict[str, Any]) -> dict[str, str]:
 def test_a_proxy_has_memory_for_all_that_it_may_hold_at_once(deployment: str, plan_of: PlanOf) -> None:
     proxy = template(plan_of(deployment), "proxy")
     calls = proxy["max_instance_request_concurrency"]
-    cache_bytes = ProxySettings.model_fields["cache_max_bytes"].default
+    cache_bytes = ProxySettings.declared()["cache_max_bytes"].default
 
     held = BODIES_BYTES_MAX + calls * HELD_BYTES_MAX + WAITING_BYTES_MAX + cache_bytes
     assert PROXY_IDLE_BYTES + held <= memory_of(proxy)
@@ -82,7 +82,7 @@ def test_sizes_are_reckoned_from_the_bounds_that_the_code_has() -> None:
         for each in (
             BODIES_BYTES_MAX,
             WAITING_BYTES_MAX,
-            ProxySettings.model_fields["cache_max_bytes"].default,
+            ProxySettings.declared()["cache_max_bytes"].default,
             HELD_BYTES_MAX,
         )
     )

@@ -4,7 +4,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
 from api_service.channels import CHANNELS_MAX, Channel, Channels
 from api_service.functions import deliver
@@ -16,6 +15,7 @@ from api_service.pages import newest
 from metering.collections import DELIVERIES
 from metering.errors import AlreadyExists, Conflict
 from metering.sealing import Unsealable
+from metering.setting_kinds import Secret
 from metering.stores import Create, DocumentStore
 from tests.builders import ACCOUNT_ID, SECRET
 from tests.doubles.clock import ManualClock
@@ -38,7 +38,7 @@ def channels(store: DocumentStore, clock: ManualClock) -> Channels:
 
 @pytest.fixture
 def place(store: DocumentStore, clock: ManualClock, tmp_path: Path) -> Workplace:
-    settings = FunctionSettings(data_dir=tmp_path, modeltrack_secret=SecretStr(SECRET.decode()))
+    settings = FunctionSettings(data_dir=tmp_path, modeltrack_secret=Secret(SECRET.decode()))
     return Workplace(settings, store, clock, ApiLog(clock, "info", Logbook()), Mailbox())
 
 

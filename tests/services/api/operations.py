@@ -18,7 +18,6 @@ from typing import Any, Final
 import pyotp
 from flask import Flask
 from flask.testing import FlaskClient
-from pydantic import SecretStr
 from werkzeug.test import TestResponse
 
 from api_service.access import Need
@@ -36,6 +35,7 @@ from metering.collections import delivery_path
 from metering.directory import KeyTerms
 from metering.keys import SCOPES, Scope
 from metering.opening import open_store
+from metering.setting_kinds import Secret
 from metering.stores import DocumentStore, Update
 from tests.builders import make_event
 from tests.doubles.at_once import AtOnce
@@ -228,7 +228,7 @@ class World:
                 data_dir=data,
                 outbound_networks="127.0.0.0/8",
                 github_client_id="modeltrack",
-                github_client_secret=SecretStr("not asked for"),
+                github_client_secret=Secret("not asked for"),
             ),
             store,
             self.clock,

@@ -21,7 +21,7 @@ from metering.accounts import LOCAL_ACCOUNT_ID
 from metering.journal import parse_line, settled_line
 from metering.queued_recovery import HIDDEN_SECONDS, Delivery, QueueUnavailable
 from metering.stores import DocumentStore
-from tests.builders import make_event
+from tests.builders import changed_settings, make_event
 from tests.doubles.clock import ManualClock
 from tests.doubles.mailbox import Mailbox
 from tests.pubsub_emulator import PubSubEmulatorMissing, running_pubsub_emulator
@@ -139,8 +139,8 @@ def test_an_empty_subscription_answers_at_once_with_nothing(topics: Topics) -> N
 
 
 def test_a_subscription_that_is_not_there_is_told_without_quoting_anything(topics: Topics) -> None:
-    missing = topics.settings.model_copy(
-        update={"journal_subscription": topics.settings.journal_subscription + "-canary"}
+    missing = changed_settings(
+        topics.settings, journal_subscription=topics.settings.journal_subscription + "-canary"
     )
 
     with pytest.raises(QueueUnavailable) as caught:
@@ -172,7 +172,7 @@ def test_the_job_stores_what_the_subscription_holds(
     clock = ManualClock(datetime.now(UTC) + timedelta(minutes=3))
     event = make_event(account_id=LOCAL_ACCOUNT_ID, timestamp=datetime.now(UTC))
     topics.publish(settled_line(event, SEGMENT), b"no line")
-    settings = topics.settings.model_copy(update={"journal": "stdout", "data_dir": tmp_path})
+    settings = changed_settings(topics.settings, journal="stdout", data_dir=tmp_path)
     place = Workplace(settings, sqlite_store, clock, ApiLog(clock, stream=io.StringIO()), Mailbox())
 
     def recovered() -> bool:

@@ -19,7 +19,7 @@ from metering.stores import DocumentStore
 from proxy_service.instance import Instance
 from proxy_service.logs import CallLog, open_log
 from proxy_service.settings import ProxySettings
-from tests.builders import SECRET
+from tests.builders import SECRET, changed_settings
 from tests.doubles.clock import ManualClock
 from tests.doubles.raw_upstream import RawUpstream
 
@@ -121,5 +121,4 @@ def make_settings(folder: Path, port: int, *, is_hosted: bool = False, **changes
         "bedrock_endpoint_url": upstream,
         "azure_openai_endpoint": upstream,
     }
-    checked = ProxySettings(**(fields | changes))
-    return ProxySettings.model_construct(**{**dict(checked), "modeltrack_hosted": is_hosted})
+    return changed_settings(ProxySettings(**(fields | changes)), modeltrack_hosted=is_hosted)

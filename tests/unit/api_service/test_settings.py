@@ -20,7 +20,7 @@ HOSTED: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ApiSettings.model_fields:
+    for name in ApiSettings.declared():
         monkeypatch.delenv(name.upper(), raising=False)
 
 

@@ -4,8 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
+from metering.setting_kinds import Secret
 from metering.settings import DeploymentSettings, SettingsRefused, deployment_secret
 from metering.version import VERSION
 
@@ -14,7 +14,7 @@ SECRET = secrets.token_hex(32)
 
 @pytest.fixture(autouse=True)
 def _no_settings_around(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in DeploymentSettings.model_fields:
+    for name in DeploymentSettings.declared():
         monkeypatch.delenv(name.upper(), raising=False)
 
 
@@ -32,7 +32,7 @@ def test_two_different_places_for_the_store_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("url", ["mysql://x", "sqlite:///", "firestore://", "canary"])
 def test_what_is_no_address_of_a_store_is_refused_with_everything_else(url: str) -> None:
     with pytest.raises(SettingsRefused, match="STORE_URL: give sqlite:///<file>") as refused:
-        DeploymentSettings(store_url=url, modeltrack_secret=SecretStr("short"))
+        DeploymentSettings(store_url=url, modeltrack_secret=Secret("short"))
 
     assert len(refused.value.complaints) == 2
     assert "canary" not in str(refused.value)
@@ -60,7 +60,7 @@ def test_what_is_no_commit_is_refused_as_revision(revision: str) -> None:
 
 
 def test_a_given_secret_is_used(tmp_path: Path) -> None:
-    settings = DeploymentSettings(data_dir=tmp_path, modeltrack_secret=SecretStr(SECRET))
+    settings = DeploymentSettings(data_dir=tmp_path, modeltrack_secret=Secret(SECRET))
 
     assert deployment_secret(settings) == SECRET.encode()
     assert list(tmp_path.iterdir()) == []
@@ -86,6 +86,31 @@ def test_a_damaged_secret_is_never_replaced(tmp_path: Path) -> None:
 
 
 def test_no_secret_shows_in_the_settings_text() -> None:
-    settings = DeploymentSettings(modeltrack_secret=SecretStr(SECRET))
+    settings = DeploymentSettings(modeltrack_secret=Secret(SECRET))
 
     assert SECRET not in repr(settings)
+
+
+def test_names_of_the_environment_are_read_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("log_level", "warn")
+
+    assert DeploymentSettings().log_level == "warn"
+
+
+def test_what_is_given_empty_is_not_told_and_what_is_given_as_the_default_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LOG_LEVEL", "")
+    monkeypatch.setenv("MODELTRACK_HOSTED", "false")
+
+    settings = DeploymentSettings()
+
+    assert not settings.is_told("log_level")
+    assert settings.is_told("modeltrack_hosted")
+
+
+def test_settings_do_not_change() -> None:
+    settings = DeploymentSettings()
+
+    with pytest.raises(AttributeError):
+        settings.log_level = "debug"  # type: ignore[misc]  # that is the point

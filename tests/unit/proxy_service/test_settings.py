@@ -12,7 +12,7 @@ SECRET = secrets.token_hex(32)
 
 @pytest.fixture(autouse=True)
 def _no_settings_around(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ProxySettings.model_fields:
+    for name in ProxySettings.declared():
         monkeypatch.delenv(name.upper(), raising=False)
 
 

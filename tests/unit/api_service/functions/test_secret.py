@@ -9,7 +9,7 @@ from metering.settings import DeploymentSettings, SettingsRefused
 
 
 def test_a_hosted_function_needs_no_secret_where_a_service_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in FunctionSettings.model_fields:
+    for name in FunctionSettings.declared():
         monkeypatch.delenv(name.upper(), raising=False)
     hosted: dict[str, Any] = {"k_service": "check", "store_url": "firestore://demo-x"}
 
