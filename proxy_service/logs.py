@@ -8,16 +8,15 @@ Lines about calls are handed to a thread in batches, so that whoever reads them 
 
 import asyncio
 import contextlib
-import logging
 import sys
 import threading
+from datetime import datetime
 from queue import SimpleQueue
 from typing import Any, Final, TextIO
 
 import msgspec
-import structlog
 
-from metering.clock import Clock
+from metering.clock import Clock, SystemClock
 from metering.file_configuration import FileState
 from metering.money import usd_text
 from proxy_service.call import Call
@@ -25,31 +24,43 @@ from proxy_service.journal import FILES_BYTES_MAX
 from proxy_service.left_journals import LeftJournals
 from proxy_service.stakes import StakeStanding
 
-LEVELS: Final = {
-    "debug": logging.DEBUG,
-    "info": logging.INFO,
-    "warn": logging.WARNING,
-    "error": logging.ERROR,
-}
+LEVELS: Final = {"debug": 0, "info": 1, "warn": 2, "error": 3}
 BATCH_SECONDS: Final = 0.05
 LINES_WAITING_MAX: Final = 10_000  # more are dropped: a log is worth less than the calls it tells of
 
-Logger = structlog.typing.FilteringBoundLogger
+
+class Logger:
+    """Writes lines at or above a level, each at once."""
+
+    def __init__(self, level: str, stream: TextIO, clock: Clock) -> None:
+        self._least = LEVELS[level]
+        self._stream = stream
+        self._clock = clock
+
+    def info(self, event: str, **fields: object) -> None:
+        """Something happened that is worth knowing of."""
+        self._write("info", event, fields)
+
+    def warning(self, event: str, **fields: object) -> None:
+        """Something is not as it should be, and calls go on."""
+        self._write("warn", event, fields)
+
+    def error(self, event: str, **fields: object) -> None:
+        """Something failed."""
+        self._write("error", event, fields)
+
+    def _write(self, level: str, event: str, fields: dict[str, object]) -> None:
+        if LEVELS[level] < self._least:
+            return
+        line = {**fields, "event": event, "level": level, "timestamp": _timestamp(self._clock.now())}
+        # One write a line: lines of several threads do not mix.
+        self._stream.write(_json(line) + "\n")
+        self._stream.flush()
 
 
 def open_log(level: str, stream: TextIO | None = None) -> Logger:
     """A logger of that level, onto standard error unless told otherwise."""
-    log: Logger = structlog.wrap_logger(
-        structlog.PrintLogger(stream or sys.stderr),
-        processors=[
-            structlog.processors.add_log_level,
-            _with_our_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(serializer=_json),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-    )
-    return log
+    return Logger(level, stream or sys.stderr, SystemClock())
 
 
 class CallLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,7 +88,7 @@ class CallLog:
 
     def __init__(self, log: Logger, level: str, clock: Clock, stream: TextIO | None = None) -> None:
         self._log = log
-        self._level = LEVELS[level]
+        self._least = LEVELS[level]
         self._clock = clock
         self._lines = LineBuffer(stream or sys.stderr)
 
@@ -85,7 +96,8 @@ class CallLog:
         """The call is over. Health checks, which come every second, are told of at `debug` only."""
         route, event, caller = call.route, call.event, call.caller
         is_call = route is not None or bool(call.refusal)
-        if self._level > (logging.INFO if is_call else logging.DEBUG):
+        level = "info" if is_call else "debug"
+        if LEVELS[level] < self._least:
             return
         line = CallLine(
             request_id=call.request_id,
@@ -100,8 +112,8 @@ class CallLog:
             state=event.state if event else "",
             cost_nanodollars=event.cost_nanodollars if event else 0,
             latency_ms=latency_ms,
-            level="info" if is_call else "debug",
-            timestamp=self._clock.now().isoformat().replace("+00:00", "Z"),
+            level=level,
+            timestamp=_timestamp(self._clock.now()),
         )
         self._lines.add(_ENCODER.encode(line).decode())
 
@@ -207,17 +219,13 @@ class LineBuffer:
 _ENCODER: Final = msgspec.json.Encoder()
 
 
-def _with_our_level(
-    _logger: object, _method: str, event: structlog.typing.EventDict
-) -> structlog.typing.EventDict:
-    if event["level"] == "warning":
-        event["level"] = "warn"  # as LOG_LEVEL spells it
-    return event
-
-
-def _json(event: dict[str, Any], **_options: object) -> str:
+def _json(line: dict[str, Any]) -> str:
     # Unknown kinds of value would print themselves, whatever they hold; their type's name is enough.
-    return msgspec.json.encode(event, enc_hook=lambda value: type(value).__name__).decode()
+    return msgspec.json.encode(line, enc_hook=lambda value: type(value).__name__).decode()
+
+
+def _timestamp(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
 
 
 def _place(error: BaseException) -> str:

@@ -74,7 +74,9 @@ def test_a_fault_tells_its_kind_and_place_and_never_its_text() -> None:
 def test_a_warning_is_named_as_in_the_setting_and_by_the_api() -> None:
     stream = io.StringIO()
 
-    open_log("warn", stream).warning("x")
+    log = open_log("warn", stream)
+    log.info("w")
+    log.warning("x")
 
     assert msgspec.json.decode(stream.getvalue())["level"] == "warn"
 
