@@ -31,6 +31,8 @@ from api_service.dashboard.pages import (
     status,
 )
 from api_service.dashboard.rendering import dashboard, error_page
+from api_service.dashboard.security_txt import PATH as SECURITY_TXT
+from api_service.dashboard.security_txt import serve_security_txt
 from api_service.errors import answer_of, refusal_of
 
 # Modules of pages: each declares its own when it is imported. Add yours here.
@@ -80,6 +82,7 @@ def register_dashboard(app: Flask) -> None:
     app.register_error_handler(404, _answer_not_found)
     app.register_blueprint(dashboard)
     app.add_url_rule("/static/<name>", "static_file", needs("anyone")(serve), methods=["GET"])
+    app.add_url_rule(SECURITY_TXT, "security_txt", serve_security_txt, methods=["GET"])
     app.add_url_rule("/csp-reports", "take_report", take_report, methods=["POST"])
 
 

@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 from flask import Response
 
 from api_service.dashboard.rendering import page, render
+from api_service.dashboard.security_txt import ACKNOWLEDGED_WITHIN_HOURS, contact_address
 from api_service.dashboard.view_state import ViewState
 from api_service.resources.events import EventView
 from api_service.services import services
@@ -53,7 +54,8 @@ def show_security(state: ViewState) -> Response:
         retention=RULES.values(),
         is_hosted=known.settings.is_hosted,
         contact=contact,
-        contact_address=f"mailto:{contact}" if "@" in contact else contact,
+        contact_address=contact_address(contact),
+        acknowledged_within_hours=ACKNOWLEDGED_WITHIN_HOURS,
     )
 
 

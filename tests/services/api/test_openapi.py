@@ -18,7 +18,7 @@ def document(client: FlaskClient) -> dict[str, Any]:
     return found
 
 
-OF_PAGES = {"static_file", "take_report"}
+OF_PAGES = {"static_file", "take_report", "security_txt"}
 
 
 def operations(document: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
@@ -35,6 +35,7 @@ def test_the_document_is_valid_openapi_3_1(document: dict[str, Any]) -> None:
     assert document["openapi"].startswith("3.1")
 
 
+@pytest.mark.battery("T3")
 def test_every_route_is_described_and_nothing_else(app: Flask, document: dict[str, Any]) -> None:
     served = {
         (method, rule.rule.replace("<", "{").replace(">", "}"))
