@@ -1,267 +1,205 @@
-"""Run every measurement on every gateway, by turns, and print figures and ratios."""
+"""Run every row through every gateway, by turns, and print medians, ratios and what the project asks."""
 
 import argparse
-import json
 import os
-import re
-import shutil
-import socket
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
-import requests
+import msgspec
 
-from bench import gateways, load, machine
-from bench.gateways import LOAD_CORE, Gateway, Missing
+from bench import gateways, machine, report, session
+from bench.gateways import DIRECT, FIRESTORE, LOAD_CORE, NGINX, SQLITE, UNGOVERNED, Gateway, Missing, Upstream
+from bench.report import OVER_TLS, PLAIN, Measured
+from bench.rows import IDLE, ROWS, START, Row, chosen
+from bench.session import Session
+from demo.emulator import EmulatorMissing, running_emulator
 
-CONNECTIONS = 64
-RATE = 200
-UPSTREAM_MS = 50
-STREAM_SECONDS = 10
-STREAM_COUNT = 1_000
-STARTS = 5
+Make = Callable[[Upstream, Path], Gateway]
 
-Figures = dict[str, float]
-_BURST_BYTES = "6500"  # about fifty events
-_PACED = {"x-demo-pace-ms": "100", "x-demo-size": "11500"}  # about a hundred events, ten seconds
-
-
-def wrk(gateway: Gateway, seconds: int, headers: Mapping[str, str], *, is_streaming: bool) -> Figures:
-    """Calls a second with every connection always busy. Raises: Missing."""
-    program = shutil.which("wrk")
-    if program is None:
-        raise Missing("wrk is missing: install it (Debian: apt-get install wrk)")
-    sent = load.body(is_streaming=is_streaming).decode()
-    named = {
-        "x-api-key": "bench",
-        "anthropic-version": "2023-06-01",
-        "content-type": "application/json",
-        **gateway.headers,
-        **headers,
-    }
-    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(f'wrk.method = "POST"\nwrk.body = {json.dumps(sent)}\n')
-        script.writelines(
-            f"wrk.headers[{json.dumps(name)}] = {json.dumps(value)}\n" for name, value in named.items()
-        )
-        script.flush()
-        command = [
-            program,
-            "-t1",
-            f"-c{CONNECTIONS}",
-            f"-d{seconds}",
-            "-s",
-            script.name,
-            gateway.url + load.PATH,
-        ]
-        said = _on_load_core(command)
-    refused = re.search(r"Non-2xx or 3xx responses: (\d+)", said)
-    if refused:
-        raise RuntimeError(f"{gateway.name} refused {refused[1]} calls:\n{said}")
-    calls = re.search(r"(\d+) requests in", said)
-    rate = re.search(r"Requests/sec:\s+([\d.]+)", said)
-    if not (calls and rate):
-        raise RuntimeError(f"wrk said nothing of use:\n{said}")
-    return {"calls": float(calls[1]), "per_second": float(rate[1])}
-
-
-def _on_load_core(command: list[str]) -> str:
-    done = subprocess.run(
-        ["taskset", "-c", str(LOAD_CORE), *command], check=True, capture_output=True, text=True
-    )
-    return done.stdout
-
-
-def _driven(kind: str, gateway: Gateway, headers: Mapping[str, str], *numbers: int) -> Figures:
-    said = _on_load_core(
-        [
-            *(sys.executable, "-m", "bench.load", kind, gateway.url),
-            *(json.dumps({**gateway.headers, **headers}), *map(str, numbers)),
-        ]
-    )
-    figures: Figures = json.loads(said)
-    return figures
-
-
-def throughput(gateway: Gateway, pid: int, seconds: int) -> Figures:
-    """Saturated: calls a second and CPU a call, whole answers."""
-    return _saturated(gateway, pid, seconds, {}, is_streaming=False)
-
-
-def bursts(gateway: Gateway, pid: int, seconds: int) -> Figures:
-    """Saturated: streams of about fifty events, sent as fast as they go."""
-    return _saturated(gateway, pid, seconds, {"x-demo-size": _BURST_BYTES}, is_streaming=True)
-
-
-def _saturated(
-    gateway: Gateway, pid: int, seconds: int, headers: Mapping[str, str], *, is_streaming: bool
-) -> Figures:
-    wrk(gateway, 1, headers, is_streaming=is_streaming)  # warm
-    before = machine.cpu_seconds(pid) if pid else 0.0
-    figures = wrk(gateway, seconds, headers, is_streaming=is_streaming)
-    used = machine.cpu_seconds(pid) - before if pid else 0.0
-    return {"calls/s": figures["per_second"], "CPU us/call": used / figures["calls"] * 1e6}
-
-
-def latency(gateway: Gateway, pid: int, seconds: int) -> Figures:
-    """At a steady rate against an upstream that takes its time."""
-    figures = _driven("rate", gateway, {"x-demo-delay-ms": str(UPSTREAM_MS)}, RATE, 2 * seconds)
-    return {"p50 ms": figures["p50_ms"], "p99 ms": figures["p99_ms"]}
-
-
-def open_streams(gateway: Gateway, pid: int, seconds: int) -> Figures:
-    """Many slow streams at once: how many come whole, the longest silence, memory and CPU meanwhile."""
-    command = [
-        *(sys.executable, "-m", "bench.load", "streams", gateway.url),
-        *(json.dumps({**gateway.headers, **_PACED}), str(STREAM_COUNT)),
-    ]
-    before, began = machine.cpu_seconds(pid) if pid else 0.0, time.monotonic()
-    driver = subprocess.Popen(["taskset", "-c", str(LOAD_CORE), *command], stdout=subprocess.PIPE, text=True)
-    memory = 0.0
-    while driver.poll() is None:
-        time.sleep(0.5)
-        memory = max(memory, machine.memory_megabytes(pid) if pid else 0.0)
-    said: Figures = json.loads(driver.communicate()[0])
-    used = machine.cpu_seconds(pid) - before if pid else 0.0
-    return {
-        "whole": said["whole"],
-        "gap p99 ms": said["gap_p99_ms"],
-        "memory MB": memory,
-        "core": used / (time.monotonic() - began),
-    }
-
-
-def start_to_first_byte(gateway: Gateway) -> Figures:
-    """From starting the program to the first byte of a proxied answer, the median of several starts."""
-    if gateway.name == "direct":
-        return {"start ms": 0.0}
-    sent = load.request(gateway.url, dict(gateway.headers), load.body(is_streaming=False))
-    port = urlsplit(gateway.url).port or 0
-    taken = []
-    for _ in range(STARTS):
-        began = time.monotonic()
-        with gateways.running(gateway.start, port):
-            _first_byte(port, sent)
-            taken.append((time.monotonic() - began) * 1000)
-    return {"start ms": statistics.median(taken)}
-
-
-def _first_byte(port: int, sent: bytes) -> None:
-    with socket.create_connection((gateways.HOST, port), 10) as connection:
-        connection.sendall(sent)
-        if not connection.recv(12).startswith(b"HTTP/1.1 200"):
-            raise RuntimeError("the gateway did not answer the first call")
-
-
-MEASUREMENTS: dict[str, Callable[[Gateway, int, int], Figures]] = {
-    "whole answers, saturated": throughput,
-    "streams of 50 events, saturated": bursts,
-    f"{RATE} calls/s, upstream takes {UPSTREAM_MS} ms": latency,
-    f"{STREAM_COUNT} open streams": open_streams,
+ROUNDS: Final = 3
+SECONDS: Final = 1.5
+LATENCY_SECONDS: Final = 4.0
+STREAM_ROUNDS: Final = 1  # each takes ten seconds, and counts ten thousand chunks a second
+IDLE_SECONDS: Final = 6.0  # by then a store over the network is open
+SLOW: Final = frozenset({FIRESTORE})  # only in the rows for all
+NAMES: Final = {  # as the command line has them
+    "direct": DIRECT,
+    "nginx": NGINX,
+    "off": UNGOVERNED,
+    "sqlite": SQLITE,
+    "firestore": FIRESTORE,
 }
 
 
-Results = dict[str, dict[str, list[Figures]]]
+class Plan(msgspec.Struct, frozen=True):
+    """What to measure, as the command line says."""
 
+    rows: list[Row]
+    has_starts: bool
+    names: list[str]
+    sides: list[str]
+    rounds: int
+    seconds: float
 
-def measure(compared: list[Gateway], upstream: str, rounds: int, seconds: int) -> Results:
-    """`{measurement: {gateway: figures of each round}}`, gateways by turns within a round."""
-    results: Results = {}
-    for number in range(rounds):
-        for gateway in compared:
-            print(f"round {number + 1} of {rounds}: {gateway.name}", file=sys.stderr, flush=True)
-            port = urlsplit(gateway.url).port or 0
-            with audited(gateway, upstream), gateways.running(gateway.start, port) as pid:
-                for name, measurement in MEASUREMENTS.items():
-                    figures = measurement(gateway, pid, seconds)
-                    results.setdefault(name, {}).setdefault(gateway.name, []).append(figures)
-    for gateway in compared:
-        started = start_to_first_byte(gateway)
-        results.setdefault("process start to first proxied byte", {})[gateway.name] = [started]
-    return results
+    def seconds_of(self, row: Row) -> float:
+        """How long one measurement lasts; streams last as long as they do."""
+        return LATENCY_SECONDS if row.kind == "rate" else self.seconds
 
-
-@contextmanager
-def audited(gateway: Gateway, upstream: str) -> Iterator[None]:
-    """Say how what a round recorded compares with the demo provider's bill for it.
-
-    Costs may differ a little: wrk breaks its last calls off, and those are estimated.
-    """
-    if gateway.metered is None:
-        yield
-        return
-    billed_before, metered_before = _billed(upstream), gateway.metered()
-    yield
-    billed, metered = _billed(upstream), gateway.metered()
-    calls, events = billed[0] - billed_before[0], metered[0] - metered_before[0]
-    share = (metered[1] - metered_before[1]) / (billed[1] - billed_before[1])
-    print(f"  {events} events for {calls} billed calls, {share:.4%} of their price", file=sys.stderr)
-
-
-def _billed(upstream: str) -> tuple[int, int]:
-    total = requests.get(f"{upstream}/demo/bill/total", timeout=10).json()
-    return total["calls"], total["nanodollars"]
-
-
-def table(results: Results) -> str:
-    """The medians, and each gateway's distance from direct and from nginx."""
-    lines = []
-    for name, by_gateway in results.items():
-        medians = {
-            gateway: {label: statistics.median(each[label] for each in rounds) for label in rounds[0]}
-            for gateway, rounds in by_gateway.items()
-        }
-        lines.append(f"\n{name}")
-        lines += [f"  {gateway:<11}{_shown(figures)}" for gateway, figures in medians.items()]
-        lines += [f"  {line}" for line in _ratios(medians)]
-    return "\n".join(lines)
-
-
-def _shown(figures: Figures) -> str:
-    return "  ".join(f"{label} {value:>9.2f}" for label, value in figures.items())
-
-
-def _ratios(medians: Mapping[str, Figures]) -> list[str]:
-    ours, lines = medians["ModelTrack"], []
-    for other in ("direct", "nginx"):
-        theirs = medians[other]
-        if "p50 ms" in ours:
-            added = "  ".join(f"{label} {ours[label] - theirs[label]:+.2f}" for label in ours)
-            lines.append(f"ModelTrack beside {other}: {added}")
-        else:
-            shares = [f"{label} x{ours[label] / theirs[label]:.2f}" for label in ours if theirs[label]]
-            lines += [f"ModelTrack beside {other}: {'  '.join(shares)}"] if shares else []
-    return lines
+    def rounds_of(self, row: Row) -> int:
+        """How often each gateway has its turn."""
+        return min(self.rounds, STREAM_ROUNDS) if row.kind == "streams" else self.rounds
 
 
 def main() -> None:
-    """Measure as the command line says."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--seconds", type=int, default=4, help="of each saturated measurement")
-    options = parser.parse_args()
+    """Measure, and print."""
+    plan = planned()
     if (os.cpu_count() or 1) <= LOAD_CORE:
         sys.exit("make bench needs two cores: one for the gateway, one for the load")
-    port = gateways.free_port()
-    upstream = f"http://{gateways.HOST}:{port}"
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+    os.sched_setaffinity(0, {LOAD_CORE})  # and with us all that we start, but for gateways
+    began, measured, starts = time.monotonic(), Measured(), report.Starts()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+        under = stack.enter_context(session.session(folder))
+        makers = _makers(stack, plan.names)
+        for side in plan.sides:
+            upstream = under.plain if side == PLAIN else under.over_tls
+            compared = _made(makers, upstream, folder / side.replace(" ", "-"))
+            if side == PLAIN and plan.has_starts:
+                for each in compared:
+                    starts |= {each.name: _started(under, each)} if each.name != DIRECT else {}
+            _measure(plan, under, side, compared, measured, starts)
+    for row in plan.rows:
+        print(report.table(row, measured.get(row.name, {})))
+    if plan.has_starts:
+        print(report.starts_table(starts))
+    load = os.getloadavg()[2]
+    print(f"\n{time.monotonic() - began:.0f} s on {os.cpu_count()} cores; load over 15 minutes {load:.1f}")
+
+
+def planned(arguments: list[str] | None = None) -> Plan:
+    """What the command line asks for; ends the program where that makes no sense."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    rows = ", ".join([*(row.name for row in ROWS), START, IDLE])
+    parser.add_argument("--only", nargs="+", default=[], metavar="ROW", help=f"of {rows}")
+    parser.add_argument(
+        "--gateways",
+        nargs="+",
+        default=list(NAMES),
+        choices=list(NAMES),
+        metavar="NAME",
+        help=f"of {', '.join(NAMES)}",
+    )
+    parser.add_argument("--no-tls", action="store_true", help="only with a plain upstream")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="of each saturated measurement")
+    options = parser.parse_args(arguments)
+    try:
+        rows_chosen = chosen(options.only)
+    except ValueError as error:
+        parser.error(str(error))
+    return Plan(
+        rows=rows_chosen,
+        has_starts=not options.only or bool({START, IDLE} & set(options.only)),
+        names=[name for each, name in NAMES.items() if each in options.gateways],
+        sides=[PLAIN] if options.no_tls else [PLAIN, OVER_TLS],
+        rounds=options.rounds,
+        seconds=options.seconds,
+    )
+
+
+def _makers(stack: ExitStack, names: list[str]) -> list[Make]:
+    makers: dict[str, Make] = {
+        DIRECT: gateways.direct,
+        NGINX: gateways.nginx,
+        UNGOVERNED: gateways.ungoverned,
+        SQLITE: gateways.modeltrack,
+    }
+    if FIRESTORE in names:
         try:
-            compared = [
-                gateways.direct(upstream),
-                gateways.nginx(upstream, Path(folder)),
-                gateways.modeltrack(upstream, Path(folder)),
-            ]
-            with gateways.running(gateways.provider(port), port):
-                print(table(measure(compared, upstream, options.rounds, options.seconds)))
+            makers[FIRESTORE] = gateways.modeltrack_on_firestore(stack.enter_context(running_emulator()))
+        except EmulatorMissing as missing:
+            _say(f"without {FIRESTORE}: {missing}")
+    return [makers[name] for name in names if name in makers]
+
+
+def _made(makers: list[Make], upstream: Upstream, folder: Path) -> list[Gateway]:
+    made = []
+    for number, make in enumerate(makers):
+        own = folder / str(number)
+        own.mkdir(parents=True)
+        try:
+            made.append(make(upstream, own))
         except Missing as missing:
-            sys.exit(f"make bench: {missing}")
+            _say(f"left out: {missing}")
+    return made
+
+
+def _started(under: Session, gateway: Gateway) -> report.Figures:
+    _say(f"starts of {gateway.name}")
+    with under.accounted(gateway):
+        return session.start_to_first_byte(gateway)
+
+
+def _measure(
+    plan: Plan,
+    under: Session,
+    side: str,
+    compared: list[Gateway],
+    measured: Measured,
+    starts: report.Starts,
+) -> None:
+    """Every row, gateways by turns within each, all of them running side by side."""
+    with _running(under, compared) as pids:
+        if side == PLAIN and plan.has_starts:
+            time.sleep(IDLE_SECONDS)
+            for gateway in compared:
+                if pids[gateway.name]:
+                    starts[gateway.name]["idle"] = machine.resident_megabytes(pids[gateway.name])
+        for row in plan.rows:
+            taking_part = [each for each in compared if row.is_for_all or each.name not in SLOW]
+            for number in range(plan.rounds_of(row)):
+                _say(f"{side}, {row.name}, round {number + 1} of {plan.rounds_of(row)}")
+                for each in taking_part:
+                    figures = session.measure(under, row, each, pids[each.name], plan.seconds_of(row))
+                    rounds = measured.setdefault(row.name, {}).setdefault(side, {}).setdefault(each.name, [])
+                    rounds.append(figures)
+    for gateway in compared:
+        _say_if_recorded(gateway, under)
+    under.served.clear()
+
+
+@contextmanager
+def _running(under: Session, compared: list[Gateway]) -> Iterator[dict[str, int]]:
+    """Start all that are compared, each with one call through it; their pids by name."""
+    with ExitStack() as stack:
+        pids = {}
+        for gateway in compared:
+            port = urlsplit(gateway.url).port or 0
+            pids[gateway.name] = stack.enter_context(gateways.running(gateway.start, port))
+            if gateway.name != DIRECT:
+                with under.accounted(gateway):
+                    session.first_byte(gateway)
+        yield pids
+
+
+def _say_if_recorded(gateway: Gateway, under: Session) -> None:
+    """Say how what a gateway recorded compares with what was served through it."""
+    served = under.served.get(gateway.name)
+    if gateway.metered is None or served is None:
+        return
+    calls, nanodollars = gateway.metered()
+    share = nanodollars / served.nanodollars if served.nanodollars else 1.0
+    _say(f"{gateway.name}: {calls:,} events of {served.calls:,} answers served, {share:.4%} of their price")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What is measured: no gateway, nginx as a reverse proxy, and ModelTrack with metering and journal on."""
+"""What is measured: no gateway, nginx as a reverse proxy, ModelTrack with all on, and its relay alone."""
 
 import os
 import secrets
@@ -11,30 +11,49 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
+from metering.budgets import Budget
 from metering.clock import SystemClock
 from metering.directory import Directory, KeyTerms
 from metering.opening import open_store
+from metering.rulebook import Rulebook
 from metering.stats import Statistics, UsageQuery
 
-GATEWAY_CORE = 0
-LOAD_CORE = 1
-READY_SECONDS = 30.0
-HOST = "127.0.0.1"
-_ROOT = Path(__file__).resolve().parents[1]
-_POLL_SECONDS = 0.002
+GATEWAY_CORE: Final = 0
+LOAD_CORE: Final = 1
+READY_SECONDS: Final = 60.0
+STOP_SECONDS: Final = 15.0
+HOST: Final = "127.0.0.1"
+LIMIT_NANODOLLARS: Final = 10**9 * 10**9  # of the budget that every call is held against
+_ROOT: Final = Path(__file__).resolve().parents[1]
+_POLL_SECONDS: Final = 0.002
+
+DIRECT: Final = "direct"
+NGINX: Final = "nginx"
+UNGOVERNED: Final = "ModelTrack, governing off"
+SQLITE: Final = "ModelTrack"
+FIRESTORE: Final = "ModelTrack on Firestore"
 
 
 class Missing(Exception):
-    """A program that the benchmarks need is not installed."""
+    """A program that a gateway needs is not installed, or does not start. The text says what to do."""
+
+
+class Upstream(msgspec.Struct, frozen=True):
+    """Where gateways send calls. `ca_file`: who signed its certificate, over TLS."""
+
+    url: str
+    ca_file: str = ""
 
 
 class Gateway(msgspec.Struct, frozen=True):
     """Something calls go through. `start` starts it, pinned, and gives its process.
 
     `metered` gives the calls and nanodollars that it has recorded so far; None where it records none.
+    `ca_file` is for calls to it over TLS.
     """
 
     name: str
@@ -42,6 +61,7 @@ class Gateway(msgspec.Struct, frozen=True):
     headers: Mapping[str, str] = {}
     start: Callable[[], "subprocess.Popen[bytes] | None"] = lambda: None
     metered: Callable[[], tuple[int, int]] | None = None
+    ca_file: str = ""
 
 
 def free_port() -> int:
@@ -53,16 +73,18 @@ def free_port() -> int:
 
 
 def pinned(
-    command: Sequence[str], core: int, environment: Mapping[str, str] | None = None
+    command: Sequence[str], core: int, environment: Mapping[str, str] | None = None, log: Path | None = None
 ) -> "subprocess.Popen[bytes]":
-    """Start a program on one core."""
-    return subprocess.Popen(
-        ["taskset", "-c", str(core), *command],
-        cwd=_ROOT,
-        env={**os.environ, **(environment or {})},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-    )
+    """Start a program on one core; what it says goes to the log, or nowhere."""
+    with (log or Path(os.devnull)).open("ab") as said:
+        return subprocess.Popen(
+            ["taskset", "-c", str(core), *command],
+            cwd=_ROOT,
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said if log else None,
+        )
 
 
 @contextmanager
@@ -73,20 +95,22 @@ def running(start: Callable[[], "subprocess.Popen[bytes] | None"], port: int) ->
         yield 0
         return
     try:
-        wait_for_port(port)
+        wait_for_port(port, process)
         yield process.pid
     finally:
         process.terminate()
-        process.wait(15)
+        process.wait(STOP_SECONDS)
 
 
-def wait_for_port(port: int) -> None:
-    """Return when connections are taken there. Raises: TimeoutError."""
+def wait_for_port(port: int, process: "subprocess.Popen[bytes] | None" = None) -> None:
+    """Return when connections are taken there. Raises: TimeoutError, ChildProcessError."""
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline:
         try:
             socket.create_connection((HOST, port), 1).close()
         except OSError:
+            if process is not None and process.poll() is not None:
+                raise ChildProcessError(f"it ended with {process.returncode}") from None
             time.sleep(_POLL_SECONDS)
         else:
             return
@@ -98,42 +122,76 @@ def provider(port: int) -> Callable[[], "subprocess.Popen[bytes]"]:
     return lambda: pinned([sys.executable, "-m", "demo.provider", "--port", str(port)], LOAD_CORE)
 
 
-def direct(upstream: str) -> Gateway:
+def upstream(port: int, tls_port: int, certificate: Path) -> Callable[[], "subprocess.Popen[bytes]"]:
+    """The provider of prepared answers, on the core of the load."""
+    command = [sys.executable, "-m", "bench.upstream", str(port), str(tls_port), str(certificate)]
+    return lambda: pinned(command, LOAD_CORE)
+
+
+def direct(to: Upstream, folder: Path) -> Gateway:
     """No gateway at all."""
-    return Gateway("direct", upstream)
+    return Gateway(DIRECT, to.url, ca_file=to.ca_file)
 
 
-def nginx(upstream: str, folder: Path) -> Gateway:
+def nginx(to: Upstream, folder: Path) -> Gateway:
     """A reverse proxy with one worker and kept-alive connections to the upstream. Raises: Missing."""
     program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/sbin")
     if program is None:
         raise Missing("nginx is missing: install it (Debian: apt-get install nginx-light)")
     port = free_port()
+    scheme, _, address = to.url.partition("://")
+    trust = _NGINX_TLS.format(ca_file=to.ca_file) if to.ca_file else ""
     configuration = folder / "nginx.conf"
     configuration.write_text(
-        _NGINX.format(folder=folder, port=port, upstream=upstream.removeprefix("http://"))
+        _NGINX.format(folder=folder, port=port, address=address, scheme=scheme, trust=trust)
     )
     command = [program, "-p", str(folder), "-e", str(folder / "nginx.log"), "-c", str(configuration)]
-    return Gateway("nginx", f"http://{HOST}:{port}", start=lambda: pinned(command, GATEWAY_CORE))
+    return Gateway(NGINX, f"http://{HOST}:{port}", start=lambda: pinned(command, GATEWAY_CORE))
 
 
-def modeltrack(upstream: str, folder: Path) -> Gateway:
-    """The proxy on the embedded store: identity, metering, prices, journal and segments on; no cache."""
+def ungoverned(to: Upstream, folder: Path) -> Gateway:
+    """The proxy's relay alone: `bench.ungoverned`."""
+    port = free_port()
+    command = [sys.executable, "-m", "bench.ungoverned", str(port), to.url, to.ca_file]
+    return Gateway(UNGOVERNED, f"http://{HOST}:{port}", start=lambda: pinned(command, GATEWAY_CORE))
+
+
+def modeltrack(to: Upstream, folder: Path) -> Gateway:
+    """The proxy on the embedded store; all on but the cache, which would answer in the upstream's place."""
+    return _modeltrack(
+        SQLITE, to, {"STORE_URL": f"sqlite:///{folder}/modeltrack.db", "DATA_DIR": str(folder)}
+    )
+
+
+def modeltrack_on_firestore(emulator: str) -> Callable[[Upstream, Path], Gateway]:
+    """The proxy on Firestore's emulator, its journal on stdout, as it is hosted."""
+
+    def made(to: Upstream, folder: Path) -> Gateway:
+        os.environ["FIRESTORE_EMULATOR_HOST"] = emulator  # for what we read ourselves, too
+        url = f"firestore://demo-bench-{secrets.token_hex(8)}"
+        return _modeltrack(FIRESTORE, to, {"STORE_URL": url, "DATA_DIR": str(folder), "JOURNAL": "stdout"})
+
+    return made
+
+
+def _modeltrack(name: str, to: Upstream, settings: Mapping[str, str]) -> Gateway:
     port, secret = free_port(), secrets.token_hex(32)
-    store_url = f"sqlite:///{folder}/modeltrack.db"
-    settings = {
+    environment = {
+        **settings,
         "PROXY_PORT": str(port),
-        "DATA_DIR": str(folder),
-        "STORE_URL": store_url,
         "MODELTRACK_SECRET": secret,
-        "ANTHROPIC_BASE_URL": upstream,
+        "ANTHROPIC_BASE_URL": to.url,
+        "OPENAI_BASE_URL": to.url,
+        **({"UPSTREAM_CA_FILE": to.ca_file} if to.ca_file else {}),
         "CACHE_ENABLED": "false",
         "LOG_LEVEL": "warn",
     }
-    store, clock = open_store(store_url), SystemClock()
+    store, clock = open_store(settings["STORE_URL"]), SystemClock()
     directory = Directory(store, clock, secret.encode())
     account_id = directory.create_account("bench").account_id
     key, _ = directory.create_key(account_id, KeyTerms())
+    budget = Budget(budget_id="", name="bench", limit_nanodollars=LIMIT_NANODOLLARS)
+    Rulebook(store, directory, clock).create_budget(account_id, budget)
 
     def metered() -> tuple[int, int]:
         now = clock.now()
@@ -143,10 +201,10 @@ def modeltrack(upstream: str, folder: Path) -> Gateway:
 
     command = [sys.executable, "-m", "proxy_service"]
     return Gateway(
-        "ModelTrack",
+        name,
         f"http://{HOST}:{port}",
         headers={"x-modeltrack-key": key, "x-modeltrack-team": "bench"},
-        start=lambda: pinned(command, GATEWAY_CORE, settings),
+        start=lambda: pinned(command, GATEWAY_CORE, environment),
         metered=metered,
     )
 
@@ -164,17 +222,23 @@ http {{
   uwsgi_temp_path {folder}/uwsgi;
   scgi_temp_path {folder}/scgi;
   keepalive_requests 1000000;
-  upstream provider {{ server {upstream}; keepalive 256; keepalive_requests 1000000; }}
+  upstream provider {{ server {address}; keepalive 256; keepalive_requests 1000000; }}
   server {{
     listen 127.0.0.1:{port} backlog=4096;
     client_max_body_size 32m;
+    client_body_buffer_size 512k;
     location / {{
-      proxy_pass http://provider;
+      proxy_pass {scheme}://provider;
       proxy_http_version 1.1;
       proxy_set_header Connection "";
       proxy_buffering off;
       proxy_read_timeout 600s;
+      {trust}
     }}
   }}
 }}
 """
+_NGINX_TLS = (
+    "proxy_ssl_verify on; proxy_ssl_name localhost; proxy_ssl_server_name on;"
+    " proxy_ssl_trusted_certificate {ca_file};"
+)

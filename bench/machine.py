@@ -36,13 +36,12 @@ def cpu_seconds(pid: int) -> float:
     return sum(int(each[11]) + int(each[12]) for each in fields if each) / _TICKS_PER_SECOND
 
 
-def memory_megabytes(pid: int) -> float:
-    """Memory of the tree, shared pages counted by share (PSS)."""
-    kilobytes = 0
+def resident_megabytes(pid: int) -> float:
+    """Memory of the tree that is in RAM; pages that its processes share count once for each."""
+    pages = 0
     for each in tree(pid):
         try:
-            lines = (_PROC / str(each) / "smaps_rollup").read_text().splitlines()
+            pages += int((_PROC / str(each) / "statm").read_text().split()[1])
         except OSError:
             continue
-        kilobytes += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-    return kilobytes / 1024
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1024**2
