@@ -10,9 +10,12 @@ import re
 import unicodedata
 
 TAG_CHARACTERS_MAX = 200
+TAGS_REMEMBERED_MAX = 4_096
 REDACTED = "[redacted]"
 
 _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # Unicode categories: controls, format marks, surrogates, breaks
+
+_as_they_came: dict[bytes | str, str] = {}  # most calls name the same few teams, apps and models
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.:/@+=, -]{0,200}")
 _CREDENTIAL = re.compile(
@@ -23,13 +26,28 @@ _CREDENTIAL = re.compile(
 
 def normalised_tag(value: bytes | str) -> str:
     """The tag as it is recorded; see the module's rule. Never raises."""
-    text = value if isinstance(value, str) else _decoded(value)
+    known = _as_they_came.get(value)
+    if known is not None:
+        return known
+    given = value if isinstance(value, str) else _decoded(value)
+    text = given
     if not _PLAIN.fullmatch(text):
         # Removal comes first: what stood apart only by an invisible character may compose after it.
         visible = (each for each in text if unicodedata.category(each) not in _INVISIBLE)
         text = unicodedata.normalize("NFC", "".join(visible))
     text = text.strip()[:TAG_CHARACTERS_MAX].rstrip()
-    return REDACTED if _CREDENTIAL.search(text) else text
+    if _CREDENTIAL.search(text):
+        return REDACTED
+    if text == given:
+        _remember(value, text)
+    return text
+
+
+def _remember(value: bytes | str, tag: str) -> None:
+    """Keep a tag that is recorded just as it came. Nothing else is kept, as it may be what no tag holds."""
+    if len(_as_they_came) >= TAGS_REMEMBERED_MAX:
+        _as_they_came.clear()
+    _as_they_came[value] = tag
 
 
 def _decoded(value: bytes) -> str:

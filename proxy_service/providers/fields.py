@@ -15,6 +15,8 @@ from metering.usage import TOKENS_MAX
 
 Raw = msgspec.Raw
 ABSENT = Raw()
+_NOTHING = (Raw(), Raw(b"null"))
+_TEXT = msgspec.json.Decoder(str)
 
 _DIGITS_MAX = len(str(TOKENS_MAX))
 _FLAGS = {b"true": True, b"false": False}
@@ -50,6 +52,8 @@ def _decoded(decoder: msgspec.json.Decoder[_T], data: bytes | bytearray) -> _T:
 
 def count(field: Raw) -> int | None:
     """A count of tokens or calls. Negative, fractional, quoted or implausibly large ones are absent."""
+    if field is ABSENT:
+        return None
     digits = bytes(field)
     if not digits.isdigit() or len(digits) > _DIGITS_MAX:
         return None
@@ -59,28 +63,30 @@ def count(field: Raw) -> int | None:
 
 def word(field: Raw) -> str | None:
     """A short word such as a service tier."""
-    found = _WORD.fullmatch(bytes(field))
+    if field is ABSENT:
+        return None
+    found = _WORD.fullmatch(field)
     return found[1].decode() if found else None
 
 
 def name(field: Raw) -> str | None:
     """A model's name, made harmless as tags are; an empty or very long one is absent."""
-    if len(bytes(field)) > 8 * TAG_CHARACTERS_MAX:
+    if field is ABSENT or len(field) > 8 * TAG_CHARACTERS_MAX:
         return None
     try:
-        return normalised_tag(msgspec.json.decode(field, type=str)) or None
+        return normalised_tag(_TEXT.decode(field)) or None
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 
 def flag(field: Raw) -> bool | None:
     """A plain `true` or `false`."""
-    return _FLAGS.get(bytes(field))
+    return None if field is ABSENT else _FLAGS.get(bytes(field))
 
 
 def number(field: Raw) -> float | None:
     """A finite number, whole or not."""
-    if not _NUMBER.fullmatch(bytes(field)):
+    if field is ABSENT or not _NUMBER.fullmatch(field):
         return None
     figure = float(bytes(field))
     return figure if math.isfinite(figure) else None
@@ -88,7 +94,7 @@ def number(field: Raw) -> float | None:
 
 def is_given(field: Raw) -> bool:
     """Whether the field is there and not null."""
-    return bytes(field) not in (b"", b"null")
+    return field is not ABSENT and field not in _NOTHING
 
 
 def opened(field: Raw, decoder: msgspec.json.Decoder[_T]) -> _T | None:
