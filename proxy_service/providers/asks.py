@@ -71,6 +71,7 @@ _BODY = msgspec.json.Decoder(_Body)
 _STREAM_OPTIONS = msgspec.json.Decoder(_StreamOptions)
 _INFERENCE = msgspec.json.Decoder(_Inference)
 _TIER = msgspec.json.Decoder(_Tier)
+_NO_STREAM_OPTIONS, _NO_INFERENCE = _StreamOptions(), _Inference()
 
 
 def read_ask(route: Route, headers: Headers, body: bytes) -> Ask:
@@ -118,28 +119,39 @@ def _loosely_read(body: bytes) -> _Body:
 
 
 def _ask(route: Route, headers: Headers, body: _Body) -> Ask:
-    inference = opened(body.inferenceConfig, _INFERENCE) or _Inference()
-    caps = (
-        count(body.max_completion_tokens),
-        count(body.max_output_tokens),
-        count(body.max_tokens),
-        count(body.max_gen_len),
-        count(inference.maxTokens),
-        count(inference.max_new_tokens),
-    )
-    stream_options = opened(body.stream_options, _STREAM_OPTIONS) or _StreamOptions()
+    inference = opened(body.inferenceConfig, _INFERENCE) or _NO_INFERENCE
+    stream_options = opened(body.stream_options, _STREAM_OPTIONS) or _NO_STREAM_OPTIONS
+    temperature = body.temperature if is_given(body.temperature) else inference.temperature
     return Ask(
         model=route.model or name(body.model) or "",
         streaming=route.operation in _STREAMED_OPERATIONS or flag(body.stream) is True,
         include_usage=flag(stream_options.include_usage),
-        output_tokens_max=next((cap for cap in caps if cap is not None), None),
-        temperature=number(body.temperature) if is_given(body.temperature) else number(inference.temperature),
-        service_tier=_service_tier(headers, body),
+        output_tokens_max=_first_count(
+            body.max_completion_tokens,
+            body.max_output_tokens,
+            body.max_tokens,
+            body.max_gen_len,
+            inference.maxTokens,
+            inference.max_new_tokens,
+        ),
+        temperature=number(temperature),
+        service_tier=_service_tier(route, headers, body),
         choices=max(1, min(CHOICES_MAX, max(count(body.n) or 1, count(body.best_of) or 1))),
     )
 
 
-def _service_tier(headers: Headers, body: _Body) -> str:
-    tier = opened(body.serviceTier, _TIER) or _Tier()
-    header_tier = header(headers, _BEDROCK_TIER_HEADER) or b""
-    return word(body.service_tier) or word(tier.type) or word(Raw(b'"%s"' % header_tier)) or ""
+def _first_count(*fields: Raw) -> int | None:
+    for field in fields:
+        if field is not ABSENT:
+            found = count(field)
+            if found is not None:
+                return found
+    return None
+
+
+def _service_tier(route: Route, headers: Headers, body: _Body) -> str:
+    tier = word(body.service_tier)
+    if tier is None and route.upstream == "bedrock":
+        said = opened(body.serviceTier, _TIER) or _Tier()
+        tier = word(said.type) or word(Raw(b'"%s"' % (header(headers, _BEDROCK_TIER_HEADER) or b"")))
+    return tier or ""
