@@ -5,9 +5,8 @@ import sys
 from collections.abc import Sequence
 from datetime import date
 
-from pydantic import ValidationError
-
 from metering.clock import Clock, SystemClock
+from metering.settings import SettingsRefused
 from modeltrack_cli.collect import aws_client, collect
 from modeltrack_cli.doctor.command import EXIT_INCOMPLETE, Given, add_arguments, doctor
 from modeltrack_cli.errors import CommandFailed
@@ -33,9 +32,8 @@ def main(arguments: Sequence[str] | None = None, clock: Clock | None = None) -> 
     except CommandFailed as error:
         sys.stderr.write(f"modeltrack: {error}\n")
         return status_of_failure
-    except ValidationError as error:
-        names = sorted({str(each["loc"][0]).upper() for each in error.errors(include_input=False)})
-        sys.stderr.write(f"modeltrack: docs/settings.md says what to give for {', '.join(names)}\n")
+    except SettingsRefused as refused:
+        sys.stderr.write("".join(f"modeltrack: {line}\n" for line in refused.complaints))
         return status_of_failure
     return 0
 

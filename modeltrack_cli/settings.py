@@ -3,30 +3,26 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from metering.setting_kinds import Secret
+from metering.settings import Settings
 
 
-class CommandSettings(BaseSettings):
+class CommandSettings(Settings):
     """Where ModelTrack and the providers are, and what opens them. Field names are environment names."""
 
-    model_config = SettingsConfigDict(
-        frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
-    )
-
     modeltrack_url: str = "http://127.0.0.1:3001"
-    modeltrack_key: SecretStr = Field(default=SecretStr(""))
-    openai_admin_key: SecretStr = Field(default=SecretStr(""))
+    modeltrack_key: Secret = Secret("")
+    openai_admin_key: Secret = Secret("")
     openai_admin_url: str = "https://api.openai.com"
-    anthropic_admin_key: SecretStr = Field(default=SecretStr(""))
+    anthropic_admin_key: Secret = Secret("")
     anthropic_admin_url: str = "https://api.anthropic.com"
 
     modeltrack_proxy_url: str = "http://127.0.0.1:8080"
     modeltrack_project: str = ""
     modeltrack_database: str = "(default)"
     firestore_emulator_host: str = ""  # as Google's tools set it
-    anthropic_api_key: SecretStr = Field(default=SecretStr(""))
-    openai_api_key: SecretStr = Field(default=SecretStr(""))
+    anthropic_api_key: Secret = Secret("")
+    openai_api_key: Secret = Secret("")
     requests_ca_bundle: Path | None = None  # as requests reads it by itself
     no_color: str = ""  # https://no-color.org
 

@@ -12,7 +12,7 @@ PACKAGES = ("metering", "proxy_service", "api_service", "demo")
 # Each module in a process of its own; what they all stand on is loaded once, before those part.
 _PROBE = """
 import importlib, os, socket, sys, threading, traceback
-import flask_openapi3, msgspec, pydantic_settings, requests
+import flask_openapi3, msgspec, requests
 
 class Blocked(socket.socket):
     def __new__(cls, *args, **kwargs):

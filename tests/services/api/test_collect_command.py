@@ -10,10 +10,10 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 from flask import Flask
-from pydantic import SecretStr
 from werkzeug.serving import make_server
 
 from api_service.resources.infrastructure import InfrastructureView
+from metering.setting_kinds import Secret
 from modeltrack_cli.collect import aws_client, collect
 from modeltrack_cli.errors import CommandFailed
 from modeltrack_cli.settings import CommandSettings
@@ -45,7 +45,7 @@ def collected(
         said: list[str] = []
         given: dict[str, Any] = {
             "modeltrack_url": f"http://127.0.0.1:{server.server_port}",
-            "modeltrack_key": SecretStr(key),
+            "modeltrack_key": Secret(key),
             "opencost_endpoint": opencost.url,
         }
         clients = {each.client.meta.service_model.service_name: each for each in stubbers}
@@ -238,7 +238,7 @@ def test_without_boto3_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatc
     ("settings", "said"),
     [
         ({}, "ENABLE_AWS_COSTS"),
-        ({"enable_opencost": True, "modeltrack_key": SecretStr("")}, "MODELTRACK_KEY"),
+        ({"enable_opencost": True, "modeltrack_key": Secret("")}, "MODELTRACK_KEY"),
     ],
 )
 def test_what_has_to_be_set_is_named(collected: Collect, settings: dict[str, Any], said: str) -> None:
