@@ -19,7 +19,7 @@ from api_service.tables import answer_csv, with_csv
 from api_service.utc_days import DayRangeFields
 from metering.accounts import LOCAL_ACCOUNT_ID
 from metering.errors import Conflict
-from metering.file_configuration import NAMESPACES_MAX
+from metering.file_formats import NAMESPACES_MAX
 from metering.infrastructure import (
     GPU_COUNT_MAX,
     ROWS_MAX,

@@ -17,6 +17,7 @@ from metering.file_configuration import (
     WatchedFiles,
     configuration_files,
 )
+from metering.file_formats import read_budgets
 from metering.ids import repeatable_digest
 from metering.model_names import OUT_OF_REACH
 from metering.routing import RoutingRule
@@ -155,12 +156,10 @@ def test_a_changed_limit_keeps_the_budgets_id(machine: Machine) -> None:
 
 @given(st.integers(0, 10**15))
 def test_a_limit_is_read_to_the_nanodollar(nanodollars: int) -> None:
-    from metering.file_configuration import _read_budgets  # noqa: PLC0415 - the parser alone
-
     text = f"{nanodollars // DOLLAR}.{nanodollars % DOLLAR:09d}"
     data = budgets(ONE).replace('"monthly_limit": 1', f'"monthly_limit": {text}')
 
-    (read,), _ = _read_budgets(data.encode())[0].budgets, None
+    (read,) = read_budgets(data.encode())
 
     assert read.limit_nanodollars == nanodollars
 
