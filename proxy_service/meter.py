@@ -176,7 +176,7 @@ def _reading(
     has_begun = bool(text_bytes) or figures.output_is_final
     if is_error and says_nothing and (is_refusal or not has_begun):
         method = "none"  # nothing was generated, nothing is billed
-    elif figures.input_tokens is None or not figures.output_is_final:
+    elif not states_all(figures):
         method = _method(figures, text_bytes=text_bytes, is_unreadable=is_unreadable)
         usage = _completed(usage, figures, text_bytes=text_bytes, request_bytes=request_bytes)
     return Reading(
@@ -188,6 +188,11 @@ def _reading(
         is_complete=figures.is_complete or is_unreadable,
         is_error=is_error,
     )
+
+
+def states_all(figures: Figures) -> bool:
+    """Whether nothing is left to be estimated."""
+    return figures.input_tokens is not None and figures.output_is_final
 
 
 def stated(figures: Figures) -> Usage:
@@ -360,6 +365,8 @@ class BodyFraming:
             self._reader.read_body(self._body)
         except msgspec.DecodeError:
             return len(self._body)
+        if states_all(self._reader.figures):
+            return 0  # nobody asks for its length
         return text_bytes(self._body, self._reader.body_text_keys)
 
 

@@ -18,8 +18,9 @@ Headers = list[tuple[bytes, bytes]]
 
 def header(headers: Headers, name: bytes) -> bytes | None:
     """The value of the first header of that name (given in lower case), None where there is none."""
+    size = len(name)
     for each, value in headers:
-        if each.lower() == name:
+        if len(each) == size and each.lower() == name:
             return value
     return None
 

@@ -7,9 +7,11 @@ live five minutes, the provider's default. A compaction's tokens (`iterations`) 
 Source: https://docs.anthropic.com/en/api/messages-streaming (2026-11).
 """
 
+from typing import Annotated
+
 import msgspec
 
-from metering.usage import Usage
+from metering.usage import TOKENS_MAX, Usage
 from proxy_service.eventstream import Message
 from proxy_service.meter import Figures, stated
 from proxy_service.providers.fields import ABSENT, Raw, count, is_given, name, opened, parsed, word
@@ -32,7 +34,42 @@ class _Delta(msgspec.Struct):
     stop_reason: Raw = ABSENT
 
 
+Tokens = Annotated[int, msgspec.Meta(ge=0, le=TOKENS_MAX)]
+Word = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_.-]{1,32}\Z")]
+
+
+class _CacheCreation(msgspec.Struct, gc=False):
+    ephemeral_5m_input_tokens: Tokens | None = None
+    ephemeral_1h_input_tokens: Tokens | None = None
+
+
+class _ServerToolUse(msgspec.Struct, gc=False):
+    web_search_requests: Tokens | None = None
+
+
+class _OutputDetails(msgspec.Struct, gc=False):
+    thinking_tokens: Tokens | None = None
+
+
 class _Usage(msgspec.Struct):
+    """A usage object in which everything is what it should be, as nearly all are."""
+
+    input_tokens: Tokens | None = None
+    output_tokens: Tokens | None = None
+    cache_read_input_tokens: Tokens | None = None
+    cache_creation_input_tokens: Tokens | None = None
+    cache_creation: _CacheCreation | None = None
+    server_tool_use: _ServerToolUse | None = None
+    output_tokens_details: _OutputDetails | None = None
+    iterations: Raw = ABSENT
+    service_tier: Word | None = None
+    speed: Word | None = None
+    inference_geo: Word | None = None
+
+
+class _AnyUsage(msgspec.Struct):
+    """Any usage object, each field to be looked at by itself."""
+
     input_tokens: Raw = ABSENT
     output_tokens: Raw = ABSENT
     cache_read_input_tokens: Raw = ABSENT
@@ -46,21 +83,21 @@ class _Usage(msgspec.Struct):
     inference_geo: Raw = ABSENT
 
 
-class _Iteration(_Usage):
-    type: str = ""
-
-
-class _CacheCreation(msgspec.Struct):
+class _AnyCacheCreation(msgspec.Struct):
     ephemeral_5m_input_tokens: Raw = ABSENT
     ephemeral_1h_input_tokens: Raw = ABSENT
 
 
-class _ServerToolUse(msgspec.Struct):
+class _AnyServerToolUse(msgspec.Struct):
     web_search_requests: Raw = ABSENT
 
 
-class _OutputDetails(msgspec.Struct):
+class _AnyOutputDetails(msgspec.Struct):
     thinking_tokens: Raw = ABSENT
+
+
+class _Iteration(_AnyUsage):
+    type: str = ""
 
 
 _NO_PLACE = "not_available"  # said of models that cannot choose where they run
@@ -69,10 +106,11 @@ _EVENT = msgspec.json.Decoder(_Event)
 _MESSAGE = msgspec.json.Decoder(_Message)
 _DELTA = msgspec.json.Decoder(_Delta)
 _USAGE = msgspec.json.Decoder(_Usage)
+_ANY_USAGE = msgspec.json.Decoder(_AnyUsage)
 _ITERATIONS = msgspec.json.Decoder(list[_Iteration])
-_CACHE_CREATION = msgspec.json.Decoder(_CacheCreation)
-_SERVER_TOOL_USE = msgspec.json.Decoder(_ServerToolUse)
-_OUTPUT_DETAILS = msgspec.json.Decoder(_OutputDetails)
+_CACHE_CREATION = msgspec.json.Decoder(_AnyCacheCreation)
+_SERVER_TOOL_USE = msgspec.json.Decoder(_AnyServerToolUse)
+_OUTPUT_DETAILS = msgspec.json.Decoder(_AnyOutputDetails)
 
 
 class MessagesReader:
@@ -141,7 +179,13 @@ class MessagesReader:
             self.figures.output_is_final = True
 
     def _read_usage(self, field: Raw) -> None:
-        usage = opened(field, _USAGE)
+        if not is_given(field):
+            return
+        # A decoder takes -0 for 0.
+        usage = None if b"-" in bytes(field) else opened(field, _USAGE)
+        if usage is None:  # something in it is not what it should be, and only that is absent
+            found = opened(field, _ANY_USAGE)
+            usage = None if found is None else _sound_part(found)
         if usage is not None:
             self.read_usage(usage)
 
@@ -151,16 +195,14 @@ class MessagesReader:
         figures.input_tokens = _later(figures.input_tokens, usage.input_tokens)
         figures.output_tokens = _later(figures.output_tokens, usage.output_tokens)
         figures.cache_read_tokens = _later(figures.cache_read_tokens, usage.cache_read_input_tokens)
-        tools = opened(usage.server_tool_use, _SERVER_TOOL_USE)
-        if tools:
+        tools, details = usage.server_tool_use, usage.output_tokens_details
+        if tools is not None:
             figures.server_tool_calls = _later(figures.server_tool_calls, tools.web_search_requests)
-        details = opened(usage.output_tokens_details, _OUTPUT_DETAILS)
-        if details:
+        if details is not None:
             figures.reasoning_tokens = _later(figures.reasoning_tokens, details.thinking_tokens)
-        is_fast = word(usage.speed) == "fast"
-        figures.service_tier = "fast" if is_fast else word(usage.service_tier) or figures.service_tier
-        place = word(usage.inference_geo)
-        figures.region = figures.region if place in {None, _NO_PLACE} else place
+        figures.service_tier = "fast" if usage.speed == "fast" else usage.service_tier or figures.service_tier
+        place = usage.inference_geo
+        figures.region = figures.region if place in (None, _NO_PLACE) else place
         self._read_cache_writes(usage)
         iterations = opened(usage.iterations, _ITERATIONS)
         if iterations is not None:
@@ -169,8 +211,8 @@ class MessagesReader:
 
     def _read_cache_writes(self, usage: _Usage) -> None:
         self._cache_written = _later(self._cache_written, usage.cache_creation_input_tokens)
-        split = opened(usage.cache_creation, _CACHE_CREATION)
-        if split:
+        split = usage.cache_creation
+        if split is not None:
             self._cache_written_5m = _later(self._cache_written_5m, split.ephemeral_5m_input_tokens)
             self._cache_written_1h = _later(self._cache_written_1h, split.ephemeral_1h_input_tokens)
         if self._cache_written is self._cache_written_5m is self._cache_written_1h is None:
@@ -181,14 +223,35 @@ class MessagesReader:
         self.figures.cache_write_5m_tokens = total - self.figures.cache_write_1h_tokens
 
 
+def _sound_part(usage: _AnyUsage) -> _Usage:
+    """What of a usage object is what it should be."""
+    split = opened(usage.cache_creation, _CACHE_CREATION) or _AnyCacheCreation()
+    tools = opened(usage.server_tool_use, _SERVER_TOOL_USE) or _AnyServerToolUse()
+    details = opened(usage.output_tokens_details, _OUTPUT_DETAILS) or _AnyOutputDetails()
+    return _Usage(
+        input_tokens=count(usage.input_tokens),
+        output_tokens=count(usage.output_tokens),
+        cache_read_input_tokens=count(usage.cache_read_input_tokens),
+        cache_creation_input_tokens=count(usage.cache_creation_input_tokens),
+        cache_creation=_CacheCreation(
+            count(split.ephemeral_5m_input_tokens), count(split.ephemeral_1h_input_tokens)
+        ),
+        server_tool_use=_ServerToolUse(count(tools.web_search_requests)),
+        output_tokens_details=_OutputDetails(count(details.thinking_tokens)),
+        iterations=usage.iterations,
+        service_tier=word(usage.service_tier),
+        speed=word(usage.speed),
+        inference_geo=word(usage.inference_geo),
+    )
+
+
 def _usage(iteration: _Iteration) -> Usage:
     """One iteration's own usage: the same words, read by themselves."""
     reader = MessagesReader()
-    reader.read_usage(iteration)
+    reader.read_usage(_sound_part(iteration))
     return stated(reader.figures)
 
 
-def _later(earlier: int | None, field: Raw) -> int | None:
+def _later(earlier: int | None, figure: int | None) -> int | None:
     """The later figure where there is one; figures replace each other and are never added."""
-    figure = count(field)
     return earlier if figure is None else figure
