@@ -13,8 +13,20 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from bench import gateways, machine, report, session
-from bench.gateways import DIRECT, FIRESTORE, LOAD_CORE, NGINX, SQLITE, UNGOVERNED, Gateway, Missing, Upstream
+from bench import gateways, machine, peers, report, session
+from bench.gateways import (
+    DIRECT,
+    FIRESTORE,
+    LITELLM,
+    LOAD_CORE,
+    NGINX,
+    PORTKEY,
+    SQLITE,
+    UNGOVERNED,
+    Gateway,
+    Missing,
+    Upstream,
+)
 from bench.report import OVER_TLS, PLAIN, Measured
 from bench.rows import IDLE, ROWS, START, Row, chosen
 from bench.session import Session
@@ -27,13 +39,16 @@ SECONDS: Final = 1.5
 LATENCY_SECONDS: Final = 4.0
 STREAM_ROUNDS: Final = 1  # each takes ten seconds, and counts ten thousand chunks a second
 IDLE_SECONDS: Final = 6.0  # by then a store over the network is open
-SLOW: Final = frozenset({FIRESTORE})  # only in the rows for all
+PEERS: Final = frozenset({LITELLM, PORTKEY})
+SLOW: Final = PEERS | {FIRESTORE}  # only in the rows for all
 NAMES: Final = {  # as the command line has them
     "direct": DIRECT,
     "nginx": NGINX,
     "off": UNGOVERNED,
     "sqlite": SQLITE,
     "firestore": FIRESTORE,
+    "portkey": PORTKEY,
+    "litellm": LITELLM,
 }
 
 
@@ -71,8 +86,8 @@ def main() -> None:
             upstream = under.plain if side == PLAIN else under.over_tls
             compared = _made(makers, upstream, folder / side.replace(" ", "-"))
             if side == PLAIN and plan.has_starts:
-                for each in compared:
-                    starts |= {each.name: _started(under, each)} if each.name != DIRECT else {}
+                timed = [each for each in compared if each.name != DIRECT and each.name not in PEERS]
+                starts |= {each.name: _started(under, each) for each in timed}
             _measure(plan, under, side, compared, measured, starts)
     for row in plan.rows:
         print(report.table(row, measured.get(row.name, {})))
@@ -95,6 +110,7 @@ def planned(arguments: list[str] | None = None) -> Plan:
         metavar="NAME",
         help=f"of {', '.join(NAMES)}",
     )
+    parser.add_argument("--no-peers", action="store_true", help=f"without {PORTKEY} and {LITELLM}")
     parser.add_argument("--no-tls", action="store_true", help="only with a plain upstream")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of each saturated measurement")
@@ -106,7 +122,11 @@ def planned(arguments: list[str] | None = None) -> Plan:
     return Plan(
         rows=rows_chosen,
         has_starts=not options.only or bool({START, IDLE} & set(options.only)),
-        names=[name for each, name in NAMES.items() if each in options.gateways],
+        names=[
+            name
+            for each, name in NAMES.items()
+            if each in options.gateways and not (options.no_peers and name in PEERS)
+        ],
         sides=[PLAIN] if options.no_tls else [PLAIN, OVER_TLS],
         rounds=options.rounds,
         seconds=options.seconds,
@@ -119,6 +139,8 @@ def _makers(stack: ExitStack, names: list[str]) -> list[Make]:
         NGINX: gateways.nginx,
         UNGOVERNED: gateways.ungoverned,
         SQLITE: gateways.modeltrack,
+        PORTKEY: peers.portkey,
+        LITELLM: peers.litellm,
     }
     if FIRESTORE in names:
         try:
@@ -158,11 +180,13 @@ def _measure(
     with _running(under, compared) as pids:
         if side == PLAIN and plan.has_starts:
             time.sleep(IDLE_SECONDS)
-            for gateway in compared:
-                if pids[gateway.name]:
-                    starts[gateway.name]["idle"] = machine.resident_megabytes(pids[gateway.name])
+            for name, pid in pids.items():
+                if pid:
+                    starts.setdefault(name, {})["idle"] = machine.resident_megabytes(pid)
         for row in plan.rows:
-            taking_part = [each for each in compared if row.is_for_all or each.name not in SLOW]
+            taking_part = [each for each in compared if each.name in pids]
+            if not row.is_for_all:
+                taking_part = [each for each in taking_part if each.name not in SLOW]
             for number in range(plan.rounds_of(row)):
                 _say(f"{side}, {row.name}, round {number + 1} of {plan.rounds_of(row)}")
                 for each in taking_part:
@@ -181,10 +205,16 @@ def _running(under: Session, compared: list[Gateway]) -> Iterator[dict[str, int]
         pids = {}
         for gateway in compared:
             port = urlsplit(gateway.url).port or 0
-            pids[gateway.name] = stack.enter_context(gateways.running(gateway.start, port))
-            if gateway.name != DIRECT:
-                with under.accounted(gateway):
-                    session.first_byte(gateway)
+            try:
+                pids[gateway.name] = stack.enter_context(gateways.running(gateway.start, port))
+                if gateway.name != DIRECT:
+                    with under.accounted(gateway):
+                        session.first_byte(gateway)
+            except (OSError, TimeoutError) as error:
+                if gateway.name not in PEERS:
+                    raise
+                pids.pop(gateway.name, None)
+                _say(f"left out: {gateway.name} does not work here: {error}")
         yield pids
 
 

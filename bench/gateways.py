@@ -24,7 +24,7 @@ from metering.stats import Statistics, UsageQuery
 
 GATEWAY_CORE: Final = 0
 LOAD_CORE: Final = 1
-READY_SECONDS: Final = 60.0
+READY_SECONDS: Final = 120.0
 STOP_SECONDS: Final = 15.0
 HOST: Final = "127.0.0.1"
 LIMIT_NANODOLLARS: Final = 10**9 * 10**9  # of the budget that every call is held against
@@ -36,6 +36,8 @@ NGINX: Final = "nginx"
 UNGOVERNED: Final = "ModelTrack, governing off"
 SQLITE: Final = "ModelTrack"
 FIRESTORE: Final = "ModelTrack on Firestore"
+PORTKEY: Final = "Portkey"
+LITELLM: Final = "LiteLLM"
 
 
 class Missing(Exception):

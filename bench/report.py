@@ -8,12 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from bench.answers import Wanted
-from bench.gateways import DIRECT, FIRESTORE, NGINX, SQLITE, UNGOVERNED
+from bench.gateways import DIRECT, FIRESTORE, LITELLM, NGINX, PORTKEY, SQLITE, UNGOVERNED
 from bench.rows import RATE, STREAMS, Row
 
 PLAIN, OVER_TLS = "plain", "over TLS"
-LITELLM: Final = "LiteLLM"
-PORTKEY: Final = "Portkey"
 Figures = dict[str, float]
 Medians = dict[str, dict[str, float]]  # by gateway
 Measured = dict[str, dict[str, dict[str, list[Figures]]]]  # row → plain or TLS → gateway → rounds
@@ -135,6 +133,7 @@ def starts_table(starts: Mapping[str, Figures]) -> str:
     """From starting a process to its first proxied byte, and its memory before any load."""
     lines = ["\nprocess start to first proxied byte, and resident memory idle after one call"]
     for name, figures in starts.items():
+        start = f"{figures['start']:>9.0f} ms" if "start" in figures else f"{'':>12}"
         idle = f"{figures['idle']:>9.0f} MB" if "idle" in figures else ""
-        lines.append(f"  {name:<{_NAME_WIDTH - 2}}{figures['start']:>9.0f} ms{idle}")
+        lines.append(f"  {name:<{_NAME_WIDTH - 2}}{start}{idle}")
     return "\n".join([*lines, "  asked of ModelTrack, Firestore configured: at most 400 ms and 80 MB"])
