@@ -508,6 +508,8 @@ class _Connection(asyncio.Protocol):
         """Send bytes now, or behind those that are held."""
         if self._held:
             self._held.append(data)
+            if len(data) > ONE_WRITE_BYTES_MAX:  # a step of the loop may read 8 MiB, which would all be held
+                self.flush()
         else:
             self._transport.write(data)
 
@@ -769,7 +771,7 @@ class _CallerRequest:
 
     def write(self, data: bytes) -> None:
         """See `Downstream`."""
-        if self.is_over or not data:
+        if not data or self.is_gone or self._is_ended:
             return
         framing = self._framing
         if framing == _Framing.CHUNKED:

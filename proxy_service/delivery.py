@@ -12,6 +12,8 @@ from proxy_service.lifeline import READ_ON_BYTES_MAX, Lifeline
 from proxy_service.wire import Answer, Downstream, Headers, ResponseHead, WireError
 
 HELD_BYTES_MAX: Final = 1024 * 1024
+UNHEARD_BYTES_MAX: Final = 16 * 1024  # a stream's pieces are small: the meter hears many of them at once
+PIECE_BYTES: Final = 256  # what keeping a piece takes beside its bytes, amply
 
 
 def is_small(head: ResponseHead) -> bool:
@@ -55,6 +57,8 @@ class Delivery:
         "_meter",
         "_now",
         "_size_bytes",
+        "_unheard",
+        "_unheard_bytes",
         "body",
         "first_at",
         "head",
@@ -86,6 +90,8 @@ class Delivery:
         self._size_bytes = 0
         self._left: int | None = None  # of a known length, still to pass
         self._last = b""
+        self._unheard: list[bytes] = []  # passed on, and on its way to the meter
+        self._unheard_bytes = 0
 
     async def hold(self) -> None:
         """Read the answer whole; nothing of it goes to the caller before `release`."""
@@ -112,8 +118,9 @@ class Delivery:
             await self._answer.pump(self._piece_came)
         except (WireError, EventStreamBroken) as error:
             self._break_off(error)
-        else:
-            self.body = None if self._copy is None else b"".join(self._copy)
+        self._hear()
+        if self._copy is not None and not self.is_cut:
+            self.body = b"".join(self._copy)
 
     def release(self, headers: Headers) -> None:
         """The call is settled: what was kept back goes. `headers` are for an answer that was held."""
@@ -132,11 +139,33 @@ class Delivery:
         downstream.end()
 
     def _piece_came(self, data: bytes) -> None:
-        """To the caller first, then to the meter."""
+        """To the caller at once; to the meter with the pieces that follow."""
         if self.first_at is None:
             self.first_at = self._now()
+        passed = data if self._edit is None else self._edit.feed(data)
+        if self._left is None:
+            self._downstream.write(passed)
+        else:
+            self._pass_of(self._left, passed)
+        self._unheard.append(data)
+        self._unheard_bytes += len(data) + PIECE_BYTES
+        if self._unheard_bytes > UNHEARD_BYTES_MAX:
+            self._hear()
+
+    def _pass_of(self, left: int, data: bytes) -> None:
+        """Pass on what is no end of the `left` bytes that are still to come."""
+        self._left = left - len(data)
+        if self._left > 0:
+            self._downstream.write(data)
+        else:
+            self._last = data
+
+    def _hear(self) -> None:
+        """The meter hears what has passed since it last did, and the copy, where there is one, takes it."""
+        data = b"".join(self._unheard)
+        self._unheard.clear()
+        self._unheard_bytes = 0
         self._size_bytes += len(data)
-        self._pass(data if self._edit is None else self._edit.feed(data))
         if self._meter is not None:
             self._meter.feed(data)
         if self._copy is not None:
@@ -145,15 +174,6 @@ class Delivery:
                 self._copy = None
         if self._size_bytes > READ_ON_BYTES_MAX and self._lifeline.is_caller_gone:
             self._lifeline.cut()
-
-    def _pass(self, data: bytes) -> None:
-        if self._left is not None:
-            self._left -= len(data)
-            if self._left <= 0:
-                self._last = data
-                return
-        if data:
-            self._downstream.write(data)
 
     def _break_off(self, error: Exception) -> None:
         self.is_cut = True

@@ -15,6 +15,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 from typing import cast
 
+from proxy_service.authorities import Authorities
 from proxy_service.http1 import LAST_CHUNK, ResponseReader, chunk, request_head
 from proxy_service.sockets import watch_for_dead_peers
 from proxy_service.wire import (
@@ -44,7 +45,7 @@ _METHODS_WITH_BODY = frozenset((b"POST", b"PUT", b"PATCH"))
 class UpstreamClient:
     """An `Upstream`: see there and this module's promise about retries.
 
-    `ca_file` names certificate authorities (PEM) to trust beside the system's.
+    Without `authorities` it has the system's for itself.
     """
 
     def __init__(
@@ -54,14 +55,13 @@ class UpstreamClient:
         first_byte_seconds: float = 600.0,
         idle_seconds: float = 300.0,
         pooled_seconds: float = POOLED_SECONDS_MAX,
-        ca_file: str = "",
+        authorities: Authorities | None = None,
     ) -> None:
         self.first_byte_seconds = first_byte_seconds
         self.idle_seconds = idle_seconds
         self.pooled_seconds = pooled_seconds
         self._connect_seconds = connect_seconds
-        self._ca_file = ca_file
-        self._tls: ssl.SSLContext | None = None
+        self._authorities = authorities or Authorities()
         self._loop = asyncio.get_running_loop()
         self._connections: set[_Connection] = set()
         self._idle: dict[Origin, list[_Connection]] = {}
@@ -166,7 +166,7 @@ class UpstreamClient:
                     lambda: connection,
                     origin.host,
                     origin.port,
-                    ssl=self._tls_context() if is_tls else None,
+                    ssl=await self._authorities.context() if is_tls else None,
                     server_hostname=origin.host if is_tls else None,
                     ssl_handshake_timeout=self._connect_seconds if is_tls else None,
                 )
@@ -188,16 +188,6 @@ class UpstreamClient:
         self._connections.add(connection)
         if self._ticker is None:
             self._ticker = self._loop.call_later(TICK_SECONDS, self._tick)
-
-    def _tls_context(self) -> ssl.SSLContext:
-        """Made at the first use: reading the authorities takes longer than a process start should."""
-        if self._tls is None:
-            self._tls = ssl.create_default_context()
-            self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
-            self._tls.set_alpn_protocols(["http/1.1"])
-            if self._ca_file:
-                self._tls.load_verify_locations(self._ca_file)
-        return self._tls
 
     def _tick(self) -> None:
         """One timer for all: a deadline is met at most a tick late, and setting it costs nothing."""
@@ -279,17 +269,17 @@ class _Connection(asyncio.Protocol):
                     self.abort()
                 return
             answer.head_came(reader.head)
-        self._hand_over(answer, body)
-
-    def _hand_over(self, answer: "UpstreamAnswer", body: bytes) -> None:
         if body:
             answer.body_came(body)
-        if self._reader.is_complete:
-            self._answer = None
-            self._keep_or_close(answer)
-            answer.body_ended()
-        elif self._reader.is_broken:
+        if reader.is_complete:
+            self._answer_ended(answer)
+        elif reader.is_broken:
             self.abort()
+
+    def _answer_ended(self, answer: "UpstreamAnswer") -> None:
+        self._answer = None
+        self._keep_or_close(answer)
+        answer.body_ended()
 
     def eof_received(self) -> None:
         self._is_lost = True
@@ -298,7 +288,7 @@ class _Connection(asyncio.Protocol):
             return
         self._reader.end_of_input()
         if self._reader.is_complete:
-            self._hand_over(answer, b"")
+            self._answer_ended(answer)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._is_lost = True

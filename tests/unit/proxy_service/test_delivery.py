@@ -122,6 +122,22 @@ def test_of_an_unknown_length_only_the_end_waits() -> None:
     run(scenario)
 
 
+@pytest.mark.parametrize(("count", "heard"), [(63, 0), (64, 64)])
+def test_small_pieces_pass_at_once_and_are_heard_many_at_a_time(count: int, heard: int) -> None:
+    async def scenario() -> None:
+        scene = Scene(None)
+        passing = asyncio.ensure_future(scene.delivery.pass_on([], copies=False))
+        scene.answer.send(*[b"x"] * count)
+        await asyncio.sleep(0)
+
+        assert (len(scene.downstream.sent), len(scene.ear.heard)) == (count, heard)
+        scene.answer.end()
+        await passing
+        assert len(scene.ear.heard) == count
+
+    run(scenario)
+
+
 @pytest.mark.parametrize("last", [UpstreamCut(), b"broken"], ids=["cut", "unreadable"])
 def test_what_breaks_off_on_its_way_is_cut_for_the_caller(last: object) -> None:
     async def scenario() -> None:
@@ -168,6 +184,7 @@ def test_a_copy_is_dropped_once_it_is_too_large() -> None:
 
 def test_an_answer_read_on_for_nobody_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxy_service.delivery.READ_ON_BYTES_MAX", 5)
+    monkeypatch.setattr("proxy_service.delivery.UNHEARD_BYTES_MAX", 0)  # looked at with every piece
 
     async def scenario() -> None:
         scene = Scene(None)
