@@ -1,0 +1,119 @@
+"""What the battery's tests share: proxies before a scripted upstream, and what a process holds."""
+
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.doubles.raw_upstream import RawUpstream, ReceivedRequest, Script, Wire
+from tests.system.deployment import Deployment, Tenant
+from tests.system.processes import Process
+
+IS_FULL = os.environ.get("PROOF") == "full"
+KILOBYTE, MEGABYTE = 1024, 1024 * 1024
+SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+LAST_CHUNK = b"0\r\n\r\n"
+
+
+@contextmanager
+def proxy_before(deployment: Deployment, port: int, **settings: str) -> Iterator[Process]:
+    """A proxy of the deployment's whose providers all are what listens on that port."""
+    address = f"http://127.0.0.1:{port}"
+    upstreams = ("ANTHROPIC_BASE_URL", "OPENAI_BASE_URL", "BEDROCK_ENDPOINT_URL", "AZURE_OPENAI_ENDPOINT")
+    told = {**dict.fromkeys(upstreams, address), **settings}
+    proxy = deployment.start_proxy(told, data=f"battery-{secrets.token_hex(4)}")
+    try:
+        yield proxy
+    finally:
+        proxy.stop()
+
+
+@contextmanager
+def scripted(
+    deployment: Deployment, script: Script, **settings: str
+) -> Iterator[tuple[Process, RawUpstream]]:
+    """A proxy, and the upstream behind it that answers as the script says."""
+    with RawUpstream(script) as upstream, proxy_before(deployment, upstream.port, **settings) as proxy:
+        yield proxy, upstream
+
+
+def headers_of(tenant: Tenant, **more: str) -> dict[str, str]:
+    """Of a call by the tenant that no answer from memory may serve."""
+    return {
+        "authorization": f"Bearer {tenant.provider_key}",
+        "anthropic-version": "2023-06-01",
+        "content-type": "application/json",
+        "x-modeltrack-no-cache": "true",
+        **tenant.headers,
+        **more,
+    }
+
+
+def request(line: bytes, headers: Mapping[str, str] | Sequence[tuple[str, str]], body: bytes = b"") -> bytes:
+    """A request as it stands on the wire, with what headers it is given and no other."""
+    named = headers.items() if isinstance(headers, Mapping) else headers
+    head = "".join(f"{name}: {value}\r\n" for name, value in named).encode("latin-1")
+    return line + b" HTTP/1.1\r\nHost: a\r\n" + head + b"\r\n" + body
+
+
+def posted(path: str, headers: Mapping[str, str], body: bytes) -> bytes:
+    """A whole POST on the wire."""
+    return request(f"POST {path}".encode(), {**headers, "content-length": str(len(body))}, body)
+
+
+def whole(body: bytes, *heads: bytes, status: bytes = b"200 OK", kind: bytes = b"application/json") -> bytes:
+    """An answer of known length."""
+    named = b"".join(head + b"\r\n" for head in heads)
+    length = b"Content-Length: %d\r\n" % len(body)
+    return b"HTTP/1.1 " + status + b"\r\nContent-Type: " + kind + b"\r\n" + length + named + b"\r\n" + body
+
+
+def chunk(data: bytes) -> bytes:
+    """One chunk."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def frame(fields: Mapping[str, Any] | str) -> bytes:
+    """One frame of a stream."""
+    return b"data: " + (fields if isinstance(fields, str) else json.dumps(fields)).encode() + b"\n\n"
+
+
+def chat_piece(text: str, finish: str | None = None) -> dict[str, Any]:
+    """One piece of a streamed chat."""
+    choice = {"index": 0, "delta": {"content": text}, "finish_reason": finish}
+    return {"id": "c", "object": "chat.completion.chunk", "model": "gpt-4o", "choices": [choice]}
+
+
+def usage_piece(usage: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The frame of a streamed chat that tells what it used."""
+    return {"id": "c", "object": "chat.completion.chunk", "model": "gpt-4o", "choices": [], "usage": usage}
+
+
+def by_key(scripts: Mapping[str, Script]) -> Script:
+    """A script for each provider key: the proxy hands keys on unchanged."""
+
+    def script(wire: Wire, request: ReceivedRequest) -> None:
+        given = (request.header(b"authorization") or b"").removeprefix(b"Bearer ").decode()
+        scripts[given](wire, request)
+
+    return script
+
+
+def memory_kilobytes(process: Process) -> int:
+    """What the process holds in memory now."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0])
+
+
+def descriptors(process: Process) -> int:
+    """How many files and sockets the process has open."""
+    return len(list(Path(f"/proc/{process.pid}/fd").iterdir()))
+
+
+def percentile(values: Sequence[float], part: float) -> float:
+    """The value that so many of a hundred do not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * part / 100))]
