@@ -14,7 +14,7 @@ FOCUS_PYTHON ?=
 # Handed on to `make run`: STORE_URL=firestore://demo-modeltrack, UPSTREAM=real, other ports, any setting.
 export
 
-.PHONY: help setup setup-browser run test screenshots proof behind-nginx focus infra modules check format bench prices vendor lock pin-images images clean
+.PHONY: help setup setup-browser run test screenshots proof behind-nginx focus infra audit modules check format bench prices vendor lock pin-images images clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -36,6 +36,7 @@ test: check ## Run every check and every test
 	@$(MAKE) setup-browser || true
 	@$(MAKE) -q $(STAMPS)/focus/installed 2>/dev/null || .ci/focus || true
 	@.ci/infra || true
+	@.ci/audit install || true
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(TESTS)
 
 screenshots: setup-browser ## Take pictures of every page in light, dark and phone width (PAGES='overview keys')
@@ -54,6 +55,9 @@ infra: $(STAMPS)/dev ## Check infra/: layout, the provider's schema, references,
 	@.ci/infra
 	@$(BIN)/python -m tests.infra.lint
 	@$(BIN)/python -m pytest -n 0 -rs tests/infra
+
+audit: $(BIN)/python ## Ask whether weaknesses of locked packages are known; fails where it cannot ask
+	@.ci/audit
 
 modules: ## Say in a line what each module is
 	@find metering proxy_service api_service modeltrack_cli -name '*.py' ! -name '__init__.py' | sort \
@@ -90,6 +94,7 @@ lock: ## Resolve requirements/*.in into the hash-locked *.txt (needs uv)
 	@cd requirements && $(UV) pip compile --generate-hashes --universal --python-version 3.12 --no-header -q focus.in -o focus.txt
 	@cd requirements && $(UV) pip compile --generate-hashes --no-deps --universal --python-version 3.12 --no-header -q focus-validator.in -o focus-validator.txt
 	@cd requirements && $(UV) pip compile --generate-hashes --universal --python-version 3.11 --no-header -q checkov.in -o checkov.txt
+	@cd requirements && $(UV) pip compile --generate-hashes --universal --python-version 3.11 --no-header -q audit.in -o audit.txt
 	@cd requirements && $(UV) pip compile --generate-hashes --no-deps --universal --python-version 3.11 --no-header -q terraform-schema.in -o terraform-schema.txt
 
 pin-images: $(STAMPS)/run ## Look up the digests of requirements/images.in at their registries, for images.txt and cloudbuild.yaml

@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Final, NoReturn
 
 from infra.release import pins, smoke
+from infra.release.audit import OSV_URL, AuditFailed, audit
 from infra.release.error_rates import MONITORING_URL, Answers, RatesUnknown, answers_by_revision
 from infra.release.folder import FolderIncomplete, images_pushed, read_plan, write_plan
 from infra.release.gcloud import Gcloud, GcloudFailed
@@ -22,6 +23,7 @@ from metering.clock import SystemClock
 
 NONE: Final = "none"
 _FAILURES: Final = (
+    AuditFailed,
     FolderIncomplete,
     GcloudFailed,
     NotSteady,
@@ -79,6 +81,10 @@ def _check_pins(_asked: argparse.Namespace, _pause_factor: float) -> None:
 
 def _write_pins(_asked: argparse.Namespace, _pause_factor: float) -> None:
     pins.write(Path.cwd())
+
+
+def _audit(asked: argparse.Namespace, _pause_factor: float) -> None:
+    _say(audit(Path.cwd(), SystemClock().now().date(), asked.osv_url))
 
 
 def _scan(asked: argparse.Namespace, _pause_factor: float) -> None:
@@ -143,6 +149,7 @@ def _shift(asked: argparse.Namespace, pause_factor: float) -> None:
 _STEPS: Final = {
     "pins": _check_pins,
     "write-pins": _write_pins,
+    "audit": _audit,
     "scan": _scan,
     "deploy": _deploy,
     "smoke": _smoke,
@@ -164,6 +171,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--commit", default="", help="what both services must say that they are built from")
     parser.add_argument("--bake-seconds", type=float, default=BAKE_SECONDS)
     parser.add_argument("--monitoring-url", default=MONITORING_URL)
+    parser.add_argument("--osv-url", default=OSV_URL, help="who knows of weaknesses of packages")
     return parser
 
 

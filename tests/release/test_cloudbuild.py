@@ -19,7 +19,7 @@ from tests.release.checkout import BUILD_ID, ROOT, Checkout, build, replaced, su
 from tests.release.cloud import DIGESTS, IMAGES, REPOSITORY, Cloud
 from tests.release.sites import COMMIT, KEY, PROVIDER_KEY, Answer, api, proxy, series, serving
 
-ORDER = ["pins", "emulators", "test", "build", "scan", "push", "deploy", "smoke", "shift"]
+ORDER = ["pins", "audit", "emulators", "test", "build", "scan", "push", "deploy", "smoke", "shift"]
 BUILT_IN = {
     "PROJECT_ID",
     "BUILD_ID",
@@ -37,7 +37,7 @@ def run_all(checkout: Checkout, new: Answer | None = None) -> Mapping[str, int]:
         }
         monitoring = sites.enter_context(serving(lambda _: new or Answer(200, {})))
         assert command.main(["write-pins"]) == 0
-        for name in [each for each in ORDER if each not in {"emulators", "test"}]:
+        for name in [each for each in ORDER if each not in {"audit", "emulators", "test"}]:
             further = [f"--monitoring-url={monitoring}"] if name == "shift" else []
             ended[name], _ = checkout.run_step(name, *further, **at, **CANARY, _REVISION=COMMIT)
             if ended[name]:
