@@ -15,6 +15,7 @@ from typing import Final
 import uvloop
 
 from proxy_service.app import Listener, serve
+from proxy_service.authorities import Authorities
 from proxy_service.delivery import Delivery, is_small
 from proxy_service.headers import read_answer, read_inbound
 from proxy_service.lifeline import Lifeline
@@ -36,7 +37,7 @@ class Relay:
             connect_seconds=10,
             first_byte_seconds=UPSTREAM_SECONDS,
             idle_seconds=UPSTREAM_SECONDS,
-            ca_file=ca_file,
+            authorities=Authorities(ca_file),
         )
 
     async def handle(self, downstream: Downstream) -> None:

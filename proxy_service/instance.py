@@ -29,6 +29,7 @@ from metering.segments import Segment, SegmentPacker
 from metering.stores import DocumentStore
 from proxy_service.admission import Admittance
 from proxy_service.app import Listener, Server, serve
+from proxy_service.authorities import Authorities
 from proxy_service.batch_items import BatchItems
 from proxy_service.bodies import BodyRoom
 from proxy_service.books import Books
@@ -73,10 +74,12 @@ class Instance:
         *,
         clock: Clock,
         log: CallLog,
+        authorities: Authorities | None = None,
         drain_seconds: float = DRAIN_SECONDS,
     ) -> None:
         self.tally = Tally()
         self._drain_seconds = drain_seconds
+        self._authorities = authorities or authorities_of(settings)
         self._settings = settings
         self._clock = clock
         self._log = log
@@ -143,7 +146,7 @@ class Instance:
             connect_seconds=settings.upstream_connect_timeout_seconds,
             first_byte_seconds=settings.upstream_first_byte_timeout_seconds,
             idle_seconds=settings.upstream_idle_timeout_seconds,
-            ca_file=str(settings.upstream_ca_file or ""),
+            authorities=self._authorities,
         )
         if self._file_watch is not None:
             self._file_watch.look()
@@ -340,6 +343,11 @@ class Instance:
 
 
 LOCAL_ACCOUNT_PAUSE_SECONDS: Final = 5.0
+
+
+def authorities_of(settings: ProxySettings) -> Authorities:
+    """Those that this proxy's upstreams are believed by."""
+    return Authorities(str(settings.upstream_ca_file or ""))
 
 
 def _listeners(settings: ProxySettings) -> list[Listener]:

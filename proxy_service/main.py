@@ -26,8 +26,9 @@ from metering.settings import SettingsRefused, deployment_secret
 from metering.store_urls import SqliteAddress, store_address
 from metering.stores import Document, DocumentStore
 from proxy_service.app import Limits
+from proxy_service.authorities import Authorities
 from proxy_service.first_reads import FirstReads, emulator_origin
-from proxy_service.instance import Instance
+from proxy_service.instance import Instance, authorities_of
 from proxy_service.logs import CallLog, Logger, open_log
 from proxy_service.opening import OpeningStore
 from proxy_service.relay import UpstreamClient
@@ -55,8 +56,11 @@ def main() -> int:
     _quiet_libraries(log)
     _open_more_files(log)
     try:
+        authorities = authorities_of(settings)
+        if settings.is_hosted:  # the store and all upstreams are dialled with them
+            authorities.read()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            status = runner.run(_run(settings, secret, log))
+            status = runner.run(_run(settings, secret, log, authorities))
     except (OSError, StoreError, ValueError) as error:
         log.error("not started", kind=_kind(error), reason=str(error))  # noqa: TRY400 - no trace: it is told
         return FAILED
@@ -64,7 +68,7 @@ def main() -> int:
     return status
 
 
-async def _run(settings: ProxySettings, secret: bytes, log: Logger) -> int:
+async def _run(settings: ProxySettings, secret: bytes, log: Logger, authorities: Authorities) -> int:
     told = _Told(log)
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(
@@ -75,13 +79,20 @@ async def _run(settings: ProxySettings, secret: bytes, log: Logger) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.to_stop)
     clock = SystemClock()
-    store = _open_store(settings, told, loop, clock)
-    instance = Instance(settings, store, secret, clock=clock, log=CallLog(log, settings.log_level, clock))
+    store = _open_store(settings, told, loop, clock, authorities)
+    instance = Instance(
+        settings,
+        store,
+        secret,
+        clock=clock,
+        log=CallLog(log, settings.log_level, clock),
+        authorities=authorities,
+    )
     addresses = await instance.start()
     log.info("listening", addresses=[f"{host}:{port}" for host, port in addresses])
-    gc.collect()
-    gc.freeze()  # what start made lives as long as the process: no collection need walk it again
+    gc.freeze()  # what start made lives as long as the process: no collection need walk it, ever
     gc.set_threshold(GC_YOUNG_OBJECTS, *GC_OLDER_ROUNDS)
+    gc.enable()
     await told.stopping.wait()
     log.info("stopping")
     await instance.stop()
@@ -91,7 +102,11 @@ async def _run(settings: ProxySettings, secret: bytes, log: Logger) -> int:
 
 
 def _open_store(
-    settings: ProxySettings, told: "_Told", loop: asyncio.AbstractEventLoop, clock: Clock
+    settings: ProxySettings,
+    told: "_Told",
+    loop: asyncio.AbstractEventLoop,
+    clock: Clock,
+    authorities: Authorities,
 ) -> DocumentStore:
     """The store; one over the network is opened beside the first calls, since loading gRPC takes longer."""
     address = store_address(settings.store_url)
@@ -112,20 +127,28 @@ def _open_store(
     # Elsewhere than on Cloud Run credentials may be files, which Google's own libraries read.
     emulator = settings.firestore_emulator_host
     has_rest = bool(emulator or settings.k_service)
-    client = _client_of_first_reads()
+    client = _client_of_first_reads(Authorities() if settings.upstream_ca_file else authorities)
     reads = (
         FirstReads(client, address, clock, firestore=emulator_origin(emulator), metadata=None)
         if emulator
         else FirstReads(client, address, clock)
     )
-    store = OpeningStore(lambda: open_store(settings.store_url), has_failed, read_first if has_rest else None)
+    store = OpeningStore(lambda: _opened(settings), has_failed, read_first if has_rest else None)
     loop.call_later(STORE_OPENED_SECONDS if has_rest else 0, store.open)
     return store
 
 
-def _client_of_first_reads() -> UpstreamClient:
+def _opened(settings: ProxySettings) -> DocumentStore:
+    store = open_store(settings.store_url)
+    gc.freeze()  # as at the start: its libraries are larger than all the rest
+    return store
+
+
+def _client_of_first_reads(authorities: Authorities) -> UpstreamClient:
     seconds = FIRST_READ_SECONDS
-    return UpstreamClient(connect_seconds=seconds, first_byte_seconds=seconds, idle_seconds=seconds)
+    return UpstreamClient(
+        connect_seconds=seconds, first_byte_seconds=seconds, idle_seconds=seconds, authorities=authorities
+    )
 
 
 class _Told:

@@ -10,6 +10,7 @@ import pytest
 import trustme
 
 from proxy_service.app import Listener
+from proxy_service.authorities import Authorities
 from tests.doubles.raw_upstream import OK, RawUpstream, Wire, answering, call, closing, take_answer
 from tests.services.proxy.pass_through import Gateway
 
@@ -59,7 +60,9 @@ def authority(tmp_path: Path) -> Authority:
 def test_a_verified_upstream_is_relayed_and_its_connection_kept(authority: Authority) -> None:
     with (
         RawUpstream(answering(BIG_ANSWER), tls=authority.server_context("localhost")) as upstream,
-        Gateway(upstream.port, scheme="https", host="localhost", ca_file=authority.file) as gateway,
+        Gateway(
+            upstream.port, scheme="https", host="localhost", authorities=Authorities(authority.file)
+        ) as gateway,
     ):
         bodies = [call(gateway.port, GET).body for _ in range(3)]
 
@@ -81,7 +84,9 @@ def test_an_upstream_that_nobody_vouches_for_never_sees_the_request(authority: A
 def test_an_upstream_with_another_name_never_sees_the_request(authority: Authority) -> None:
     with (
         RawUpstream(tls=authority.server_context("other.example")) as upstream,
-        Gateway(upstream.port, scheme="https", host="localhost", ca_file=authority.file) as gateway,
+        Gateway(
+            upstream.port, scheme="https", host="localhost", authorities=Authorities(authority.file)
+        ) as gateway,
     ):
         told = call(gateway.port, GET)
 
