@@ -82,6 +82,7 @@ class Bounds:
     def __init__(self, pricer: Pricer, limits: ModelLimitsTable) -> None:
         self._pricer = pricer
         self._limits = limits
+        self._widest: dict[tuple[str, ...], ModelLimits | None] = {}
 
     def upper_bound(
         self, extent: Extent, provider: str, model: str, at: datetime, settings: PriceSettings
@@ -102,9 +103,10 @@ class Bounds:
                 return Bound(None, extent.answer_param)
             answer_tokens = limits.output_tokens
         output_tokens = answer_tokens * extent.answers + extent.answer_tokens_beside
-        used = {"output_tokens": output_tokens, "server_tool_calls": extent.tool_calls, "input_tokens": 1}
-        if any(amount and name in dearest.missing for name, amount in used.items()):
-            return Bound(None, "model")
+        if dearest.missing:
+            used = {"output_tokens": output_tokens, "server_tool_calls": extent.tool_calls, "input_tokens": 1}
+            if any(amount and name in dearest.missing for name, amount in used.items()):
+                return Bound(None, "model")
         return Bound(
             dearest.nanodollars(
                 prompt_tokens=prompt_tokens, output_tokens=output_tokens, tool_calls=extent.tool_calls
@@ -136,8 +138,14 @@ class Bounds:
 
     def limits(self, dearest: DearestRates) -> ModelLimits | None:
         """The widest limits of what may serve the call; None where those of one are not known."""
+        names = dearest.listed_names
+        if names not in self._widest:  # the price list's own names, so there are few
+            self._widest[names] = self._widest_of(names)
+        return self._widest[names]
+
+    def _widest_of(self, names: tuple[str, ...]) -> ModelLimits | None:
         widest = None
-        for name in dearest.listed_names:
+        for name in names:
             limits = self._limits.find(name)
             if limits is None:
                 return None

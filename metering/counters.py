@@ -45,7 +45,7 @@ OPEN, CLOSED = "open", "closed"
 _LEASE_ID = re.compile(r"([0-9a-f]{32})\.([0-9a-f]{32})\.([0-9]{1,18})")
 
 
-class CounterKey(msgspec.Struct, frozen=True, kw_only=True):
+class CounterKey(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
     """What names a counter. `value` is "" where the budget has but one limit.
 
     `is_shared`: the counter of all values beyond the first `budgets.EACH_VALUES_MAX`.
@@ -164,7 +164,12 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
     def has_reached(self, threshold_percent: int) -> bool:
         """Whether so many percent are spent, to the nanodollar. A limit of 0 is reached from the start."""
-        return self.spent_nanodollars * 100 >= threshold_percent * self.limit_nanodollars
+        return has_reached(self.spent_nanodollars, threshold_percent, self.limit_nanodollars)
+
+
+def has_reached(spent: int, threshold_percent: int, limit: int) -> bool:
+    """Whether so many percent of the limit are spent."""
+    return spent * 100 >= threshold_percent * limit
 
 
 def standing_of(budget: Budget, counter: CounterTotals, open_leases: Iterable[LeaseTotals]) -> Standing:

@@ -59,6 +59,7 @@ from metering.stores import (
 
 LEASE_SECONDS: Final = 60.0  # an owner that was silent for so long has lost its lease
 EXPIRY_MARGIN_SECONDS: Final = 10.0  # so long before, it stops admitting calls
+ADMITTING_SECONDS: Final = LEASE_SECONDS - EXPIRY_MARGIN_SECONDS
 RENEWAL_SECONDS: Final = 30.0
 REPORT_SECONDS: Final = 1.0  # times the instances: one report a second and counter, whoever many there are
 IDLE_SECONDS: Final = 2.0  # then what is left near the limit goes back
@@ -125,6 +126,7 @@ class Lease:
     def __init__(self, key: CounterKey, budget: Budget, name: LeaseName, now: float) -> None:
         self.key = key
         self.name = name
+        self.lease_id = name.lease_id
         self.budget = budget
         self.is_silent = False  # the last sync came to nothing: the store is slow or down
         self.is_done = False  # closed, to be forgotten
@@ -184,7 +186,7 @@ class Lease:
 
     def free(self, now: float) -> int:
         """What calls may still be admitted against; 0 where the lease may have expired by now."""
-        is_live = self.is_known and now < self._renewed_at + LEASE_SECONDS - EXPIRY_MARGIN_SECONDS
+        is_live = self._counter is not None and now < self._renewed_at + ADMITTING_SECONDS
         return max(0, self._free) if is_live else 0
 
     def admits(self, need: CallHold, now: float) -> bool:
@@ -222,7 +224,8 @@ class Lease:
         self.held -= held.nanodollars
         self._overdraft_used -= held.overdraft_nanodollars
         beyond = self._settled_by_others + self.granted - self.budget.limit_nanodollars
-        self.granted -= min(max(0, beyond), max(0, self._free))
+        if beyond > 0:
+            self.granted -= min(beyond, max(0, self._free))
 
     def govern(self, budget: Budget) -> None:
         """The budget says this from now on. Where it allows less, all that no call holds is given up."""

@@ -132,7 +132,10 @@ class PriceSheet(NamedTuple):
         )
 
     def _band(self, prompt_tokens: int) -> Band:
-        return next((each for each in self.bands if prompt_tokens > each.above), self.base)
+        for each in self.bands:
+            if prompt_tokens > each.above:
+                return each
+        return self.base
 
 
 class DearestRates(NamedTuple):
@@ -152,9 +155,11 @@ class DearestRates(NamedTuple):
 
     def nanodollars(self, *, prompt_tokens: int, output_tokens: int, tool_calls: int) -> int:
         """What so many tokens and calls cost at most, rounded up."""
-        _, prompt, output, call = next(
-            (band for band in reversed(self.bands) if prompt_tokens > band[0]), self.bands[0]
-        )
+        reached = self.bands[0]
+        for band in self.bands[1:]:
+            if prompt_tokens > band[0]:
+                reached = band
+        _, prompt, output, call = reached
         amount = prompt_tokens * prompt + output_tokens * output + tool_calls * call
         return -(-amount // PICODOLLARS_PER_NANODOLLAR)
 

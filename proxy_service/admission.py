@@ -275,7 +275,7 @@ class Admittance:
 
     def _warning(self, stakes: Sequence[Stake]) -> str:
         """What the answer says of the budget of which most is spent, from its first threshold on."""
-        standing = self._desk.strictest(stakes)
+        standing = self._desk.strictest(stakes) if self._desk.has_warned(stakes) else None
         if standing is None:
             return ""
         thresholds = next(

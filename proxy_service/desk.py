@@ -23,7 +23,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -32,7 +32,7 @@ import msgspec
 from metering.accounts import Policy
 from metering.budgets import EACH_VALUES_MAX, Budget, PeriodKind, Subject, matching
 from metering.clock import Clock
-from metering.counters import CounterKey, LeaseName, Standing, counter_key, standing_from
+from metering.counters import CounterKey, LeaseName, Standing, counter_key, has_reached, standing_from
 from metering.errors import RevisionChanged, StoreUnavailable
 from metering.events import Charge
 from metering.journal import Hold
@@ -69,6 +69,8 @@ LEASES_MAX: Final = 50_000  # of all accounts; beyond, each may have
 LEASES_OF_ACCOUNT_MIN: Final = 100
 LEASES_OF_ACCOUNT_MAX: Final = 10_000  # eight budgets of a thousand values each, and those that end
 ZONES_MAX: Final = 2_000
+STAKES_MAX: Final = 10_000  # kinds of calls whose stakes are remembered
+STAKES_KEPT_FOR: Final = timedelta(days=1)  # where there are none
 
 
 class Desk:
@@ -108,6 +110,7 @@ class Desk:
         self._budgets: Memory[dict[str, Budget]] = Memory(POLICIES_MAX)  # in force, by account and id
         self._values: dict[tuple[str, str, str], _Values] = {}
         self._periods: dict[tuple[PeriodKind, str], Period] = {}
+        self._stakes: dict[tuple[str, Subject], _Known] = {}  # of calls like one another
         self._failures = 0
         self._is_silent = False
         self.syncs_unanswered = 0
@@ -121,10 +124,22 @@ class Desk:
 
     def stakes(self, policy: Policy, subject: Subject, at: datetime) -> tuple[Stake, ...]:
         """The budgets over a call admitted at that moment. From memory."""
-        return tuple(
+        like = (policy.account_id, subject)
+        known = self._stakes.get(like)
+        if known is not None and known.budgets is policy.budgets and known.since <= at < known.until:
+            return known.stakes
+        stakes = tuple(
             Stake(budget, self._counter(policy.account_id, budget, subject, at))
             for budget in matching(policy.budgets, subject)
         )
+        if all(map(self._is_settled, stakes)):
+            periods = [stake.counter.period for stake in stakes]
+            since = max([period.starts_at for period in periods], default=at)
+            until = min([period.ends_at for period in periods], default=at + STAKES_KEPT_FOR)
+            if len(self._stakes) >= STAKES_MAX:
+                self._stakes.clear()
+            self._stakes[like] = _Known(policy.budgets, since, until, stakes)
+        return stakes
 
     async def ready(self, stakes: Sequence[Stake]) -> None:
         """Wait until the store has told how each of these budgets stands, if it does soon."""
@@ -148,6 +163,16 @@ class Desk:
             if most is None or _is_stricter(standing, most[1]):
                 most = (stake, standing)
         return None if most is None else _told_of(*most)
+
+    def has_warned(self, stakes: Sequence[Stake]) -> bool:
+        """Whether any of the budgets has reached the first of its thresholds."""
+        for stake in stakes:
+            lease, thresholds = self._current.get(stake.counter), stake.budget.thresholds_percent
+            spent = 0 if lease is None else lease.spent
+            limit = (stake.budget if lease is None else lease.budget).limit_nanodollars
+            if thresholds and has_reached(spent, min(thresholds), limit):
+                return True
+        return False
 
     def strict_room(self, stakes: Sequence[Stake]) -> int | None:
         """What the strict budgets have room for, as far as is known here; None where none is strict."""
@@ -174,22 +199,24 @@ class Desk:
         """
         if not stakes:
             return NOTHING_HELD
-        deadline = asyncio.get_running_loop().time() + self._wait_seconds
+        deadline = 0.0
         while True:
             parts = self._parts(stakes, amounts)
             now = self._clock.monotonic()
             short = [part for part in parts if not part.lease.admits(part.need, now)]
             if not short:
                 return self._taken(parts, now, unadmitted=len(parts) < len(stakes))
+            deadline = deadline or asyncio.get_running_loop().time() + self._wait_seconds
             if not await self._may_ask_again(short[0], deadline):
                 return self._taken_at_last(stakes, amounts)
 
     def settle(self, held: Held, cost_nanodollars: int) -> tuple[Charge, ...]:
         """The call cost so much: its charges, one a budget; what was held beyond is free again."""
         charges = []
+        now = self._clock.monotonic()
         for lease, need in held.parts:
             lease.settle(need, cost_nanodollars)
-            self._note_activity(lease)
+            self._active[lease] = now
             charges.append(_charge(lease, cost_nanodollars))
         return tuple(charges) if cost_nanodollars else ()
 
@@ -279,6 +306,14 @@ class Desk:
             if values is not None and values.are_full and value not in values.own:
                 return counter_key(account_id, budget, period, is_shared=True)
         return counter_key(account_id, budget, period, value)
+
+    def _is_settled(self, stake: Stake) -> bool:
+        """Whether the stake's counter is the one for calls like this until its period ends."""
+        budget, key = stake.budget, stake.counter
+        if budget.each is None or key.is_shared:
+            return True
+        values = self._values.get((key.account_id, key.budget_id, key.period.text))
+        return values is not None and key.value in values.own
 
     def _period(self, budget: Budget, at: datetime) -> Period:
         kind_and_zone = (budget.period, budget.timezone)
@@ -376,8 +411,8 @@ class Desk:
             lease.hold(part.need, now)
             self._active[lease] = now
             amount = part.need.nanodollars
-            holds.append(Hold(key.budget_id, key.period.text, lease.name.lease_id, amount))
-        return Held(tuple((part.lease, part.need) for part in parts), tuple(holds), unadmitted)
+            holds.append(Hold(key.budget_id, key.period.text, lease.lease_id, amount))
+        return Held(tuple([(part.lease, part.need) for part in parts]), tuple(holds), unadmitted)
 
     def _taken_at_last(self, stakes: Sequence[Stake], amounts: Amounts) -> Held:
         """Decide, whatever is known by now. Raises: BudgetExceeded, BudgetUnverifiable."""
@@ -531,6 +566,15 @@ class _Part(msgspec.Struct, frozen=True):
     need: CallHold
 
 
+class _Known(msgspec.Struct, frozen=True):
+    """The stakes of calls like one another, while the account has these budgets, and until a period ends."""
+
+    budgets: tuple[Budget, ...]
+    since: datetime
+    until: datetime
+    stakes: tuple[Stake, ...]
+
+
 class _Values:
     """The values with a limit of their own, of one budget in one period."""
 
@@ -547,7 +591,7 @@ class _Values:
 
 def _charge(lease: Lease, nanodollars: int) -> Charge:
     key = lease.key
-    return Charge(key.budget_id, key.period.text, lease.name.lease_id, nanodollars)
+    return Charge(key.budget_id, key.period.text, lease.lease_id, nanodollars)
 
 
 def _asked(telling: asyncio.Task[bool]) -> bool:

@@ -11,6 +11,9 @@ import msgspec
 _BLANKS = re.compile(rb"[ \t\n\r]*")
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
 MEMBERS_MAX = 1000  # no call has so many, and finding millions would hold up every other call
+COMPARED_BYTES_MAX = 64 * 1024  # as many members as fit here are found in a millisecond
+STYLE_BYTES = 64  # in so many first bytes an object shows how it is written
+_VALUES = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class NotEditable(Exception):
@@ -45,10 +48,35 @@ def members(body: bytes) -> list[Member]:
 
 def values_once(body: bytes) -> dict[str, msgspec.Raw]:
     """Each member's value by its key. Raises: NotEditable, also where a key stands twice."""
+    if len(body) <= COMPARED_BYTES_MAX:
+        plain = _values(body)
+        if _are_all(plain, body):
+            return plain
     values, seen = _decoded(body)
     if len(values) != seen:
         raise NotEditable("a key stands twice")
     return {str(name): value for name, value in values.items()}
+
+
+def _values(body: bytes) -> dict[str, msgspec.Raw]:
+    try:
+        values = _VALUES.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise NotEditable from error
+    if len(values) > MEMBERS_MAX:
+        raise NotEditable("too many members")
+    return values
+
+
+def _are_all(values: dict[str, msgspec.Raw], body: bytes) -> bool:
+    """Whether the object, written as most programs write one, is just these members: then none stands twice.
+
+    Counting the keys as they are read takes three times as long.
+    """
+    colon, comma = (b'": ', b", ") if b'": ' in body[:STYLE_BYTES] else (b'":', b",")
+    return body == b"{%b}" % comma.join(
+        [b'"%b%b%b' % (name.encode(), colon, value) for name, value in values.items()]
+    )
 
 
 def with_member(body: bytes, name: str, value_for: Callable[[bytes | None], bytes]) -> bytes:

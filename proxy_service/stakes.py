@@ -58,14 +58,11 @@ class Held(msgspec.Struct, frozen=True):
     @property
     def most_nanodollars(self) -> int:
         """The most that the call may cost, where a strict budget holds that; else 0."""
-        return max(
-            (
-                need.nanodollars
-                for lease, need in self.parts
-                if lease.budget.mode == "strict" and lease.budget.takes_leases
-            ),
-            default=0,
-        )
+        most = 0
+        for lease, need in self.parts:
+            if lease.budget.mode == "strict" and lease.budget.takes_leases:
+                most = max(most, need.nanodollars)
+        return most
 
 
 NOTHING_HELD = Held()

@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy_service.members import MEMBERS_MAX, NotEditable, members, with_member
+from proxy_service.members import (
+    COMPARED_BYTES_MAX,
+    MEMBERS_MAX,
+    NotEditable,
+    members,
+    values_once,
+    with_member,
+)
 
 _KEYS = st.text(st.characters(codec="utf-8"), max_size=6)
 _VALUES = st.recursive(
@@ -105,17 +112,31 @@ def test_what_is_no_object_is_not_editable(body: bytes) -> None:
         members(body)
 
 
-@given(st.lists(st.tuples(st.sampled_from("aab"), st.sampled_from(["1", "10", '"1"', "[1]"])), max_size=4))
-def test_exactly_the_objects_with_distinct_keys_are_editable(pairs: list[tuple[str, str]]) -> None:
-    body = ("{" + ", ".join(f'"{key}": {value}' for key, value in pairs) + "}").encode()
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("aab"), st.sampled_from(["1", "10", '"1"', "[1]", '{"a":1,"b": 1}'])),
+        max_size=4,
+    ),
+    st.sampled_from([("", ""), (" ", " "), (" ", ""), ("", " ")]),
+    st.sampled_from([0, COMPARED_BYTES_MAX]),
+)
+def test_exactly_the_objects_with_distinct_keys_are_editable(
+    pairs: list[tuple[str, str]], blanks: tuple[str, str], padding: int
+) -> None:
+    behind_colon, behind_comma = blanks
+    written = f",{behind_comma}".join(f'"{key}":{behind_colon}{value}' for key, value in pairs)
+    body = ("{" + written + "}").encode() + b" " * padding
     is_distinct = len({key for key, _ in pairs}) == len(pairs)
 
-    try:
-        members(body)
-    except NotEditable:
-        assert not is_distinct
-    else:
-        assert is_distinct
+    for read in (members, values_once):
+        try:
+            read(body)
+        except NotEditable:
+            assert not is_distinct
+        else:
+            assert is_distinct
+    if is_distinct:
+        assert {name: bytes(value).decode() for name, value in values_once(body).items()} == dict(pairs)
 
 
 def test_so_many_members_are_looked_at_and_no_more() -> None:
