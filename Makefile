@@ -14,7 +14,7 @@ FOCUS_PYTHON ?=
 # Handed on to `make run`: STORE_URL=firestore://demo-modeltrack, UPSTREAM=real, other ports, any setting.
 export
 
-.PHONY: help setup setup-browser run test screenshots proof behind-nginx focus infra audit modules check format bench prices vendor lock pin-images images clean
+.PHONY: help setup setup-browser run test screenshots proof behind-nginx focus infra fuzz audit modules check format bench prices vendor lock pin-images images clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -59,6 +59,10 @@ infra: $(STAMPS)/dev ## Check infra/: layout, the provider's schema, references,
 audit: $(BIN)/python ## Ask whether weaknesses of locked packages are known; fails where it cannot ask
 	@.ci/audit
 
+fuzz: $(STAMPS)/dev ## Look for input that breaks a reader of foreign bytes (6 minutes; FUZZ_SECONDS=600 TARGETS=http_requests)
+	@.ci/fuzz
+	@.make/fuzz/bin/python -m tests.fuzz --seconds $(or $(FUZZ_SECONDS),60) $(TARGETS)
+
 modules: ## Say in a line what each module is
 	@find metering proxy_service api_service modeltrack_cli -name '*.py' ! -name '__init__.py' | sort \
 		| xargs awk 'FNR == 1 { gsub(/"""/, ""); printf "%-45s %s\n", FILENAME, $$0; nextfile }'
@@ -96,6 +100,7 @@ lock: ## Resolve requirements/*.in into the hash-locked *.txt (needs uv)
 	@cd requirements && $(UV) pip compile --generate-hashes --universal --python-version 3.11 --no-header -q checkov.in -o checkov.txt
 	@cd requirements && $(UV) pip compile --generate-hashes --universal --python-version 3.11 --no-header -q audit.in -o audit.txt
 	@cd requirements && $(UV) pip compile --generate-hashes --no-deps --universal --python-version 3.11 --no-header -q terraform-schema.in -o terraform-schema.txt
+	@cd requirements && $(UV) pip compile --generate-hashes --universal --python-version 3.11 --no-header -q fuzz.in -o fuzz.txt -c run.txt
 
 pin-images: $(STAMPS)/run ## Look up the digests of requirements/images.in at their registries, for images.txt and cloudbuild.yaml
 	@$(BIN)/python .ci/pin_images.py && $(BIN)/python -m infra.release write-pins
