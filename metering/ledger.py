@@ -121,6 +121,10 @@ class Ledger:
             link += 1
         return Stored(events=count - found, events_found=found, links=tuple(links))
 
+    def stretch(self, account_id: str) -> int:
+        """How many times longer than usual a packer should leave the account's segments open."""
+        return self._shards.stretch(account_id)
+
     def event(self, account_id: str, request_id: str, kept_since: datetime | None = None) -> CostEvent:
         """The event of one call. Raises: NotFound, also for another account's call and one too old."""
         query = Query(

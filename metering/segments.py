@@ -7,8 +7,9 @@ same name as the process that died.
 
 An open segment is **sealed** at the first of `EVENTS_MAX` events, `ENCODED_BYTES_MAX`, `DOCUMENTS_MAX`
 documents touched, `INCREMENTS_MAX` increments on its rollup shard, or its age: 250 ms where the account was
-quiet for 2 s (a lone call shows at once), else 2 s. Here is no I/O and no clock: `now` is handed in, seconds
-of a monotonic clock.
+quiet for 5 s (a lone call shows at once), else 2 s; longer, where so many instances write of one account
+that its rollup shards are too few (`stretch`, docs/decisions/0031). Here is no I/O and no clock: `now` is
+handed in, seconds of a monotonic clock.
 
 `ENCODED_BYTES_MAX` counts JSON before compression, since names are given before it. Measured on 1,000 usual
 events: 642 kB of JSON, 68 kB stored (zstd, level 1), 0.9 ms for both. A segment that does not compress at
@@ -18,7 +19,7 @@ all still fits a document.
 import hashlib
 import heapq
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import compress
 from typing import Any
@@ -45,7 +46,7 @@ EVENTS_MAX = 1_000
 ENCODED_BYTES_MAX = 768 * 1024
 DOCUMENTS_MAX = 300
 INCREMENTS_MAX = 400
-QUIET_SECONDS = 2.0
+QUIET_SECONDS = 5.0
 AGE_QUIET_SECONDS = 0.25
 AGE_BUSY_SECONDS = 2.0
 EVENTS_HELD_MAX = 20_000
@@ -82,11 +83,19 @@ class SegmentPacker:
     `metering.ledger.LINKS_MAX`. Accounts are bounded by it too: an open segment holds an event.
     """
 
-    def __init__(self, instance: str, *, events_held_max: int = EVENTS_HELD_MAX) -> None:
+    def __init__(
+        self,
+        instance: str,
+        *,
+        events_held_max: int = EVENTS_HELD_MAX,
+        stretch: Callable[[str], int] = lambda _account_id: 1,
+    ) -> None:
+        """`stretch` says of an account how many times longer than usual its segments are left open."""
         self.events_held = 0
         self.events_left_to_journal = 0
         self._instance = instance
         self._events_held_max = events_held_max
+        self._stretch = stretch
         self._numbers = 0
         self._journal_name = ""
         self._journal_name_uses = 0
@@ -146,8 +155,9 @@ class SegmentPacker:
         is_quiet = last is None or now - last >= QUIET_SECONDS
         segment = _OpenSegment(self._next_name(), self._numbers)
         self._open[key] = segment
-        due_at = now + (AGE_QUIET_SECONDS if is_quiet else AGE_BUSY_SECONDS)
-        heapq.heappush(self._ages, (due_at, segment.number, key))
+        stretch = self._stretch(key[0])
+        age = AGE_QUIET_SECONDS if is_quiet and stretch == 1 else AGE_BUSY_SECONDS * stretch
+        heapq.heappush(self._ages, (now + age, segment.number, key))
         return segment
 
     def _next_name(self) -> str:

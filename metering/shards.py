@@ -2,11 +2,15 @@
 
 **Shards.** A document bears about one write a second, so an account's cells of a quarter hour are spread
 over `width` documents: 1 to 16, a power of two. The rule: every commit adds one to its shard's `commits`; the
-value that comes back tells a writer how often all writers together wrote there since it last looked. Above
-`COMMITS_PER_SECOND_MAX` it doubles its width for that account, below `COMMITS_PER_SECOND_MIN` it halves it. A
+value that comes back tells a writer how often all writers together wrote there since it last looked, and at
+its first look since the quarter hour began. Above `COMMITS_PER_SECOND_MAX` it widens at once by as much as
+that is too often, below `COMMITS_PER_SECOND_MIN` it halves its width for that account. A
 segment goes to the shard `hash of its name` modulo width: shard 0 while quiet, and else evenly, between
 instances as well as between one instance's segments. Readers add all shards up, so a width that differs
 between instances, or is forgotten, costs nothing but speed.
+
+**Stretch.** Where sixteen documents are too few, since very many instances write, time spreads what they
+cannot: the account's segments are left open so many times longer (docs/decisions/0031).
 
 **Open.** Every commit sets the shard's `starts_at`, by which it is found; compaction takes it away where the
 day's documents hold all of the shard (`metering.quarters`).
@@ -23,6 +27,7 @@ What is known here is lost with the process and learnt again. For several thread
 """
 
 import hashlib
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -36,9 +41,11 @@ from metering.rollups import CELLS, COLLAPSE_ALL, VALUES, Amounts, Cell, cell_id
 from metering.stores import FieldPath, Increment
 
 SHARDS_MAX = 16
+STRETCH_MAX = 16
 COMMITS_PER_SECOND_MAX = 1.0
 COMMITS_PER_SECOND_MIN = 0.25
 MEASURED_SECONDS = 2.0  # how long a writer looks before it judges a shard's load
+WIDTH_MAX = SHARDS_MAX * STRETCH_MAX  # of which `SHARDS_MAX` are documents, and the rest is time
 CELLS_MAX = 400
 CELLS_A_STEP = 50
 CELLS_WITH_FINGERPRINTS_MAX = CELLS_MAX // 2
@@ -81,6 +88,10 @@ class Shards:
         self._lock = threading.Lock()
         self._known: OrderedDict[ShardKey, _Shard] = OrderedDict()
         self._widths: OrderedDict[str, int] = OrderedDict()
+
+    def stretch(self, account_id: str) -> int:
+        """How many times longer than usual the account's segments should gather events: 1, or more."""
+        return max(1, self._widths.get(account_id, 1) // SHARDS_MAX)  # one look, which needs no lock
 
     def writes(
         self,
@@ -158,7 +169,8 @@ class Shards:
     def _shard_of(self, account_id: str, segment_name: str) -> int:
         digest = hashlib.blake2b(segment_name.encode(), digest_size=2).digest()
         with self._lock:
-            return int.from_bytes(digest, "big") % self._widths.get(account_id, 1)
+            width = min(SHARDS_MAX, self._widths.get(account_id, 1))
+        return int.from_bytes(digest, "big") % width
 
     def _measure(self, key: ShardKey, shard: "_Shard", commits: int) -> None:
         now = self._clock.monotonic()
@@ -167,12 +179,21 @@ class Shards:
             return
         if shard.commits:
             self._adapt(key.account_id, (commits - shard.commits) / elapsed)
+        else:
+            self._widen_at_first(key, commits)
         shard.measured_at, shard.commits = now, commits
+
+    def _widen_at_first(self, key: ShardKey, commits: int) -> None:
+        """A first look tells of all since the quarter hour began: enough to see that it is too much."""
+        elapsed = (self._clock.now() - key.quarter).total_seconds()
+        if elapsed >= MEASURED_SECONDS and commits > COMMITS_PER_SECOND_MAX * elapsed:
+            self._adapt(key.account_id, commits / elapsed)
 
     def _adapt(self, account_id: str, commits_per_second: float) -> None:
         width = self._widths.get(account_id, 1)
         if commits_per_second > COMMITS_PER_SECOND_MAX:
-            width = min(SHARDS_MAX, width * 2)
+            doublings = math.ceil(math.log2(commits_per_second / COMMITS_PER_SECOND_MAX))
+            width = min(WIDTH_MAX, width << min(doublings, WIDTH_MAX))
         elif commits_per_second < COMMITS_PER_SECOND_MIN:
             width = max(1, width // 2)
         self._widths[account_id] = width

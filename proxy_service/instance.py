@@ -114,7 +114,7 @@ class Instance:
         self._admissions = Admissions()
         self._ledger = Ledger(store, clock, admitted=self._admissions.of)
         self._recorder = Recorder(
-            SegmentPacker(name),
+            SegmentPacker(name, stretch=self._ledger.stretch),
             self._store_segment,
             clock,
             self.tally,

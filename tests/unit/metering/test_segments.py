@@ -18,6 +18,7 @@ from metering.segments import (
     ENCODED_BYTES_MAX,
     EVENTS_MAX,
     INCREMENTS_MAX,
+    QUIET_SECONDS,
     Segment,
     SegmentPacker,
     first_portion,
@@ -154,14 +155,28 @@ def test_a_segment_that_follows_a_full_one_has_an_age_of_its_own() -> None:
     assert _sizes(packer.due(10.0 + AGE_BUSY_SECONDS)) == [1]
 
 
-def test_an_account_is_quiet_again_after_two_seconds() -> None:
+@pytest.mark.parametrize(
+    ("quiet_for", "age"), [(QUIET_SECONDS - 0.1, AGE_BUSY_SECONDS), (QUIET_SECONDS, AGE_QUIET_SECONDS)]
+)
+def test_an_account_is_quiet_again_after_five_seconds(quiet_for: float, age: float) -> None:
     packer = SegmentPacker(INSTANCE)
     packer.add(make_event(), 10.0)
     packer.drain()
 
-    packer.add(make_event(), 12.0)
+    packer.add(make_event(), 10.0 + quiet_for)
 
-    assert packer.next_due(12.0) == 12.0 + AGE_QUIET_SECONDS
+    assert packer.next_due(10.0 + quiet_for) == 10.0 + quiet_for + age
+
+
+def test_where_too_many_write_of_an_account_its_segments_stay_open_longer_and_nobody_elses() -> None:
+    crowded = make_event(account_id=f"acct_{5:032x}")
+    packer = SegmentPacker(INSTANCE, stretch=lambda account_id: 4 if account_id == crowded.account_id else 1)
+
+    packer.add(crowded, 10.0)
+    assert packer.next_due(10.0) == 10.0 + 4 * AGE_BUSY_SECONDS
+
+    packer.add(make_event(), 10.0)
+    assert packer.next_due(10.0) == 10.0 + AGE_QUIET_SECONDS
 
 
 def test_nothing_is_due_where_nothing_is_held() -> None:

@@ -8,8 +8,10 @@ from metering.shards import (
     CELLS_A_STEP,
     CELLS_MAX,
     CELLS_WITH_FINGERPRINTS_MAX,
+    MEASURED_SECONDS,
     SHARDS_KNOWN_MAX,
     SHARDS_MAX,
+    STRETCH_MAX,
     Shards,
     ShardWrite,
 )
@@ -79,6 +81,63 @@ def test_a_busy_account_spreads_over_shards_and_gathers_again() -> None:
     assert len(set(used[100:])) > 12
     assert max(used) < SHARDS_MAX
     assert set(quiet[300:]) == {0}
+
+
+def test_one_look_is_enough_to_spread_as_far_as_it_takes() -> None:
+    clock, documents = ManualClock(QUARTER), Documents()
+    shards = Shards(clock)
+    for number in range(70):
+        documents.apply(next(shards.writes(ACCOUNT_ID, QUARTER, f"o-{number}", _cells("a"))))
+    clock.advance(10)
+
+    _commit(shards, documents, _cells("a"))  # finds 71 commits of ten seconds
+
+    used = {_commit(shards, documents, _cells("a"), f"i-{number}").key.shard for number in range(100)}
+    assert used == set(range(8))
+
+
+def test_a_first_look_at_a_quiet_quarter_hour_tells_nothing() -> None:
+    clock, documents = ManualClock(QUARTER), Documents()
+    shards = Shards(clock)
+    for number in range(3):  # within the first seconds
+        _commit(Shards(clock), documents, _cells("a"), f"o-{number}")
+    clock.advance(1)
+
+    _commit(shards, documents, _cells("a"))
+
+    assert {_commit(shards, documents, _cells("a"), f"i-{number}").key.shard for number in range(20)} == {0}
+
+
+def test_what_no_more_shards_can_spread_time_does() -> None:
+    clock, documents = ManualClock(QUARTER), Documents()
+    shards = Shards(clock)
+    assert shards.stretch(ACCOUNT_ID) == 1
+    for _ in range(400):
+        documents.apply(next(shards.writes(ACCOUNT_ID, QUARTER, "o-1", _cells("a"))))
+    clock.advance(4)
+
+    _commit(shards, documents, _cells("a"))  # a hundred commits a second: 128 shards would do
+
+    assert shards.stretch(ACCOUNT_ID) == 128 // SHARDS_MAX
+    used = {_commit(shards, documents, _cells("a"), f"i-{number}").key.shard for number in range(300)}
+    assert used == set(range(SHARDS_MAX))
+
+
+def test_no_account_is_stretched_beyond_the_bound_and_all_come_back() -> None:
+    clock, documents = ManualClock(QUARTER), Documents()
+    shards = Shards(clock)
+    write = next(shards.writes(ACCOUNT_ID, QUARTER, "o-1", _cells("a")))
+    shards.applied(write, documents.apply(write) | {("commits",): 10**9})
+    assert shards.stretch(ACCOUNT_ID) == 1  # in the first moment of a quarter hour
+    clock.advance(MEASURED_SECONDS)
+    shards.applied(write, documents.apply(write) | {("commits",): 2 * 10**9})
+    assert shards.stretch(ACCOUNT_ID) == STRETCH_MAX
+
+    for number in range(2_000):
+        _commit(shards, documents, _cells("a"), f"j-{number}")
+        clock.advance(20)
+
+    assert shards.stretch(ACCOUNT_ID) == 1
 
 
 def test_a_writer_sees_the_load_of_all_writers() -> None:
