@@ -45,3 +45,10 @@ def resident_megabytes(pid: int) -> float:
         except OSError:
             continue
     return pages * os.sysconf("SC_PAGE_SIZE") / 1024**2
+
+
+def busy_seconds(core: int) -> float:
+    """How long one core has worked so far, for whomever."""
+    line = next(each for each in (_PROC / "stat").read_text().splitlines() if each.startswith(f"cpu{core} "))
+    user, nice, system, _idle, _waiting, irq, softirq, *_ = map(int, line.split()[1:])
+    return (user + nice + system + irq + softirq) / _TICKS_PER_SECOND

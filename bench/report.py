@@ -14,12 +14,55 @@ from bench.rows import RATE, STREAMS, Row
 PLAIN, OVER_TLS = "plain", "over TLS"
 Figures = dict[str, float]
 Medians = dict[str, dict[str, float]]  # by gateway
-Measured = dict[str, dict[str, dict[str, list[Figures]]]]  # row → plain or TLS → gateway → rounds
+Measured = dict[str, dict[str, dict[str, list[Figures]]]]  # row, plain or over TLS, gateway, rounds
 
-Starts = dict[str, dict[str, float]]  # by gateway
 
 _NAME_WIDTH: Final = 27
 _CORE_PERCENT: Final = 100
+
+
+class Results:
+    """Of one run: figures of every round, starts by gateway, and how records compare with what was served."""
+
+    def __init__(self) -> None:
+        self.measured: Measured = {}
+        self.starts: dict[str, Figures] = {}
+        self.audits: list[str] = []
+
+    def add(self, row: str, side: str, gateway: str, figures: Figures) -> None:
+        """What one round came to."""
+        by_gateway = self.measured.setdefault(row, {}).setdefault(side, {})
+        by_gateway.setdefault(gateway, []).append(figures)
+
+
+def text(rows: Sequence[Row], results: Results) -> str:
+    """All of it, for a person."""
+    tables = [table(row, results.measured.get(row.name, {})) for row in rows]
+    if results.starts:
+        tables.append(starts_table(results.starts))
+    return "\n".join([*tables, "", *results.audits])
+
+
+def saved(results: Results) -> dict[str, object]:
+    """The medians, for a program: `rows` by row, side and gateway; `starts` by gateway."""
+    rows = {
+        row: {side: medians(by_gateway) for side, by_gateway in sides.items()}
+        for row, sides in results.measured.items()
+    }
+    return {"rows": rows, "starts": results.starts}
+
+
+def share_of_others(results: Results) -> float:
+    """How much of the gateway's core neither it nor an idle machine had; the median. Interrupts count."""
+    shares = [
+        figures["others"]
+        for sides in results.measured.values()
+        for by_gateway in sides.values()
+        for gateway, rounds in by_gateway.items()
+        if gateway != DIRECT
+        for figures in rounds
+    ]
+    return statistics.median(shares) if shares else 0.0
 
 
 def medians(by_gateway: Mapping[str, Sequence[Figures]]) -> Medians:
@@ -48,7 +91,10 @@ def table(row: Row, measured: Mapping[str, Mapping[str, Sequence[Figures]]]) -> 
             f"  {name:<{_NAME_WIDTH - 2}}" + "".join(f"{cell:>12}" for row_ in shown for cell in row_)
         )
     for side, by_name in sides.items():
-        lines += [f"  {side}: {said}" for said in asked(row, by_name)]
+        broken = [
+            f"{name} broke {each['broken']:,.0f} calls" for name, each in by_name.items() if each["broken"]
+        ]
+        lines += [f"  {side}: {said}" for said in (*asked(row, by_name), *broken)]
     return "\n".join(lines)
 
 

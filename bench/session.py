@@ -124,6 +124,7 @@ def measure(under: Session, row: Row, gateway: Gateway, pid: int, seconds: float
     if row.kind == "saturate":
         under.make(msgspec.structs.replace(load, seconds=WARM_SECONDS), gateway)
     memory: list[float] = [0.0]
+    began, busy = time.monotonic(), machine.busy_seconds(gateways.GATEWAY_CORE)
     before = machine.cpu_seconds(pid) if pid else 0.0
     made = under.make(load, gateway, lambda: memory.append(machine.resident_megabytes(pid) if pid else 0.0))
     if pid:
@@ -131,7 +132,9 @@ def measure(under: Session, row: Row, gateway: Gateway, pid: int, seconds: float
     used = machine.cpu_seconds(pid) - before if pid else 0.0
     if made.broken:
         print(f"  {gateway.name}, {row.name}: {made.broken} broken {made.refusal!r}", file=sys.stderr)
-    return _figures(row, made, used, max(memory))
+    others = machine.busy_seconds(gateways.GATEWAY_CORE) - busy - used
+    figures = _figures(row, made, used, max(memory))
+    return figures | {"broken": float(made.broken), "others": max(0.0, others) / (time.monotonic() - began)}
 
 
 def _figures(row: Row, made: Made, cpu_seconds: float, megabytes: float) -> Figures:
@@ -164,7 +167,7 @@ def wait_until_quiet(pid: int) -> None:
             return
 
 
-def start_to_first_byte(gateway: Gateway) -> Figures:
+def start_to_first_byte_ms(gateway: Gateway) -> float:
     """From starting the program to the first byte of a proxied answer, the median of several starts."""
     port = urlsplit(gateway.url).port or 0
     taken = []
@@ -173,7 +176,7 @@ def start_to_first_byte(gateway: Gateway) -> Figures:
         with gateways.running(gateway.start, port):
             first_byte(gateway)
             taken.append((time.monotonic() - began) * 1000)
-    return {"start": statistics.median(taken)}
+    return statistics.median(taken)
 
 
 def first_byte(gateway: Gateway) -> None:
