@@ -26,7 +26,7 @@ from metering.conservation import count_writes, day_of
 from metering.errors import AlreadyExists, DocumentTooLarge, NotFound, StoreError
 from metering.event_pages import EventPage, EventQuery, page_of_events
 from metering.events import CostEvent
-from metering.rollups import Amounts, Cell, beginning_of_day, quarter_of, rolled_up
+from metering.rollups import Amounts, Cell, beginning_of_day, cells_from, quarter_of, rolled_up
 from metering.segments import (
     EVENTS_KEPT,
     Segment,
@@ -107,7 +107,7 @@ class Ledger:
                 raise ChainTooLong(f"segment {segment.name} has {LINKS_MAX} links")
             path = segment_path(segment.account_id, segment.name, link)
             portion = waiting if additions is not None else first_portion(waiting)
-            cells = rolled_up(portion) if additions is None else additions.cells()
+            cells = rolled_up(portion) if additions is None else cells_from(additions)
             try:
                 self._create(path, segment, portion, cells, also)
             except AlreadyExists:

@@ -161,48 +161,51 @@ def histogram_counters(event: CostEvent) -> tuple[str, ...]:
     return ("requests", latency, _TTFT_COUNTERS[bisect_left(HISTOGRAM_ENDS_MS, event.ttft_ms)])
 
 
-def latency_cell(event: CostEvent) -> Cell:
-    """The cell that holds the event's histograms."""
-    return ("latency", event.provider, event.model)
+def latency_cell(combination: tuple[str, ...]) -> Cell:
+    """The cell that holds the histograms of the combination's events."""
+    return ("latency", *combination[:2])
 
 
-class Additions:
-    """What some events, all of one quarter hour, add to the cells; put together once all are known."""
+class Alike:
+    """What events of one combination add. `patterns`: which sums and histogram counters they add to."""
 
-    __slots__ = ("_histograms", "_sums")
+    __slots__ = ("histograms", "patterns", "sums")
 
     def __init__(self) -> None:
-        self._sums: dict[tuple[str, ...], list[tuple[int, ...]]] = {}
-        self._histograms: dict[tuple[Cell, tuple[str, ...]], int] = {}
+        self.sums: list[tuple[int, ...]] = []
+        self.histograms: dict[tuple[str, ...], int] = {}
+        self.patterns: set[tuple[tuple[str, ...], tuple[str, ...]]] = set()
 
-    def add(
-        self, combination: tuple[str, ...], sums: tuple[int, ...], latency: Cell, counters: tuple[str, ...]
-    ) -> None:
-        """Take in an event, by its `combination_of`, `sums_of`, `latency_cell` and `histogram_counters`."""
-        self._sums.setdefault(combination, []).append(sums)
+    def add(self, sums: tuple[int, ...], counters: tuple[str, ...]) -> None:
+        """Take in an event, by its `sums_of` and `histogram_counters`."""
+        self.sums.append(sums)
         if counters:
-            histogram = (latency, counters)
-            self._histograms[histogram] = self._histograms.get(histogram, 0) + 1
+            self.histograms[counters] = self.histograms.get(counters, 0) + 1
 
-    def cells(self) -> dict[Cell, Amounts]:
-        """What they add up to: `{cell: {sum: amount}}`, without zeros."""
-        cells: dict[Cell, Amounts] = {}
-        for (latency, counters), calls in self._histograms.items():
-            _add(cells, latency, dict.fromkeys(counters, calls))
-        for combination, events in self._sums.items():
-            totals = map(sum, zip(*events, strict=True))
-            amounts = {name: amount for name, amount in zip(SUMS, totals, strict=True) if amount}
-            for cell in cells_of(combination):
-                _add(cells, cell, amounts)
-        return cells
+
+Additions = dict[tuple[str, ...], Alike]  # of some events of one quarter hour, by combination
+
+
+def cells_from(additions: Additions) -> dict[Cell, Amounts]:
+    """What the events add up to: `{cell: {sum: amount}}`, without zeros."""
+    cells: dict[Cell, Amounts] = {}
+    for combination, alike in additions.items():
+        for counters, calls in alike.histograms.items():
+            _add(cells, latency_cell(combination), dict.fromkeys(counters, calls))
+        totals = map(sum, zip(*alike.sums, strict=True))
+        amounts = {name: amount for name, amount in zip(SUMS, totals, strict=True) if amount}
+        for cell in cells_of(combination):
+            _add(cells, cell, amounts)
+    return cells
 
 
 def rolled_up(events: Iterable[CostEvent]) -> dict[Cell, Amounts]:
     """What the events add to each cell: `{cell: {sum: amount}}`, without zeros. All of one quarter hour."""
-    additions = Additions()
+    additions: Additions = {}
     for event in events:
-        additions.add(_COMBINATION(event), sums_of(event), latency_cell(event), histogram_counters(event))
-    return additions.cells()
+        alike = additions.setdefault(_COMBINATION(event), Alike())
+        alike.add(sums_of(event), histogram_counters(event))
+    return cells_from(additions)
 
 
 def merged(cells: Iterable[tuple[Cell, Amounts]]) -> dict[Cell, Amounts]:

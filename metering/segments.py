@@ -33,6 +33,7 @@ from metering.rollups import (
     QUARTER,
     SUMS,
     Additions,
+    Alike,
     Cell,
     cells_of,
     combination_of,
@@ -103,7 +104,7 @@ class SegmentPacker:
         self._ages: list[tuple[float, int, tuple[str, datetime]]] = []  # heap of (due at, number, key)
         self._sealed: list[Segment] = []
         self._last_event_at: OrderedDict[str, float] = OrderedDict()
-        self._quarter = quarter_of(datetime.min.replace(tzinfo=UTC))  # that of the last event
+        self._begins = self._ends = datetime.min.replace(tzinfo=UTC)  # the last event's quarter hour
 
     def add(self, event: CostEvent, now: float, encoded_bytes: int | None = None) -> str:
         """Put the event into a segment; its name. `encoded_bytes` is its length as JSON, where known."""
@@ -182,9 +183,10 @@ class SegmentPacker:
 
     def _quarter_of(self, moment: datetime) -> datetime:
         """The quarter hour, mostly that of the event before."""
-        if not self._quarter <= moment < self._quarter + QUARTER:
-            self._quarter = quarter_of(moment)
-        return self._quarter
+        if not self._begins <= moment < self._ends:
+            self._begins = quarter_of(moment)
+            self._ends = self._begins + QUARTER
+        return self._begins
 
     def _is_stale(self, entry: tuple[float, int, tuple[str, datetime]]) -> bool:
         segment = self._open.get(entry[2])
@@ -223,18 +225,16 @@ class CommitLoad:
     """What storing some events in one commit will take, held below every limit of a store."""
 
     __slots__ = (
-        "_begins", "_encoded_bytes", "_ends", "_events", "_increments", "_lease_ids", "_seen", "_written",
-        "additions",
+        "_begins", "_encoded_bytes", "_ends", "_events", "_increments", "_lease_ids", "_written", "additions",
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self.additions = Additions()
+        self.additions: Additions = {}
         self._events = 0
         self._encoded_bytes = 0
         self._increments = 0
         self._lease_ids: set[str] = set()
         self._written: dict[Cell, set[str]] = {}  # which sums of which cells
-        self._seen: set[tuple[tuple[str, ...], ...]] = set()  # combinations, and sums added to, seen before
         self._begins: datetime | None = None  # the quarter hour, and its end
         self._ends: datetime | None = None
 
@@ -246,13 +246,9 @@ class CommitLoad:
     def takes(self, event: CostEvent, encoded_bytes: int) -> bool:
         """Count the event in, if it fits; whether it did. The first one always fits."""
         combination, sums, counters = combination_of(event), sums_of(event), histogram_counters(event)
-        latency = latency_cell(event)
-        adds = (combination, tuple(compress(SUMS, sums)), counters)
-        new: list[tuple[Cell, Sequence[str]]] = []
-        if adds not in self._seen:
-            new = [(cell, self._new(cell, adds[1])) for cell in cells_of(combination)]
-            if counters:
-                new.append((latency, self._new(latency, counters)))
+        pattern = (tuple(compress(SUMS, sums)), counters)
+        alike = self.additions.get(combination)
+        new = [] if alike and pattern in alike.patterns else self._new(combination, *pattern)
         new_leases = {charge.lease_id for charge in event.charges if charge.lease_id not in self._lease_ids}
         encoded_bytes += self._encoded_bytes + 1
         increments = self._increments + sum([len(names) for _, names in new])
@@ -267,24 +263,33 @@ class CommitLoad:
         if not self._events:
             self._begins = quarter_of(event.timestamp)
             self._ends = self._begins + QUARTER
+        if alike is None:
+            alike = self.additions[combination] = Alike()
         self._events += 1
         self._encoded_bytes, self._increments = encoded_bytes, increments
-        self._lease_ids |= new_leases
-        self._seen.add(adds)
+        if new_leases:
+            self._lease_ids |= new_leases
         for cell, names in new:
-            if names:
-                self._written.setdefault(cell, set()).update(names)
-        self.additions.add(combination, sums, latency, counters)
+            self._written.setdefault(cell, set()).update(names)
+        alike.patterns.add(pattern)
+        alike.add(sums, counters)
         return True
 
     def _holds(self, moment: datetime) -> bool:
         """Whether the moment lies in the quarter hour of the events so far."""
         return self._begins is not None and self._ends is not None and self._begins <= moment < self._ends
 
-    def _new(self, cell: Cell, names: Sequence[str]) -> Sequence[str]:
-        """Which of the cell's sums nothing has been added to yet."""
-        written = self._written.get(cell)
-        return [name for name in names if name not in written] if written else names
+    def _new(
+        self, combination: tuple[str, ...], sums: Sequence[str], counters: Sequence[str]
+    ) -> list[tuple[Cell, Sequence[str]]]:
+        """To which sums of which cells nothing has been added yet."""
+        adds = [(cell, sums) for cell in cells_of(combination)]
+        if counters:
+            adds.append((latency_cell(combination), counters))
+        return [
+            (cell, [name for name in names if name not in self._written.get(cell, ())])
+            for cell, names in adds
+        ]
 
 
 def first_portion(events: Sequence[CostEvent]) -> Sequence[CostEvent]:

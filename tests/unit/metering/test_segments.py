@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from metering.collections import segments_collection
 from metering.documents import commit_bytes, document_bytes
 from metering.events import Charge, CostEvent
-from metering.rollups import cell_id, rolled_up
+from metering.rollups import cell_id, cells_from, rolled_up
 from metering.segments import (
     AGE_BUSY_SECONDS,
     AGE_QUIET_SECONDS,
@@ -223,7 +223,7 @@ def test_what_a_segment_says_it_adds_is_what_its_events_add() -> None:
     (segment,) = _packed([*made, *(make_event() for _ in range(20))])
 
     assert segment.additions is not None
-    assert segment.additions.cells() == rolled_up(segment.events)
+    assert cells_from(segment.additions) == rolled_up(segment.events)
 
 
 def test_events_survive_being_stored() -> None:
