@@ -38,6 +38,7 @@ from metering.counters import (
     LeaseName,
     LeaseTotals,
     Standing,
+    counter_totals,
     increments_of,
     lease_named,
     lease_totals,
@@ -62,6 +63,9 @@ EXPIRY_MARGIN_SECONDS: Final = 10.0  # so long before, it stops admitting calls
 ADMITTING_SECONDS: Final = LEASE_SECONDS - EXPIRY_MARGIN_SECONDS
 RENEWAL_SECONDS: Final = 30.0
 REPORT_SECONDS: Final = 1.0  # times the instances: one report a second and counter, whoever many there are
+REPORT_PARTS: Final = 1_000  # of the limit: less than one of them, shared by the instances, is little news
+LITTLE_NEWS_SECONDS: Final = 15.0  # between reports of little news
+SELDOM: Final = 2  # reports: what can wait is done no oftener than once in so many
 IDLE_SECONDS: Final = 2.0  # then what is left near the limit goes back
 CLOSING_SECONDS: Final = 60.0  # without a call; then the whole lease goes back
 RETRY_SECONDS: Final = 1.0  # after an unknown outcome
@@ -70,15 +74,16 @@ DENIED_SECONDS_MAX: Final = 5.0
 SPENT_SECONDS: Final = 5.0  # the same where the limit is spent, and nothing will come back
 SLICES: Final = 4  # what is left, in parts an instance: no slice is larger
 SLICE_SECONDS: Final = 10  # nor larger than what calls hold in so long
-FIRST_SLICES: Final = 64  # of the limit, while nobody knows how many instances there are
+FIRST_SLICES: Final = 4_096  # of the limit, while nobody knows how many instances there are
 LOW_SLICES: Final = 4  # a slice is filled up when less than one part in so many is left
 PACE_MILLISECONDS: Final = 1_000
 REVISION_ATTEMPTS_MAX: Final = 8
 
 _MINUTE = timedelta(minutes=1)
+_RENEWING: Final = frozenset({"reserve", "renew"})
 _USED: FieldPath = ("used",)
 
-SyncKind = Literal["reserve", "return", "close"]
+SyncKind = Literal["reserve", "renew", "return", "close"]
 
 
 class CallHold(msgspec.Struct, frozen=True):
@@ -94,8 +99,9 @@ NO_HOLD: Final = CallHold()
 class Sync(msgspec.Struct, frozen=True, kw_only=True):
     """One exchange of an owner with the store, to be carried out at once and one at a time a lease.
 
-    `reserve`: reserve and report so much more. `return`: hand back all beyond `keep`. `close`: hand back all,
-    once every charge of the `keep` that were settled is stored.
+    `reserve`: reserve and report so much more. `renew`: nothing but that the owner lives, which the counter
+    need not be told; it is read instead. `return`: hand back all beyond `keep`. `close`: hand back all, once
+    every charge of the `keep` that were settled is stored.
     """
 
     kind: SyncKind
@@ -109,7 +115,10 @@ class Sync(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
-    """What a sync brought back, all of one moment. `counter` None: there was nothing to write."""
+    """What a sync brought back: all of one moment, but for a renewal, which reads the counter a moment later.
+
+    `counter` None: there was nothing to write.
+    """
 
     lease: LeaseTotals
     counter: CounterTotals | None = None
@@ -259,14 +268,16 @@ class Lease:
     def applied(self, sync: Sync, told: Told, now: float) -> None:
         """The sync was carried out, with this result."""
         self._is_syncing = self.is_silent = False
-        self._synced_at = now
+        if sync.kind != "renew":
+            self._synced_at = now
         # Less than there was before this sync: the lease was closed by somebody who thought us dead.
         self.granted = min(self.granted, told.lease.amount - sync.reserve)
         if self._is_seeded_anew(told.counter):
             self._give_up()
         self._learn(told)
-        if sync.kind == "reserve":
+        if sync.kind in _RENEWING:
             self._renewed_at = sync.begun_at
+        if sync.kind == "reserve":
             self._grant(sync, now)
         self.is_done = told.is_closed
         if sync.kind == "close":
@@ -302,6 +313,15 @@ class Lease:
     def _instances(self) -> int:
         return max(1, self._counter.instances if self._counter else 1)
 
+    @property
+    def _report_seconds(self) -> float:
+        """Between two reports of one instance: a counter bears about one write a second, of all together."""
+        return REPORT_SECONDS * self._instances
+
+    def _at_least(self, seconds: float) -> float:
+        """So long, and longer where there are so many instances that their counter could not bear it."""
+        return max(seconds, SELDOM * self._report_seconds)
+
     def _give_up(self) -> None:
         self.granted = min(self.granted, self._covered)
 
@@ -315,12 +335,11 @@ class Lease:
     def _rest(self, now: float) -> None:
         """Give up what lies idle, and near the limit half of what will not be used soon."""
         quiet_seconds = now - self._admitted_at
-        if quiet_seconds >= CLOSING_SECONDS and not (self.held or self._wanted):
+        if quiet_seconds >= self._at_least(CLOSING_SECONDS) and not (self.held or self._wanted):
             self._is_retired = True
         if self._is_retired or (quiet_seconds >= IDLE_SECONDS and self._free > self._left):
             self._give_up()
-        interval = REPORT_SECONDS * self._instances
-        if self._instances > 1 and now >= self._shared_at + interval:
+        if self._instances > 1 and now >= self._shared_at + self._report_seconds:
             self._shared_at = now
             soon = max(self._pace, self._held_since) * self._instances
             self.granted -= max(0, self._free - max(self._left, soon) + 1) // 2
@@ -332,14 +351,11 @@ class Lease:
             return self._sync("return", now, keep=self._entitled)
         asked = self._asked(now)
         uncovered = max(0, self._entitled - self._lease.amount)
-        is_news = bool(uncovered) or self.settled != self._lease.reported
-        if (
-            self.is_known
-            and not asked
-            and now < self._renewed_at + RENEWAL_SECONDS
-            and not (is_news and now >= self._synced_at + REPORT_SECONDS * self._instances)
-        ):
-            return None
+        if self.is_known and not asked and not self._has_news(uncovered, now):
+            if now < self._renewed_at + RENEWAL_SECONDS:
+                return None
+            if not uncovered and self._lease.joined == int(not self._is_retired):
+                return self._sync("renew", now)
         return self._sync(
             "reserve",
             now,
@@ -347,6 +363,18 @@ class Lease:
             report=self.settled - self._lease.reported,
             join=int(not self._is_retired) - self._lease.joined,
         )
+
+    def _has_news(self, uncovered: int, now: float) -> bool:
+        """Whether the counter is to be told now what was spent; a little is told less often."""
+        unreported = self.settled - self._lease.reported
+        if not (uncovered or unreported):
+            return False
+        is_little = abs(unreported) * self._instances * REPORT_PARTS < self.budget.limit_nanodollars
+        is_covered = not (uncovered and self.budget.takes_leases)
+        seconds = self._report_seconds
+        if is_little and is_covered:
+            seconds = self._at_least(LITTLE_NEWS_SECONDS)
+        return now >= self._synced_at + seconds
 
     def _sync(self, kind: SyncKind, now: float, **sums: int) -> Sync:
         return Sync(kind=kind, key=self.key, name=self.name, begun_at=now, **sums)
@@ -360,7 +388,8 @@ class Lease:
         free = max(0, self._free)
         missing = max(0, self._wanted - free)
         slice_ = min(
-            self._left // (SLICES * self._instances), SLICE_SECONDS * max(self._pace, self._held_since)
+            self._left // (SLICES * self._instances),
+            int(self._at_least(SLICE_SECONDS)) * max(self._pace, self._held_since),
         )
         if free * LOW_SLICES < slice_ and now - self._admitted_at < IDLE_SECONDS:
             missing = max(missing, slice_ - free)
@@ -442,6 +471,14 @@ def reserve_writes(sync: Sync, at: datetime) -> list[Write]:
     ]
 
 
+def renewal_writes(sync: Sync, at: datetime) -> list[Write]:
+    """The one increment of a sync that only renews; its result tells the lease."""
+    key, name = sync.key, sync.name
+    owner = _lease_identity(key.account_id, key.budget_id, key.period.text, name)
+    renewed = increments_of(LeaseTotals(syncs=1))
+    return [Increment(name.path, renewed, owner | _open_until(lease_expiry(at)))]
+
+
 def return_writes(lease: Document, key: CounterKey, keep: int) -> list[Write]:
     """Hand back what the lease has beyond `keep`, if it is as it was read; nothing where it has no more."""
     back = lease_totals(lease.fields).amount - keep
@@ -491,6 +528,11 @@ def carry_out(
     if sync.kind == "reserve":
         counter, lease = store.commit(reserve_writes(sync, at), timeout_seconds=timeout_seconds)
         return Told(counter=CounterTotals(**_by_name(counter)), lease=LeaseTotals(**_by_name(lease)))
+    if sync.kind == "renew":
+        (lease,) = store.commit(renewal_writes(sync, at), timeout_seconds=timeout_seconds)
+        known = store.get(sync.key.path, timeout_seconds=timeout_seconds)
+        totals = counter_totals(known.fields) if known else None
+        return Told(counter=totals, lease=LeaseTotals(**_by_name(lease)))
     for _ in range(REVISION_ATTEMPTS_MAX):
         document = store.get(sync.name.path, timeout_seconds=timeout_seconds)
         if document is None:

@@ -11,6 +11,7 @@ import pytest
 from metering.budgets import EACH_VALUES_MAX, Mode, Scope
 from metering.collections import LEASES
 from metering.counters import CLOSED
+from metering.leases import FIRST_SLICES
 from metering.stores import DocumentStore, Query
 from proxy_service.stakes import Amounts, BudgetExceeded, BudgetUnverifiable, Held
 from tests.builders import ACCOUNT_ID, make_policy
@@ -157,10 +158,10 @@ def test_while_a_slice_lasts_no_store_is_asked(store: DocumentStore) -> None:
 
     async def hold() -> None:
         async with Till(watched, clock) as till:
-            first = await tried(till, limit_nanodollars=10_000 * CENT)
+            first = await tried(till, limit_nanodollars=100 * CENT * FIRST_SLICES)
             await till.looks()
             asked.clear()
-            held = [await tried(till, limit_nanodollars=10_000 * CENT) for _ in range(50)]
+            held = [await tried(till, limit_nanodollars=100 * CENT * FIRST_SLICES) for _ in range(50)]
             assert not asked
             for each in (first, *held):
                 assert isinstance(each, Held)
@@ -311,7 +312,7 @@ def test_a_take_whose_reply_is_lost_grants_nothing_and_is_found_again(store: Doc
 
 def test_an_owner_that_was_long_cut_off_admits_nothing_from_its_lease(store: DocumentStore) -> None:
     clock = ManualClock()
-    policy = make_policy(budgets=(make_budget(),))
+    policy = make_policy(budgets=(make_budget(limit_nanodollars=2 * CENT * FIRST_SLICES),))
     nothing: Fate = "not_applied"
     fates: list[Fate] = ["applied", *([nothing] * 100)]
     cut_off = UnreliableStore(store, fates)

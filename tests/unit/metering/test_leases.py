@@ -27,11 +27,14 @@ from metering.leases import (
     FIRST_SLICES,
     IDLE_SECONDS,
     LEASE_SECONDS,
+    LITTLE_NEWS_SECONDS,
     LOW_SLICES,
     NO_HOLD,
     RENEWAL_SECONDS,
+    REPORT_PARTS,
     REPORT_SECONDS,
     RETRY_SECONDS,
+    SELDOM,
     SLICE_SECONDS,
     SLICES,
     SPENT_SECONDS,
@@ -50,17 +53,22 @@ from metering.periods import period_of
 from metering.stores import Increment
 from tests.builders import ACCOUNT_ID, AT, make_event
 from tests.doubles.clock import ManualClock
+from tests.doubles.counting_store import CountingStore
 from tests.doubles.model_store import ModelStore
 from tests.doubles.unreliable_store import Fate, UnreliableStore
 
-LIMIT = 6_400
+LIMIT = 409_600
 FIRST_SLICE = LIMIT // FIRST_SLICES
+NEWS = LIMIT // REPORT_PARTS + 1  # so much is told soon, where there is one instance
 PERIOD = period_of("month", "UTC", AT)
 
 
 def make_budget(**changes: Any) -> Budget:
     fields: dict[str, Any] = {"budget_id": "budget_1", "limit_nanodollars": LIMIT, "mode": "strict"}
     return Budget(**fields | changes)
+
+
+WARNING = make_budget(action="warn")  # it takes no slices: what it tells the store are reports alone
 
 
 @dataclass
@@ -362,9 +370,55 @@ def test_a_lease_is_renewed_each_half_minute(owner: Owner) -> None:
     owner.sync_until_quiet()
 
     owner.clock.advance(RENEWAL_SECONDS - 0.1)
-    assert [kind for kind in owner.sync_until_quiet() if kind == "reserve"] == []
+    assert owner.sync_until_quiet() == []
     owner.clock.advance(0.1)
-    assert owner.sync_until_quiet() == ["reserve"]
+    assert owner.sync_until_quiet() == ["renew"]
+
+
+def test_a_renewal_writes_the_lease_alone_and_hears_how_the_counter_stands(
+    owner: Owner, other: Owner
+) -> None:
+    owner.take(FIRST_SLICE)
+    owner.sync_until_quiet()
+    other.take(1_000)
+    counting = CountingStore(owner.store)
+    owner.clock.advance(RENEWAL_SECONDS)
+    sync = owner.next()
+    assert sync is not None
+
+    owner.lease.applied(sync, carry_out(counting, sync, owner.clock.now()), owner.now)
+
+    assert [weight.writes for weight in counting.commits] == [1]
+    assert owner.lease.standing.held_nanodollars == owner.counter.reserved
+    owner.clock.advance(LEASE_SECONDS - EXPIRY_MARGIN_SECONDS - 0.1)
+    assert owner.lease.free(owner.now) > 0
+    owner.clock.advance(0.1)
+    assert owner.lease.free(owner.now) == 0
+
+
+def test_a_renewal_makes_no_closed_lease_spendable(owner: Owner) -> None:
+    owner.sync()
+    owner.clock.advance(RENEWAL_SECONDS)
+    sync = owner.next()
+    assert sync is not None
+    assert sync.kind == "renew"
+    fold(owner.store, owner.lease.name.lease_id)
+
+    owner.lease.applied(sync, carry_out(owner.store, sync, owner.clock.now()), owner.now)
+
+    assert (owner.lease.granted, owner.lease.free(owner.now)) == (0, 0)
+    assert owner.counter == CounterTotals()
+
+
+def test_a_renewal_whose_counter_is_gone_keeps_what_is_known(owner: Owner) -> None:
+    owner.sync()
+    owner.store.documents.pop(owner.key.path)
+    owner.clock.advance(RENEWAL_SECONDS)
+
+    owner.sync()
+
+    assert owner.lease.is_known
+    assert owner.lease.free(owner.now) == FIRST_SLICE
 
 
 def test_an_owner_that_slept_learns_that_its_lease_was_closed_and_admits_only_what_it_gets_anew(
@@ -465,7 +519,7 @@ def test_what_calls_before_the_budget_cost_takes_its_room(owner: Owner) -> None:
     seeds: dict[tuple[str, ...], int] = dict.fromkeys((("seeded",), ("reserved",), ("settled",)), LIMIT - 20)
     owner.store.commit([Increment(owner.key.path, seeds)])
 
-    owner.clock.advance(REPORT_SECONDS)
+    owner.clock.advance(LITTLE_NEWS_SECONDS)
     owner.sync_until_quiet()
 
     assert owner.lease.free(owner.now) == 0
@@ -571,7 +625,7 @@ def test_what_settles_while_the_store_is_being_told_is_counted_once(owner: Owner
 
 def test_a_report_of_unknown_outcome_is_counted_once_in_the_end(owner: Owner) -> None:
     owner.spend(100)
-    owner.clock.advance(REPORT_SECONDS)
+    owner.clock.advance(LITTLE_NEWS_SECONDS)
     owner.sync("late")
     owner.clock.advance(RETRY_SECONDS)
     owner.sync()
@@ -587,11 +641,13 @@ def test_a_report_of_unknown_outcome_is_counted_once_in_the_end(owner: Owner) ->
 
 
 @pytest.mark.parametrize("instances", [1, 2])
-def test_reports_are_as_rare_as_there_are_instances(owner: Owner, other: Owner, instances: int) -> None:
-    if instances == 2:
+def test_reports_are_as_rare_as_there_are_instances(clock: ManualClock, instances: int) -> None:
+    store = ModelStore()
+    owner, *others = [Owner(number, store, clock, WARNING) for number in range(instances)]
+    for other in others:
         other.sync()
     owner.sync_until_quiet()
-    owner.spend(10)
+    owner.spend(NEWS // instances)
 
     owner.clock.advance(REPORT_SECONDS * instances - 0.1)
     assert owner.next() is None
@@ -599,7 +655,64 @@ def test_reports_are_as_rare_as_there_are_instances(owner: Owner, other: Owner, 
 
     sync = owner.next()
     assert sync is not None
-    assert (sync.kind, sync.report) == ("reserve", 10)
+    assert (sync.kind, sync.report) == ("reserve", NEWS // instances)
+
+
+@pytest.mark.parametrize("instances", [1, 2, 14])
+def test_a_little_that_was_spent_is_told_less_often(clock: ManualClock, instances: int) -> None:
+    owner = Owner(1, ModelStore(), clock, WARNING)
+    owner.store.commit([Increment(owner.key.path, {("instances",): instances - 1})])
+    owner.sync_until_quiet()
+    owner.spend((NEWS - 1) // instances)
+    seconds = max(LITTLE_NEWS_SECONDS, SELDOM * REPORT_SECONDS * instances)
+
+    owner.clock.advance(seconds - 0.1)
+    assert owner.next() is None or seconds > RENEWAL_SECONDS
+    owner.lease.hold(CallHold(1), owner.now)  # it is not to be closed meanwhile
+    owner.clock.advance(0.1)
+
+    assert "reserve" in owner.sync_until_quiet()
+
+
+def test_what_is_spent_without_room_is_told_soon_however_little_it_is(owner: Owner) -> None:
+    owner.sync()
+    owner.lease.hold(CallHold(FIRST_SLICE + 1), owner.now)  # unadmitted
+    owner.clock.advance(REPORT_SECONDS)
+
+    assert "reserve" in owner.sync_until_quiet()
+    assert owner.amount >= FIRST_SLICE + 1
+
+
+def test_where_there_are_many_instances_a_slice_lasts_as_long_as_two_reports(owner: Owner) -> None:
+    owner.store.commit([Increment(owner.key.path, {("instances",): 19})])
+    owner.sync()
+    owner.clock.advance(10)
+    owner.take(FIRST_SLICE)
+
+    owner.sync()
+
+    assert owner.lease.free(owner.now) == SELDOM * REPORT_SECONDS * 20 * FIRST_SLICE // 10
+
+
+def test_where_there_are_many_instances_a_lease_is_closed_later(owner: Owner) -> None:
+    owner.store.commit([Increment(owner.key.path, {("instances",): 99})])
+    owner.sync_until_quiet()
+    owner.clock.advance(SELDOM * REPORT_SECONDS * 100 - 0.1)
+    assert "close" not in owner.sync_until_quiet()
+    owner.clock.advance(0.1)
+
+    assert "close" in owner.sync_until_quiet()
+
+
+def test_two_hundred_instances_that_begin_at_once_leave_most_of_the_limit(clock: ManualClock) -> None:
+    store = ModelStore()
+    owners = [Owner(number, store, clock, make_budget()) for number in range(200)]
+
+    for owner in owners:
+        owner.sync()
+
+    assert all(owner.lease.free(owner.now) == FIRST_SLICE for owner in owners)
+    assert owners[0].counter.reserved * 20 < LIMIT
 
 
 def test_an_idle_slice_near_the_limit_goes_back_after_two_seconds(owner: Owner, other: Owner) -> None:
@@ -702,7 +815,7 @@ def test_a_strict_budget_holds_the_upper_bound_and_refuses_what_has_none(owner: 
 def test_a_normal_budget_holds_the_expected_cost_while_the_overdraft_bears_the_rest(
     clock: ManualClock,
 ) -> None:
-    owner = Owner(1, ModelStore(), clock, make_budget(mode="normal"))
+    owner = Owner(1, ModelStore(), clock, make_budget(mode="normal", limit_nanodollars=6_400))
     overdraft = owner.budget.overdraft_nanodollars
     assert overdraft == 320
 
@@ -1098,10 +1211,11 @@ def test_a_budget_that_warned_for_a_moment_may_not_spend_what_went_back_meanwhil
     assert owner.lease.free(owner.now) == 0
 
 
-def test_what_was_spent_is_told_once_a_second_and_no_more_often(owner: Owner) -> None:
+def test_what_was_spent_is_told_once_a_second_and_no_more_often(clock: ManualClock) -> None:
+    owner = Owner(1, ModelStore(), clock, WARNING)
     owner.sync()
     for _ in range(3):
-        owner.spend(10)
+        owner.spend(NEWS)
         assert owner.sync() is None
         owner.clock.advance(REPORT_SECONDS)
         assert owner.sync() is not None

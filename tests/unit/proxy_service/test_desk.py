@@ -7,7 +7,7 @@ import pytest
 
 from metering.accounts import Policy
 from metering.budgets import Budget, Scope
-from metering.leases import CLOSING_SECONDS
+from metering.leases import CLOSING_SECONDS, FIRST_SLICES
 from metering.stores import STORE_TIMEOUT_SECONDS, DocumentStore, Write, WriteResult
 from proxy_service import desk as desk_module
 from proxy_service.desk import FAILURES_OF_SILENCE
@@ -157,7 +157,7 @@ def test_a_limit_that_was_reached_stays_reached_in_silence(sqlite_store: Documen
 def test_a_strict_budget_serves_what_it_has_leased_in_silence(sqlite_store: DocumentStore) -> None:
     clock = ManualClock()
     store = UnreliableStore(sqlite_store, ["applied", *([NOTHING] * 50)])
-    policy = governed(limit_nanodollars=640 * CENT)
+    policy = governed(limit_nanodollars=10 * CENT * FIRST_SLICES)
 
     async def spend() -> None:
         async with Till(store, clock, wait_seconds=0.5) as till:
