@@ -64,22 +64,22 @@ class Admissions:
     """
 
     def __init__(self) -> None:
-        self._days: dict[str, dict[str, int]] = {}
+        self._days: dict[date, dict[str, int]] = {}
 
     def note(self, account_id: str, at: datetime) -> None:
         """A call of the account was admitted at that moment."""
-        day = day_of(at)
+        day = at.date()
         counts = self._days.get(day)
         if counts is None:
             kept = sorted(self._days)[-1:]
             counts = {}
-            self._days = {name: self._days[name] for name in kept} | {day: counts}
+            self._days = {each: self._days[each] for each in kept} | {day: counts}
         if account_id in counts or len(counts) < ACCOUNTS_A_DAY_MAX:
             counts[account_id] = counts.get(account_id, 0) + 1
 
     def of(self, account_id: str, day: str) -> int | None:
         """How many calls of the account were admitted that day; None where that is not known (any more)."""
-        return self._days.get(day, {}).get(account_id)
+        return self._days.get(date.fromisoformat(day), {}).get(account_id)
 
 
 class DayCounts(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from metering.errors import MeteringError
-from metering.events import CostEvent, Provider
+from metering.events import CostEvent, Provider, encoded_event
 
 LINE_BYTES_MAX = 64 * 1024
 FIGURE_MAX = 10**18  # of anything that a line counts: no budget is larger, and sums fit the stores
@@ -96,12 +96,19 @@ _DECODER: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
 
 def admitted_line(admitted: Admitted) -> bytes:
     """The line, its line break included."""
-    return _line(admitted)
+    return _ascii_line(_ENCODER.encode(admitted))
 
 
 def settled_line(event: CostEvent, segment_name: str, *, key_hash: str = "") -> bytes:
     """The line, its line break included."""
-    return _line(Settled(segment=segment_name, key_hash=key_hash, event=event))
+    return settled_line_of(encoded_event(event), segment_name, key_hash=key_hash)
+
+
+def settled_line_of(encoded: bytes, segment_name: str, *, key_hash: str = "") -> bytes:
+    """The same, of an event that is encoded already (`encoded_event`)."""
+    whose = f'"key_hash":"{key_hash}",' if key_hash else ""
+    begin = f'{{"line":"settled","segment":"{segment_name}",{whose}"event":'
+    return _ascii_line(b"%b%b}" % (begin.encode(), encoded))
 
 
 def parse_line(line: bytes) -> Line:
@@ -136,8 +143,7 @@ def parse_line(line: bytes) -> Line:
     return parsed
 
 
-def _line(content: Line) -> bytes:
-    line = _ENCODER.encode(content)
+def _ascii_line(line: bytes) -> bytes:
     if not line.isascii():
         line = json.dumps(json.loads(line), separators=(",", ":")).encode()
     return line + b"\n"

@@ -14,6 +14,7 @@ import re
 import secrets
 import zlib
 from datetime import datetime
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
@@ -60,7 +61,15 @@ def is_well_formed_ingress_id(text: str) -> bool:
 
 def key_hash(plain: str, secret: bytes) -> str:
     """The keyed hash under which a key or ingress id is stored: 64 hexadecimal digits."""
-    return hmac.new(secret, plain.encode(), hashlib.sha256).hexdigest()
+    keyed = _keyed(secret).copy()
+    keyed.update(plain.encode())
+    return keyed.hexdigest()
+
+
+@lru_cache(maxsize=4)
+def _keyed(secret: bytes) -> hmac.HMAC:
+    """The beginning of each hash under that secret."""
+    return hmac.new(secret, digestmod=hashlib.sha256)
 
 
 class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -10,10 +10,10 @@ import msgspec
 
 from metering.clock import Clock
 from metering.conservation import Admissions
-from metering.events import CostEvent, State
+from metering.events import CostEvent, State, encoded_event
 from metering.ids import new_instance_name
 from metering.journal import Admitted as AdmittedLine
-from metering.journal import admitted_line, settled_line
+from metering.journal import admitted_line, settled_line_of
 from metering.segments import EVENTS_MAX
 from metering.usage import Reading
 from proxy_service.call import Call
@@ -98,8 +98,9 @@ class Books:
         call.is_open = False
         self._tally.count(event)
         key_hash = call.unseen_key_hash
-        segment, is_held = self._unseen_segment() if key_hash else self._recorder.add(event)
-        line = settled_line(event, segment, key_hash=key_hash)
+        encoded = encoded_event(event)
+        segment, is_held = self._unseen_segment() if key_hash else self._recorder.add(event, len(encoded))
+        line = settled_line_of(encoded, segment, key_hash=key_hash)
         return self._journal.append_and_tell(Entry(line, event.request_id, segment, is_held))
 
     def give_up(self, call: Call) -> None:
@@ -154,8 +155,9 @@ def _at_most(event: CostEvent, held: Held) -> CostEvent:
     may have been thought over at length: else hanging up, or asking not to be told, would spend unseen.
     What was seen in part counts as far as it was seen, and no estimate as more than the most.
     """
-    most, method = held.most_nanodollars, event.estimate_method
-    if not most or method not in _GUESSES:
+    method = event.estimate_method
+    most = held.most_nanodollars if method in _GUESSES else 0
+    if not most:
         return event
     is_seen_in_part = method == "delivered_bytes" and event.streaming
     if is_seen_in_part and event.cost_nanodollars <= most:

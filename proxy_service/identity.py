@@ -124,6 +124,9 @@ class Identity:
         if not given.key and not given.ingress_id:
             return await self._keyless()
         hashes = [key_hash(plain, self._secret) for plain in (given.key, given.ingress_id) if plain]
+        remembered = None if given.ingress_id else self._remembered(hashes[0], scope)
+        if remembered is not None:
+            return remembered
         now = self._clock.monotonic()
         known: list[KnownKey] = []
         try:
@@ -143,6 +146,16 @@ class Identity:
             differing = "the key and the address name different accounts"
             raise RequestRefused(400, "two_accounts", differing, caller=known[0].caller)
         return await self._governed(known[0])
+
+    def _remembered(self, hashed: str, scope: Scope) -> Identified | None:
+        """Whose call it is, where key and policy are in memory, as nearly always; None: find out."""
+        key = self._memory.known_key(hashed)
+        policy = None if key is None else self._memory.known_policy(key.caller.account_id)
+        if policy is None or policy.status == "suspended":
+            return None
+        key = self._admitted(key, scope)
+        self._uses.note(hashed)
+        return Identified(key.caller, policy)
 
     def _admitted(self, key: KnownKey | None, scope: Scope) -> KnownKey:
         if key is None:

@@ -100,6 +100,14 @@ class PolicyMemory:
         self._followed: Memory[bool] = Memory(POLICIES_MAX)  # accounts that have budgets or are suspended
         self._overtaken: dict[str, None] = {}  # those of them that changed since, the longest ago first
 
+    def known_key(self, hashed: str) -> KnownKey | None:
+        """The key with that hash, where it is in memory."""
+        return self._keys.get(hashed)
+
+    def known_policy(self, account_id: str) -> Policy | None:
+        """The account's policy, where it is in memory."""
+        return self._policies.get(account_id)
+
     async def key(self, hashed: str, address: str, now: float) -> KnownKey | None:
         """The key with that hash, None where there is none; `address` is who asks, see `lookups`.
 

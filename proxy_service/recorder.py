@@ -91,10 +91,13 @@ class Recorder:
         """How many events are in memory and not yet in the store."""
         return self._packer.events_held + self._events_waiting + self._events_whole
 
-    def add(self, event: CostEvent) -> tuple[str, bool]:
-        """Take an event: the name of its segment, and whether it is held here or left to the journal."""
+    def add(self, event: CostEvent, encoded_bytes: int | None = None) -> tuple[str, bool]:
+        """Take an event: the name of its segment, and whether it is held here or left to the journal.
+
+        `encoded_bytes` is the event's length as JSON, where that is known.
+        """
         left_before = self._packer.events_left_to_journal
-        name = self._packer.add(event, self._clock.monotonic())
+        name = self._packer.add(event, self._clock.monotonic(), encoded_bytes)
         is_held = self._packer.events_left_to_journal == left_before
         if not is_held:
             self._tally.events_left_to_journal += 1

@@ -5,6 +5,8 @@ routing rules, which have names of their accounts' giving, are counted by name u
 """
 
 from collections import Counter
+from collections.abc import Callable
+from operator import attrgetter
 from typing import Final
 
 from metering.events import CostEvent
@@ -19,6 +21,8 @@ TOKEN_KINDS: Final = (
     "cache_write_5m_tokens",
     "cache_write_1h_tokens",
 )
+
+_TOKENS: Final[Callable[[CostEvent], tuple[int, ...]]] = attrgetter(*TOKEN_KINDS)
 
 
 class Tally:
@@ -56,8 +60,7 @@ class Tally:
         """Count one event."""
         provider = event.provider
         self.calls[provider, event.state, f"{event.status_code // 100}xx"] += 1
-        for kind in TOKEN_KINDS:
-            amount = getattr(event, kind)
+        for kind, amount in zip(TOKEN_KINDS, _TOKENS(event), strict=True):
             if amount:
                 self.tokens[provider, kind] += amount
         self.cost_nanodollars[provider] += event.cost_nanodollars
