@@ -1,0 +1,403 @@
+"""The battery's checks under faults: providers that misbehave, a store that dies, killed processes."""
+
+import contextlib
+import http.client
+import random
+import signal
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+
+from metering.budgets import Budget
+from tests.doubles.raw_upstream import OK, RawUpstream, ReceivedRequest, Script, Wire, answering, closing
+from tests.emulator import project_apart
+from tests.system.battery.own_emulator import OwnEmulator
+from tests.system.battery.rig import (
+    IS_FULL,
+    LAST_CHUNK,
+    SSE,
+    by_key,
+    chat_piece,
+    chunk,
+    descriptors,
+    frame,
+    headers_of,
+    percentile,
+    proxy_before,
+    scripted,
+    usage_piece,
+    whole,
+)
+from tests.system.calls import CHAT, MESSAGES, Body, call, chat, message, open_call
+from tests.system.deployment import Deployment, Tenant, nanodollars
+from tests.system.processes import Process, eventually
+from tests.system.statement import statement
+from tests.system.traffic import Made, Traffic
+
+STREAM: Body = {"stream": True, "stream_options": {"include_usage": True}}
+PIECE = chunk(frame(chat_piece("word ")))
+USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+END = [chunk(frame(chat_piece("", "stop"))), chunk(frame(usage_piece(USAGE))), chunk(frame("[DONE]"))]
+Record = Callable[[str, object], None]
+
+
+@pytest.fixture
+def tenant(sqlite_deployment: Deployment) -> Tenant:
+    return sqlite_deployment.tenant()
+
+
+# F1: a provider that misbehaves
+
+
+def resetting(*sent: bytes) -> Script:
+    """Read the request, send this, reset."""
+
+    def script(wire: Wire, received: ReceivedRequest) -> None:
+        wire.take_body(received)
+        for data in sent:
+            wire.send(data)
+        wire.reset()
+
+    return script
+
+
+def hanging(*sent: bytes) -> Script:
+    """Read the request, send this, and say nothing more."""
+
+    def script(wire: Wire, received: ReceivedRequest) -> None:
+        answering(*sent)(wire, received)
+        while wire.receive():
+            pass
+
+    return script
+
+
+def half_closing(wire: Wire, received: ReceivedRequest) -> None:
+    """Send all of an answer, then end this direction alone."""
+    answering(OK)(wire, received)
+    wire.connection.shutdown(socket.SHUT_WR)
+    while wire.receive():
+        pass
+
+
+def trickling(wire: Wire, received: ReceivedRequest) -> None:
+    """Send an answer byte by byte."""
+    wire.take_body(received)
+    for at in range(len(OK)):
+        wire.send(OK[at : at + 1])
+        time.sleep(0.01)  # as a slow network does
+
+
+CUT, SILENT = {"cut"}, {"504"}
+MISBEHAVIOUR: dict[str, tuple[Script, set[str]]] = {
+    "429 with Retry-After": (answering(whole(b"{}", b"Retry-After: 3", status=b"429 No")), {"429"}),
+    "500": (answering(whole(b"{}", status=b"500 No")), {"500"}),
+    "529": (answering(whole(b"{}", status=b"529 No")), {"529"}),
+    "silence": (hanging(), SILENT),
+    "silence in mid-stream": (hanging(SSE, PIECE), CUT),
+    "a reset before the head": (resetting(), {"502"}),
+    "a reset behind the head": (resetting(SSE), CUT),
+    "a reset in mid-chunk": (resetting(SSE, PIECE, PIECE[:20]), CUT),
+    "a reset behind the last chunk": (resetting(SSE, PIECE, *END, LAST_CHUNK), {"200"}),
+    "an end without an answer": (closing(b""), {"502"}),
+    "an end in mid-stream": (closing(SSE + PIECE), CUT),
+    "half a close": (half_closing, {"200"}),
+    "a byte at a time": (trickling, {"200"}),
+    "no TLS where none is spoken": (closing(b"\x15\x03\x01\x00\x02\x02\x28"), {"502"}),
+}
+
+
+@pytest.mark.battery("F1")
+def test_whatever_a_provider_does_is_told_in_time_and_asked_once_and_leaves_nothing(
+    sqlite_deployment: Deployment,
+) -> None:
+    tenants = {name: sqlite_deployment.tenant() for name in MISBEHAVIOUR}
+    scripts = {tenants[name].provider_key: script for name, (script, _) in MISBEHAVIOUR.items()}
+    quick = {
+        "UPSTREAM_FIRST_BYTE_TIMEOUT_SECONDS": "1",
+        "UPSTREAM_IDLE_TIMEOUT_SECONDS": "1",
+    }
+
+    with scripted(sqlite_deployment, by_key(scripts), **quick) as (proxy, upstream):
+        outcome(proxy, tenants["500"])  # whatever is opened with the first call is open now
+        upstream.requests.clear()
+        before = descriptors(proxy)
+        began = time.monotonic()
+        with ThreadPoolExecutor(len(tenants)) as callers:
+            told = {name: callers.submit(outcome, proxy, each) for name, each in tenants.items()}
+        seen = {name: done.result() for name, done in told.items()}
+        lasted = time.monotonic() - began
+        asked = Counter(received.header(b"authorization") for received in upstream.requests)
+        upstream.close_connections()
+        eventually(lambda: descriptors(proxy) <= before + 2, what="the closing of what broke")
+
+    assert {name: {each} for name, each in seen.items()} == {
+        name: expected for name, (_, expected) in MISBEHAVIOUR.items()
+    }
+    assert set(asked.values()) == {1}
+    assert lasted < 5
+    for name, each in tenants.items():
+        sqlite_deployment.events(each, 2 if name == "500" else 1)
+
+
+def outcome(proxy: Process, tenant: Tenant) -> str:
+    """The status of a call, or that it was cut; what is an error of ours says by which request id."""
+    try:
+        reply = call(proxy.url, CHAT, chat(**STREAM), headers_of(tenant))
+    except (http.client.HTTPException, OSError):
+        return "cut"
+    assert reply.header("x-modeltrack-request-id")
+    return str(reply.status)
+
+
+# F2: the store dies
+
+
+@pytest.mark.battery("F2")
+@pytest.mark.timeout(400)
+def test_calls_go_on_while_the_emulator_is_stopped_killed_and_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: Record
+) -> None:
+    outage, rate = (60.0, 50.0) if IS_FULL else (1.5, 30.0)
+    project = project_apart()
+
+    with OwnEmulator(tmp_path / "emulator") as emulator:
+        monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", emulator.address)
+        told = {"FIRESTORE_EMULATOR_HOST": emulator.address, "DATA_DIR": str(tmp_path / "data")}
+        with running(Deployment(tmp_path / "deployment", f"firestore://{project}", told)) as deployment:
+            second = deployment.start_proxy(data="second")
+            urls = [deployment.proxy.url, second.url]
+            tenant = deployment.tenant()
+            assert [status(url, tenant) for url in urls] == [200, 200]
+
+            emulator.stop()
+            made, slowest = calls_during(urls, tenant, 0, outage, rate)
+            api_said = api_status(deployment, tenant)
+            emulator.go_on()
+            assert_complete(deployment, tenant, made)
+
+            exported = emulator.exported(project)
+            emulator.kill()
+            more, slowest_too = calls_during(urls, tenant, len(made), outage, rate)
+            emulator.start(exported)
+            made = [*made, *more]
+            assert_complete(deployment, tenant, made)
+
+            emulator.kill()
+            emulator.start()
+            assert {status(url, tenant) for url in urls} <= {200, 401}
+            newcomer = deployment.tenant()
+            eventually(lambda: status(urls[0], newcomer) == 200, what="calls of a new account")
+            events = deployment.events(newcomer, 1)
+
+            alive = [process.status for process in deployment.started]
+
+    served = [call for call in made if call.outcome not in {"refused", "not_taken"}]
+    slow = max(slowest, slowest_too) * 1000
+    record_property("battery_figure", f"F2 {len(served)} of {len(made)}, the slowest in {slow:.0f} ms")
+    assert len(served) == len(made)
+    assert api_said == 503
+    assert [event["account_id"] for event in events] == [newcomer.account_id]
+    assert set(alive) == {None}
+
+
+@contextlib.contextmanager
+def running(deployment: Deployment) -> Iterator[Deployment]:
+    try:
+        deployment.start()
+        yield deployment
+    finally:
+        deployment.stop()
+
+
+def status(url: str, tenant: Tenant) -> int:
+    return call(url, MESSAGES, message(), headers_of(tenant)).status
+
+
+def api_status(deployment: Deployment, tenant: Tenant) -> int:
+    """What the API answers, in time."""
+    headers = {"Authorization": f"Bearer {tenant.key}"}
+    return requests.get(f"{deployment.api.url}/v1/usage", headers=headers, timeout=10).status_code
+
+
+def calls_during(
+    urls: list[str], tenant: Tenant, first: int, seconds: float, rate: float
+) -> tuple[list[Made], float]:
+    """Calls of every kind for so long, and how long the slowest of some plain ones took beside them."""
+    traffic = Traffic(urls, tenant.headers, int(seconds * rate), rate, tenant.provider_key, first=first)
+    taken = []
+    with traffic:
+        for _ in range(20):
+            began = time.monotonic()
+            call(urls[0], "/v1/messages/count_tokens", message(), headers_of(tenant))
+            taken.append(time.monotonic() - began)
+    return traffic.made, max(taken)
+
+
+def assert_complete(deployment: Deployment, tenant: Tenant, made: list[Made]) -> None:
+    """Every call has its event, once and as billed."""
+
+    def look() -> bool:
+        if api_status(deployment, tenant) != 200:  # it leaves a store alone for a moment that failed often
+            return False
+        return not statement(deployment, tenant, made, tenant.provider_key).without_event()
+
+    eventually(look, seconds=60, what="every event")
+    assert statement(deployment, tenant, made, tenant.provider_key).differences() == []
+
+
+# F3: told to stop
+
+
+@pytest.mark.battery("F3")
+def test_told_to_stop_short_streams_end_long_ones_are_cut_and_each_has_its_event(
+    sqlite_deployment: Deployment, tenant: Tenant, record_property: Record
+) -> None:
+    short, long = (5.0, 60.0) if IS_FULL else (1.5, 60.0)
+
+    def script(wire: Wire, received: ReceivedRequest) -> None:
+        wire.take_body(received)
+        wire.send(SSE)
+        until = time.monotonic() + (long if b"long" in received.line else short)
+        while time.monotonic() < until:
+            wire.send(PIECE)
+            time.sleep(0.1)  # as a model does between words
+        wire.send(b"".join(END) + LAST_CHUNK)
+
+    with RawUpstream(script) as upstream, proxy_before(sqlite_deployment, upstream.port) as proxy:
+        paths = [CHAT] * 20 + [f"{CHAT}?long"] * 5
+        with ThreadPoolExecutor(len(paths)) as callers:
+            ends = [callers.submit(ending, proxy, path, tenant) for path in paths]
+            eventually(lambda: len(upstream.requests) == 25, what="25 streams")
+            began = time.monotonic()
+            proxy.send(signal.SIGTERM)
+            eventually(lambda: is_refused(proxy.port), seconds=2, what="the refusal of new connections")
+            exit_status = proxy.wait()
+            lasted = time.monotonic() - began
+        seen = Counter((end.result(), "long" in path) for end, path in zip(ends, paths, strict=True))
+
+    events = sqlite_deployment.events(tenant, 25)
+    record_property("battery_figure", f"F3 {lasted:.1f} s")
+    assert seen == {("whole", False): 20, ("cut", True): 5}
+    assert Counter(event["state"] for event in events) == {"completed": 20, "drained": 5}
+    assert exit_status == 0
+    assert lasted <= 10
+
+
+def ending(proxy: Process, path: str, tenant: Tenant) -> str:
+    try:
+        return "whole" if b"[DONE]" in call(proxy.url, path, chat(**STREAM), headers_of(tenant)).body else ""
+    except (http.client.HTTPException, OSError):
+        return "cut"
+
+
+def is_refused(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), 1) as connection:
+            connection.settimeout(1)
+            return not connection.recv(1)
+    except OSError:
+        return True
+
+
+# F4, B3: killed
+
+
+@pytest.mark.battery("F4", "B3")
+@pytest.mark.timeout(600)
+def test_killed_again_and_again_it_loses_no_answered_call_and_doubles_none(
+    tmp_path: Path, record_property: Record
+) -> None:
+    kills, rate = (30, 60.0) if IS_FULL else (3, 60.0)
+    dice = random.Random(kills)  # noqa: S311 - chance, not secrecy
+    told = {"DATA_DIR": str(tmp_path / "data")}
+    store_url = f"sqlite:///{tmp_path}/modeltrack.db"
+
+    with running(Deployment(tmp_path / "deployment", store_url, told)) as deployment:
+        tenant = deployment.tenant()
+        terms = Budget(budget_id="", mode="strict", limit_nanodollars=10**15)
+        deployment.rulebook().create_budget(tenant.account_id, terms)
+        made: list[Made] = []
+        starts = []
+        proxy, port = deployment.proxy, deployment.proxy.port
+        for _ in range(kills):
+            with Traffic(
+                [proxy.url], tenant.headers, 40, rate, tenant.provider_key, first=len(made)
+            ) as traffic:
+                threading.Event().wait(dice.uniform(0.2, 0.9))
+                proxy.kill()
+                began = time.monotonic()
+                proxy = deployment.start_proxy(port=port)
+                starts.append(time.monotonic() - began)
+            made += traffic.made
+        assert_complete(deployment, tenant, made)
+        usage = deployment.usage(tenant)["cost_usd"]
+        eventually(lambda: spent(deployment, tenant) == nanodollars(usage), seconds=60, what="the counting")
+
+    record_property("battery_figure", f"F4 {max(starts):.1f} s")
+    assert max(starts) < 5
+
+
+def spent(deployment: Deployment, tenant: Tenant) -> int:
+    (budget,) = deployment.ask_api(tenant, "/v1/budgets")["data"]
+    return nanodollars(budget["spent_usd"])
+
+
+# F5: one provider hangs
+
+
+@pytest.mark.battery("F5")
+def test_calls_to_one_provider_are_as_fast_while_another_answers_nobody(
+    sqlite_deployment: Deployment, tenant: Tenant, record_property: Record
+) -> None:
+    hanging_calls = 300 if IS_FULL else 100
+
+    with (
+        RawUpstream(hanging()) as silent,
+        RawUpstream(answering(whole(b"{}"))) as quick,
+        proxy_before(
+            sqlite_deployment, quick.port, OPENAI_BASE_URL=f"http://127.0.0.1:{silent.port}"
+        ) as proxy,
+        contextlib.ExitStack() as open_ones,
+    ):
+        times_of_calls(proxy, tenant, 20)
+        without = times_of_calls(proxy, tenant, 100)
+        for _ in range(hanging_calls):
+            made = open_ones.enter_context(open_call(proxy.url, CHAT, chat(), headers_of(tenant)))
+            open_ones.callback(made.hang_up)
+        eventually(lambda: len(silent.requests) == hanging_calls, what="calls that hang")
+        beside = times_of_calls(proxy, tenant, 100)
+
+    figure = f"{max(beside) * 1000:.0f} ms and {max(without) * 1000:.0f} ms"
+    record_property("battery_figure", f"F5 {figure}")
+    assert percentile(beside, 95) <= 2 * percentile(without, 95) + 0.05
+
+
+def times_of_calls(proxy: Process, tenant: Tenant, count: int) -> list[float]:
+    """How long so many calls took, one after another."""
+    taken = []
+    for _ in range(count):
+        began = time.monotonic()
+        assert call(proxy.url, MESSAGES, message(), headers_of(tenant)).status == 200
+        taken.append(time.monotonic() - began)
+    return taken
+
+
+# F7: with little
+
+
+@pytest.mark.battery("F7")
+def test_without_a_home_and_in_little_memory_it_serves(sqlite_deployment: Deployment, tenant: Tenant) -> None:
+    proxy = sqlite_deployment.start_proxy({"HOME": ""}, data="homeless")
+    assert [status(proxy.url, tenant) for _ in range(50)] == [200] * 50
+    peak = int(Path(f"/proc/{proxy.pid}/status").read_text().partition("VmHWM:")[2].split()[0])
+    proxy.stop()
+
+    assert peak < 512 * 1024
