@@ -16,7 +16,6 @@ from bench.comparison import PEERS, Comparison, Make, Plan, say
 from bench.gateways import (
     DIRECT,
     FIRESTORE,
-    GATEWAY_CORE,
     LITELLM,
     LOAD_CORE,
     NGINX,
@@ -42,8 +41,8 @@ NAMES: Final = {  # as the command line has them
 
 def main() -> None:
     """Measure, and print."""
-    options = _options()
-    plan = planned(options)
+    told = options()
+    plan = planned(told)
     if (os.cpu_count() or 1) <= LOAD_CORE:
         sys.exit("make bench needs two cores: one for the gateway, one for the load")
     os.sched_setaffinity(0, {LOAD_CORE})  # and with us all that we start, but for gateways
@@ -59,11 +58,12 @@ def main() -> None:
         f"\n{time.monotonic() - began:.0f} s on {os.cpu_count()} cores; on the gateways' core others took"
         f" {report.share_of_others(results):.0%} of the time. What is under 10 % apart is the same."
     )
-    if options.save:
-        options.save.write_bytes(msgspec.json.format(msgspec.json.encode(report.saved(results)), indent=1))
+    if told.save:
+        told.save.write_bytes(msgspec.json.format(msgspec.json.encode(report.saved(results)), indent=1))
 
 
-def _options(arguments: list[str] | None = None) -> argparse.Namespace:
+def options(arguments: list[str] | None = None) -> argparse.Namespace:
+    """What the command line says; ends the program where that makes no sense."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     rows, names = [*(row.name for row in ROWS), START, IDLE], list(NAMES)
     parser.add_argument("--only", nargs="+", choices=rows, metavar="ROW", help=f"of {', '.join(rows)}")
@@ -76,18 +76,18 @@ def _options(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def planned(options: argparse.Namespace) -> Plan:
+def planned(told: argparse.Namespace) -> Plan:
     """What the command line asks for."""
-    only, names = options.only or [], options.gateways or list(NAMES)
+    only, names = told.only or [], told.gateways or list(NAMES)
     return Plan(
         rows=chosen(only),
         has_starts=not only or bool({START, IDLE} & set(only)),
         names=[
-            name for each, name in NAMES.items() if each in names and not (options.no_peers and name in PEERS)
+            name for each, name in NAMES.items() if each in names and not (told.no_peers and name in PEERS)
         ],
-        has_tls=not options.no_tls,
-        rounds=options.rounds,
-        seconds=options.seconds,
+        has_tls=not told.no_tls,
+        rounds=told.rounds,
+        seconds=told.seconds,
     )
 
 

@@ -9,6 +9,7 @@ import random
 import re
 import zlib
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Final, Literal
 
 import msgspec
@@ -28,7 +29,7 @@ PACE_MS: Final = 100
 PACED_CHUNKS: Final = 100
 WANTED: Final = re.compile(rb"Answer as ([a-z0-9-]+)\.")
 
-_TOKENS: Final = {
+TOKENS: Final[dict[Shape, Tokens]] = {
     "anthropic": Tokens(
         input_tokens=212, output_tokens=187, cache_read_tokens=1_024, cache_write_5m_tokens=96
     ),
@@ -142,6 +143,7 @@ def request_body(wanted: Wanted, size_bytes: int) -> bytes:
     return sized(max(0, size_bytes - len(sized(0))))
 
 
+@cache
 def prepared() -> dict[tuple[Shape, str], Answer]:
     """Every answer, by the shape and the name that ask for it."""
     return {(each.shape, each.name): prepare(each) for each in SERVED}
@@ -149,7 +151,7 @@ def prepared() -> dict[tuple[Shape, str], Answer]:
 
 def prepare(wanted: Wanted) -> Answer:
     """The answer's bytes, and what it costs by the demo provider's price sheet."""
-    tokens = _TOKENS[wanted.shape]
+    tokens = TOKENS[wanted.shape]
     cost = price_of(MODELS[wanted.shape], tokens)
     if not wanted.chunks:
         body = _encoded([_whole(wanted.shape, tokens)], wanted.encoding)[0]

@@ -22,7 +22,7 @@ _EXPIRATIONS_BYTES: Final = 8
 
 
 class Timers:
-    """Calls back when due, by `time.monotonic()`. On the running loop, for as long as it runs."""
+    """Calls back when due, by `time.monotonic()`. On the running loop, until closed."""
 
     def __init__(self) -> None:
         self._due: list[tuple[float, int, Callable[[], None]]] = []
@@ -31,7 +31,13 @@ class Timers:
         self._file = ctypes.CDLL(None, use_errno=True).timerfd_create(_CLOCK_MONOTONIC, os.O_NONBLOCK)
         if self._file < 0:
             raise OSError(ctypes.get_errno(), "no timer to be had")
-        asyncio.get_running_loop().add_reader(self._file, self._fire)
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._file, self._fire)
+
+    def close(self) -> None:
+        """Call nobody back any more."""
+        self._loop.remove_reader(self._file)
+        os.close(self._file)
 
     def call_at(self, due: float, callback: Callable[[], None]) -> None:
         """Call back then, or soon where that is past."""

@@ -12,8 +12,9 @@ import re
 import ssl
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 import uvloop
 
@@ -30,12 +31,19 @@ _UNKNOWN: Final = (
 )
 
 
+class Timing(Protocol):
+    """What calls back; `Timers`."""
+
+    def call_at(self, due: float, callback: Callable[[], None]) -> None:
+        """Call back then, by `time.monotonic()`."""
+
+
 class Provider:
     """The answers, and the count of those served."""
 
-    def __init__(self) -> None:
+    def __init__(self, timers: Timing) -> None:
         self.answers = prepared()
-        self.timers = Timers()
+        self.timers = timers
         self.served: dict[tuple[Shape, str], int] = dict.fromkeys(self.answers, 0)
 
     def bill(self) -> bytes:
@@ -121,7 +129,7 @@ class Connection(asyncio.Protocol):
 
 async def serve(port: int, tls_port: int = 0, certificate: str = "") -> None:
     """Serve until the process is ended."""
-    loop, provider = asyncio.get_running_loop(), Provider()
+    loop, provider = asyncio.get_running_loop(), Provider(Timers())
     servers = [
         await loop.create_server(lambda: Connection(provider), HOST, port, backlog=BACKLOG_CONNECTIONS)
     ]
