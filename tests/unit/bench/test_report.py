@@ -80,7 +80,7 @@ def test_without_us_nothing_is_asked() -> None:
 def test_latency_is_shown_as_what_is_added_to_a_direct_call() -> None:
     shown = text([LATENCY], _results(LATENCY, direct=[_late(50.2, 51.0)], sqlite=[_late(50.7, 52.5)]))
 
-    assert "ModelTrack +0.50 +1.50 +0.50 +1.50".split() in [line.split() for line in shown.splitlines()]
+    assert ["ModelTrack", "+0.50", "+1.50", "+0.50", "+1.50"] in [line.split() for line in shown.splitlines()]
     assert "adds 0.50 ms at p50 (asked: at most 0.6), 1.50 at p99 (2.5)" in shown
 
 
