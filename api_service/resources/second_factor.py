@@ -35,7 +35,7 @@ CODES_MAX = 5  # a quarter of an hour and person: some 0.15 % of guessing one in
 second_factor = routes_of("second factor", is_open=True)
 
 _OWN = [{"session": list[str]()}]
-_CODES_EXAMPLE = ["1a2b3-c4d5e-6f708-192a3"]
+_CODES_EXAMPLE = ["1a2b3c4-d5e6f70-8192a3b-4c5d6e7"]
 _PASSWORD_EXAMPLE = {"password": "correct horse battery"}  # nosec B105 # made up
 
 Code = Annotated[

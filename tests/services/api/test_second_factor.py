@@ -148,6 +148,7 @@ def test_switching_on_ends_all_sessions_but_a_new_one_and_mails(
     assert is_in(ada.client)
     assert told["person"]["email"] == ada.email
     assert len(set(told["recovery_codes"])) == RECOVERY_CODES
+    assert all(len(each.replace("-", "")) * 4 >= 112 for each in told["recovery_codes"])  # random bits
     assert mailbox.to(ada.email)[-1].subject == "Your second factor is on"
     ada.csrf_token = told["csrf_token"]
     assert ada.write("POST", OWN, {"password": PASSWORD}).status_code == 409
