@@ -123,7 +123,7 @@ def is_worth_keeping(operation: Operation, headers: Headers, body: bytes) -> boo
     """Whether a complete 200 says that it came to its end by itself: not cut short, no error, not pending."""
     try:
         answer = _ANSWER.decode(decoded(body, header(headers, b"content-encoding"), DECODED_BYTES_MAX))
-    except (Undecodable, msgspec.MsgspecError, RecursionError):
+    except (Undecodable, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return False
     if answer.error != _NULL or answer.status not in (None, "completed"):
         return False

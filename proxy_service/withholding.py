@@ -95,5 +95,5 @@ def _is_usage(frame: bytes) -> bool:
         return False
     try:
         return not _CHUNK.decode(data_of(frame)).choices
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False

@@ -20,6 +20,7 @@ import h11
 import msgspec
 
 from metering.usage import TOKENS_MAX, Reading
+from proxy_service.cache import is_worth_keeping
 from proxy_service.decoding import TooMuchDecoded, Undecodable, decoded, open_decoder
 from proxy_service.eventstream import EventStreamBroken, Message, MessageBuffer
 from proxy_service.http1 import (
@@ -40,7 +41,7 @@ from proxy_service.providers.anthropic import MessagesReader
 from proxy_service.providers.batches import BatchItem, BatchResults
 from proxy_service.providers.bedrock import ConverseReader
 from proxy_service.providers.extents import read_extent
-from proxy_service.providers.translation import StreamTranslation
+from proxy_service.providers.translation import ErrorTranslation, StreamTranslation
 from proxy_service.sse import FRAME_END_BEGUN_BYTES_MAX, FrameBuffer, frames_of
 from proxy_service.wire import Headers, RequestHead, ResponseHead
 from proxy_service.withholding import FRAME_BYTES_MAX, Withholder
@@ -297,12 +298,15 @@ def told(stream: bytes, reading: Reading) -> Reading:
 
 
 def is_sound(stream: bytes) -> bool:
-    """Whether no line's JSON is broken."""
-    try:
-        for line in re.split(rb"[\r\n]+", stream):
-            json.loads(line.partition(b"data:")[2].replace(b"[DONE]", b"").strip() or b"null")
-    except (ValueError, RecursionError):
-        return False
+    """Whether no line holds half a string."""
+    for line in re.split(rb"[\r\n]+", stream):
+        field, _, said = line.partition(b"data:")
+        try:
+            json.loads(said.replace(b"[DONE]", b"").strip() or b"null")
+        except (ValueError, RecursionError):
+            return False
+        if b'"' in field:
+            return False
     return True
 
 
@@ -442,6 +446,10 @@ def usage_json(data: bytes) -> None:
     route, body = route_of(READ_WHOLE[ord(data[:1] or b"\0") % len(READ_WHOLE)]), data[1:]
     same_for_all_splits(body, lambda pieces: metered(meter_of(route, JSON), pieces))
     same_for_all_splits(body, batch_items)
+    is_worth_keeping(route.operation, JSON, body)
+    error = ErrorTranslation(ResponseHead(500, b"Error", JSON), "req_1")
+    assert not error.feed(body)
+    json.loads(error.finish())
     try:
         ask = read_ask(route, JSON, body)
         read_template(route, JSON, body)

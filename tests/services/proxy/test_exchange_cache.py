@@ -177,3 +177,14 @@ def test_what_an_account_refuses_by_now_is_not_answered_from_memory_either(
 
     until(lambda: call(proxy.port, asking).status == 403)
     assert len(upstream.requests) == 1
+
+
+def test_an_answer_that_is_no_utf_8_passes_all_the_same_and_is_not_kept(
+    proxy: RunningProxy, upstream: RawUpstream
+) -> None:
+    body = b'{"status":"\xff","choices":[{"finish_reason":"stop"}],"usage":{"prompt_tokens":9}}'
+    upstream.script = answering(answer(body))
+
+    bodies = [call(proxy.port, post(b"/v1/chat/completions", CHAT)).body for _ in range(2)]
+
+    assert (bodies, len(upstream.requests)) == ([body] * 2, 2)

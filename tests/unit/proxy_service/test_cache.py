@@ -279,3 +279,8 @@ def test_only_an_answer_that_ended_by_itself_is_worth_keeping(
     packed = gzip.compress(body)
     assert is_worth_keeping(operation, [(b"Content-Encoding", b"gzip")], packed) is is_worth
     assert not is_worth_keeping(operation, [(b"Content-Encoding", b"gzip")], body)
+
+
+@pytest.mark.parametrize("body", [b'{"status":"\xff"}', b'{"choices":[{"finish_reason":"\xec"}]}', b"\xff"])
+def test_an_answer_that_is_no_utf_8_is_not_worth_keeping(body: bytes) -> None:
+    assert not is_worth_keeping("chat_completions", [], body)

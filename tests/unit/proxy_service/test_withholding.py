@@ -53,6 +53,12 @@ def test_what_has_no_usage_frame_passes_byte_for_byte(stream: bytes, places: lis
     assert _passed(cut_at(stream, places)) == stream
 
 
+def test_a_frame_that_is_no_utf_8_is_none_of_ours_and_passes() -> None:
+    stream = USAGE.replace(b'"prompt', b'"\xec') + b"\n\n" + DONE + b"\n\n"
+
+    assert _passed([stream]) == stream
+
+
 def test_a_whole_frame_passes_at_once() -> None:
     withholder = Withholder()
 
