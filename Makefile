@@ -14,7 +14,7 @@ FOCUS_PYTHON ?=
 # Handed on to `make run`: STORE_URL=firestore://demo-modeltrack, UPSTREAM=real, other ports, any setting.
 export
 
-.PHONY: help setup setup-browser run test screenshots proof behind-nginx focus infra fuzz audit modules check format bench prices vendor lock pin-images images clean
+.PHONY: help setup setup-browser run test screenshots proof behind-nginx focus infra fuzz audit modules check format bench memory prices vendor lock pin-images images clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -84,6 +84,9 @@ bench: $(STAMPS)/dev ## Measure speed beside a direct call and nginx, starts of 
 	@$(BIN)/python -m bench.cold_start
 	@$(BIN)/python -m bench.statistics
 	@$(BIN)/python -m bench.pages
+
+memory: $(STAMPS)/dev ## Show what a million calls, and bodies of 500 MB, leave behind in the proxy's memory (6 minutes)
+	@$(BIN)/python -m bench.memory
 
 prices: $(STAMPS)/dev ## Compile the price table from the pinned price list and our overlay
 	@$(BIN)/python -m metering.price_compiler
