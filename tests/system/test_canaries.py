@@ -6,8 +6,9 @@ import json
 import re
 import secrets
 import sqlite3
+import string
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from http.client import HTTPException
 from pathlib import Path
@@ -17,21 +18,28 @@ import msgspec
 import pytest
 import requests
 import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
 
 from metering.keys import new_key
 from tests.system.calls import CHAT, MESSAGES, SONNET, Body, Reply, call, chat, message, open_call
 from tests.system.deployment import SETTINGS, Deployment, Tenant
 from tests.system.processes import eventually
 
+PART_CHARACTERS = 12  # of its end: what it begins with says only what kind of canary it is
 UNPACKED_BYTES_MAX = 1 << 20
 PACKED_BYTES_MAX = UNPACKED_BYTES_MAX  # whatever comes behind it is not copied for each
 _PACKED = re.compile(rb"\x1f\x8b\x08|\x28\xb5\x2f\xfd|\x78[\x01\x5e\x9c\xda]")
 
 
 def spellings(canary: str) -> list[bytes]:
-    """The canary as it might have been written down: plain, hexadecimal, base64 at any offset, in a URL."""
+    """The canary as it might have been written down.
+
+    Plain, hexadecimal, base64 at any offset, in a URL, backwards, and its last characters alone.
+    """
     plain = canary.encode()
     found = [plain, plain.hex().encode(), plain.hex().upper().encode(), quote(canary, safe="").encode()]
+    found += [plain[::-1], plain[-PART_CHARACTERS:]]
     for shift in range(3):
         # Of the encoding with `shift` bytes before it, what depends on the canary alone.
         encoded = base64.b64encode(b"\0" * shift + plain + b"\0" * (-(shift + len(plain)) % 3))
@@ -63,24 +71,35 @@ def places_of(canaries: dict[str, str], kept: dict[str, bytes]) -> dict[str, set
     return found
 
 
+WAYS: dict[str, Callable[[bytes], bytes]] = {
+    "plain": bytes,
+    "hexadecimal": lambda plain: plain.hex().encode(),
+    "base64": lambda plain: base64.b64encode(b"x" + plain + b"yz"),
+    "base64 for URLs": lambda plain: base64.urlsafe_b64encode(b"xy" + plain),
+    "in a URL": lambda plain: quote(plain.decode(), safe="").encode(),
+    "backwards": lambda plain: plain[::-1],
+    "its end alone": lambda plain: plain[-PART_CHARACTERS:],
+    "gzip": lambda plain: b"before" + gzip.compress(plain * 3) + b"after",
+    "deflate": lambda plain: zlib.compress(b"in " + plain),
+    "zstd": lambda plain: zstandard.compress(plain * 2),
+}
+
+
 @pytest.mark.battery("V1")
-@pytest.mark.parametrize(
-    "written",
-    [
-        lambda canary: canary.encode(),
-        lambda canary: canary.encode().hex().encode(),
-        lambda canary: base64.b64encode(b"x" + canary.encode() + b"yz"),
-        lambda canary: base64.urlsafe_b64encode(b"xy" + canary.encode()),
-        lambda canary: quote(canary, safe="").encode(),
-        lambda canary: b"before" + gzip.compress(canary.encode() * 3) + b"after",
-        lambda canary: zlib.compress(b"in " + canary.encode()),
-        lambda canary: zstandard.compress(canary.encode() * 2),
-    ],
-)
-def test_the_search_finds_a_canary_however_it_is_written(written: object) -> None:
+@pytest.mark.parametrize("written", WAYS.values(), ids=WAYS.keys())
+def test_the_search_finds_a_canary_however_it_is_written(written: Callable[[bytes], bytes]) -> None:
     canary = f"canary/{secrets.token_hex(8)}"
 
-    kept = {"here": written(canary), "there": b"nothing"}  # type: ignore[operator]
+    kept = {"here": written(canary.encode()), "there": b"nothing"}
+    assert places_of({"it": canary}, kept) == {"it": {"here"}}
+
+
+@pytest.mark.battery_class("canaries in any spelling")
+@given(st.sampled_from(list(WAYS)), st.binary(max_size=50), st.text(string.printable, max_size=50))
+def test_the_search_finds_a_canary_whatever_stands_around_it(way: str, before: bytes, behind: str) -> None:
+    canary = "canary/1f8b08d41d8cd98f"
+
+    kept = {"here": before + b" " + WAYS[way](canary.encode()) + behind.encode()}
     assert places_of({"it": canary}, kept) == {"it": {"here"}}
 
 
