@@ -93,9 +93,12 @@ JOB_READS_AN_ACCOUNT: Final = 5  # and for each account
 # Measured by `make bench` (docs/decisions/0007): 0.22 ms, without TLS and Firestore; reckoned with twice.
 CALL_CPU_SECONDS: Final = 0.0005
 # Settings of the code and of infra/.
-SEAL_SECONDS: Final = 2.0  # AGE_BUSY_SECONDS of metering/segments.py
+SEAL_SECONDS: Final = 2.5  # AGE_BUSY_SECONDS of metering/segments.py
 POLLS_A_SECOND: Final = 2  # of what changed, by each proxy
-SYNC_WRITES: Final = 2  # counter and lease; once a second and budget at most, over all instances
+SYNC_WRITES: Final = 2  # counter and lease, to report what was spent
+REPORT_SECONDS: Final = 15.0  # LITTLE_NEWS_SECONDS of metering/leases.py, or
+REPORTS_A_SECOND: Final = 0.5  # of all instances of one budget at most: its SELDOM
+RENEWAL_SECONDS: Final = 30.0  # of a lease, one write and one read
 KEPT_MONTHS: Final = 400 / DAYS
 BACKUPS_KEPT: Final = 7 + 4  # infra/backups.tf: days and weeks
 PROXY_VCPU, PROXY_GIB = 1.25, 1.25  # with the collector beside it
@@ -148,8 +151,24 @@ class Size:
         return 1 + self.accounts / 200
 
     @property
+    def pair_rate(self) -> float:
+        """Calls a second of one account on one instance."""
+        return self.rate / self.accounts / self.proxies
+
+    @property
+    def reports(self) -> float:
+        """What was spent, as instances tell their budgets: after each call where calls are rare."""
+        of_instances = self.proxies * min(self.pair_rate, 1 / REPORT_SECONDS)
+        return self.accounts * min(of_instances, REPORTS_A_SECOND) * SECONDS
+
+    @property
+    def renewals(self) -> float:
+        """Of leases that are in use; one without a call for a minute is closed, which is about as much."""
+        return self.accounts * self.proxies * min(self.pair_rate, 1 / RENEWAL_SECONDS) * SECONDS
+
+    @property
     def commits(self) -> float:
-        """Commits of events: an instance seals an account's segment two seconds after its first event."""
+        """Commits of events: an instance seals an account's segment some time after its first event."""
         pairs = self.accounts * self.proxies
         return pairs * SECONDS / (SEAL_SECONDS + pairs / self.rate)
 
@@ -179,8 +198,7 @@ def jobs(size: Size) -> float:
 
 def firestore_writes(size: Size) -> float:
     """Events and rollups, and what budgets' leases cost besides."""
-    syncs = size.accounts * min(1.0, size.rate / size.accounts) * SECONDS
-    return WRITES.of(size.commits * WRITES_A_COMMIT + syncs * SYNC_WRITES)
+    return WRITES.of(size.commits * WRITES_A_COMMIT + size.reports * SYNC_WRITES + size.renewals)
 
 
 def firestore_reads(size: Size) -> float:
@@ -189,7 +207,7 @@ def firestore_reads(size: Size) -> float:
     polls = size.proxies * POLLS_A_SECOND * SECONDS
     of_jobs = (JOB_READS + JOB_READS_AN_ACCOUNT * size.accounts) * 60 * HOURS
     pages = size.accounts * PAGES_A_DAY * DAYS * READS_A_PAGE
-    return READS.of(polls + recovered + of_jobs + pages)
+    return READS.of(polls + recovered + of_jobs + pages + size.renewals)
 
 
 def firestore_storage(size: Size) -> float:

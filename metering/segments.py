@@ -7,7 +7,7 @@ same name as the process that died.
 
 An open segment is **sealed** at the first of `EVENTS_MAX` events, `ENCODED_BYTES_MAX`, `DOCUMENTS_MAX`
 documents touched, `INCREMENTS_MAX` increments on its rollup shard, or its age: 250 ms where the account was
-quiet for 5 s (a lone call shows at once), else 2 s; longer, where so many instances write of one account
+quiet for 5 s (a lone call shows at once), else 2.5 s; longer, where so many instances write of one account
 that its rollup shards are too few (`stretch`, docs/decisions/0031). Here is no I/O and no clock: `now` is
 handed in, seconds of a monotonic clock.
 
@@ -49,7 +49,7 @@ DOCUMENTS_MAX = 300
 INCREMENTS_MAX = 400
 QUIET_SECONDS = 5.0
 AGE_QUIET_SECONDS = 0.25
-AGE_BUSY_SECONDS = 2.0
+AGE_BUSY_SECONDS = 2.5
 EVENTS_HELD_MAX = 20_000
 EVENTS_KEPT = timedelta(days=400)
 EVENTS_KEPT_MIN = timedelta(days=8)  # recovery must find what it is to compare with

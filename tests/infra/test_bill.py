@@ -17,7 +17,7 @@ from api_service.functions.jobs import JOBS
 from api_service.functions.settings import FunctionSettings
 from api_service.functions.workplace import Workplace
 from api_service.logs import ApiLog
-from metering import queued_recovery, segments
+from metering import leases, queued_recovery, segments
 from metering.accounts import LOCAL_ACCOUNT_ID
 from metering.directory import Directory
 from metering.events import Charge, CostEvent
@@ -191,8 +191,11 @@ def test_recovery_reads_as_many_documents_a_segment(bill: ModuleType, store: Cou
     assert (store.documents_read - before) / count == pytest.approx(bill.RECOVERY_READS_A_SEGMENT, rel=0.25)
 
 
-def test_a_segment_is_sealed_after_as_many_seconds(bill: ModuleType) -> None:
+def test_what_is_written_takes_place_as_often(bill: ModuleType) -> None:
     assert bill.SEAL_SECONDS == segments.AGE_BUSY_SECONDS
+    assert bill.REPORT_SECONDS == leases.LITTLE_NEWS_SECONDS
+    assert 1 / (leases.SELDOM * leases.REPORT_SECONDS) == bill.REPORTS_A_SECOND
+    assert bill.RENEWAL_SECONDS == leases.RENEWAL_SECONDS
 
 
 def reads_a_minute(accounts: int, folder: Path) -> float:
