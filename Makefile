@@ -14,7 +14,7 @@ FOCUS_PYTHON ?=
 # Handed on to `make run`: STORE_URL=firestore://demo-modeltrack, UPSTREAM=real, other ports, any setting.
 export
 
-.PHONY: help setup setup-browser run test screenshots proof battery mutants behind-nginx focus infra fuzz audit modules check format bench memory prices vendor lock pin-images images clean
+.PHONY: help setup setup-browser run test screenshots proof battery mutants behind-nginx focus infra fuzz audit modules check format bench memory prices passwords vendor lock pin-images images clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -85,7 +85,7 @@ format: $(STAMPS)/dev ## Format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix --quiet .
 
-bench: $(STAMPS)/dev ## Measure speed beside a direct call and nginx, starts of the images, statistics and pages as events grow (16 minutes)
+bench: $(STAMPS)/dev ## Measure speed beside nginx, Portkey and LiteLLM, starts of the images, statistics and pages as events grow (half an hour)
 	@$(BIN)/python -m bench
 	@$(BIN)/python -m bench.cold_start
 	@$(BIN)/python -m bench.statistics
@@ -97,6 +97,9 @@ memory: $(STAMPS)/dev ## Show what a million calls, and bodies of 500 MB, leave 
 prices: $(STAMPS)/dev ## Compile the price table from the pinned price list and our overlay
 	@$(BIN)/python -m metering.price_compiler
 
+passwords: $(STAMPS)/dev ## Compile the list of passwords that are guessed first
+	@$(BIN)/python .ci/compile_passwords.py
+
 vendor: $(STAMPS)/dev ## Fetch the dashboard's pinned scripts again (needs npm)
 	@$(BIN)/python -m api_service.dashboard.vendoring
 
@@ -107,6 +110,7 @@ lock: ## Resolve requirements/*.in into the hash-locked *.txt (needs uv)
 	@cd requirements && $(UV) pip compile --generate-hashes --universal --python-version 3.12 --no-header -q focus.in -o focus.txt
 	@cd requirements && $(UV) pip compile --generate-hashes --no-deps --universal --python-version 3.12 --no-header -q focus-validator.in -o focus-validator.txt
 	@cd requirements && $(UV) pip compile --generate-hashes --universal --python-version 3.11 --no-header -q checkov.in -o checkov.txt
+	@cd requirements && $(UV) pip compile --generate-hashes --no-deps --universal --python-version 3.11 --no-header -q common-passwords.in -o common-passwords.txt
 	@cd requirements && $(UV) pip compile --generate-hashes --universal --python-version 3.11 --no-header -q audit.in -o audit.txt
 	@cd requirements && $(UV) pip compile --generate-hashes --no-deps --universal --python-version 3.11 --no-header -q terraform-schema.in -o terraform-schema.txt
 	@cd requirements && $(UV) pip compile --generate-hashes --universal --python-version 3.11 --no-header -q fuzz.in -o fuzz.txt -c run.txt
