@@ -44,6 +44,7 @@ _VALUE_OVERHEAD_BYTES = 24
 
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,256}")
 _RESERVED = re.compile(r"__.*__|\.\.?", re.DOTALL)
+_SIMPLE_NAME = re.compile(r"[A-Za-z_][A-Za-z_0-9]*")
 _NO_OFFSET = timedelta(0)
 
 
@@ -64,6 +65,16 @@ def location(path: str) -> Location:
     check_collection(collection)
     _check_id(document_id, path)
     return Location(collection, document_id)
+
+
+def quoted(path: FieldPath) -> str:
+    """The path as Firestore writes it: names with dots between, in backticks where they are not simple."""
+    return ".".join(field if _SIMPLE_NAME.fullmatch(field) else _in_backticks(field) for field in path)
+
+
+def _in_backticks(field: str) -> str:
+    escaped = field.replace("\\", "\\\\").replace("`", "\\`")
+    return f"`{escaped}`"
 
 
 def check_collection(collection: str) -> None:

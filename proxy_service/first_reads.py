@@ -1,7 +1,8 @@
-"""Reading single documents over Firestore's REST interface, with the relay's own client.
+"""Reading single documents, and counting, over Firestore's REST interface with the relay's own client.
 
-A fresh process answers its first callers with this: who they are and what governs them is known before gRPC
-is loaded. Reads only, one document each; whatever does not go well is StoreUnavailable, as from any store.
+A fresh process answers its first callers with this: who they are, what governs them and what their budgets
+have left is known before gRPC is loaded. One document a read, and commits of increments alone, which demand
+nothing of what they meet; whatever does not go well is StoreUnavailable, as from any store.
 
 Who we are is told by the platform's metadata server, as Google's own libraries ask it
 (https://cloud.google.com/run/docs/securing/service-identity, read 2026-11-21), or, on the emulator, by
@@ -10,21 +11,21 @@ nothing.
 
 import asyncio
 import base64
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
 
 from metering.clock import Clock
-from metering.documents import location
+from metering.documents import check_commit, location, quoted
 from metering.errors import StoreUnavailable
 from metering.store_urls import FirestoreAddress
-from metering.stores import Document
+from metering.stores import Document, Increment, WriteResult
 from proxy_service.wire import Headers, Origin, Upstream, WireError
 
 OK, NOT_FOUND = 200, 404
 ANSWER_BYTES_MAX: Final = 4 * 1024 * 1024  # a document of 1 MiB, written out as JSON
-TOKEN_BYTES_MAX: Final = 64 * 1024
 TOKEN_MARGIN_SECONDS: Final = 60.0
 FIRESTORE: Final = Origin(scheme="https", host="firestore.googleapis.com", port=443)
 METADATA: Final = Origin(scheme="http", host="metadata.google.internal", port=80)
@@ -39,17 +40,29 @@ class _Found(msgspec.Struct):
     updateTime: str = ""  # noqa: N815  # as the interface spells it
 
 
+class _Result(msgspec.Struct):
+    transformResults: list[dict[str, Any]] = []  # noqa: N815  # as above
+
+
+class _Committed(msgspec.Struct):
+    writeResults: list[_Result]  # noqa: N815  # as above
+
+
 class _Token(msgspec.Struct):
     access_token: str
     expires_in: int
 
 
 _FOUND = msgspec.json.Decoder(_Found)
+_COMMITTED = msgspec.json.Decoder(_Committed)
 _TOKEN = msgspec.json.Decoder(_Token)
 
 
 class FirstReads:
-    """Reads documents of one database. On the loop. No `metadata`: the emulator, which trusts everybody."""
+    """Reads documents of one database, and counts there. On the loop.
+
+    No `metadata`: the emulator, which trusts everybody.
+    """
 
     def __init__(
         self,
@@ -64,7 +77,7 @@ class FirstReads:
         self._clock = clock
         self._firestore = firestore
         self._metadata = metadata
-        self._documents = f"/v1/projects/{address.project}/databases/{address.database}/documents/"
+        self._names = f"projects/{address.project}/databases/{address.database}/documents"
         self._authorization = _EMULATOR_AUTHORIZATION
         self._authorized_until = 0.0
         self._asking = asyncio.Lock()
@@ -72,10 +85,7 @@ class FirstReads:
     async def get(self, path: str) -> Document | None:
         """The document as of now, or None. Raises: StoreUnavailable."""
         location(path)  # a path of ours needs no quoting
-        headers = [(b"Authorization", await self._authorized())]
-        status, body = await self._read(
-            self._firestore, self._documents.encode() + path.encode(), headers, ANSWER_BYTES_MAX
-        )
+        status, body = await self._asked(b"GET", f"{self._names}/{path}")
         if status == NOT_FOUND:
             return None
         if status != OK:
@@ -86,14 +96,51 @@ class FirstReads:
         except (ValueError, KeyError, TypeError) as error:
             raise StoreUnavailable("Firestore's answer was not understood") from error
 
+    async def increment(self, writes: Sequence[Increment]) -> list[WriteResult]:
+        """Apply all of them or none; one result a write, in order.
+
+        Raises: StoreUnavailable: they may have been applied or not.
+        """
+        check_commit(writes)
+        asked = {"writes": [self._written(write) for write in writes]}
+        status, body = await self._asked(b"POST", f"{self._names}:commit", msgspec.json.encode(asked))
+        if status != OK:
+            raise StoreUnavailable(f"Firestore answered {status}")
+        try:
+            results = _COMMITTED.decode(body).writeResults
+            return [_result(write, result) for write, result in zip(writes, results, strict=True)]
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreUnavailable("Firestore's answer was not understood") from error
+
+    def _written(self, write: Increment) -> dict[str, Any]:
+        fields: dict[str, Any] = {}
+        for path, value in write.merge.items():
+            into = fields
+            for name in path[:-1]:
+                into = into.setdefault(name, {})
+            into[path[-1]] = value
+        return {
+            "update": {"name": f"{self._names}/{write.path}", "fields": fields_to_json(fields)},
+            "updateMask": {"fieldPaths": [quoted(path) for path in write.merge]},
+            "updateTransforms": [
+                {"fieldPath": quoted(path), "increment": _typed(amount)}
+                for path, amount in write.amounts.items()
+            ],
+        }
+
+    async def _asked(self, method: bytes, name: str, body: bytes = b"") -> tuple[int, bytes]:
+        headers = [(b"Authorization", await self._authorized())]
+        if body:
+            headers.append((b"Content-Type", b"application/json"))
+        return await self._told(self._firestore, method, b"/v1/" + name.encode(), headers, body)
+
     async def _authorized(self) -> bytes:
         """What to authorize with; asked for once for all who wait. Raises: StoreUnavailable."""
         async with self._asking:
             now = self._clock.monotonic()
             if self._metadata is not None and now >= self._authorized_until:
-                status, body = await self._read(
-                    self._metadata, TOKEN_TARGET, [(b"Metadata-Flavor", b"Google")], TOKEN_BYTES_MAX
-                )
+                headers = [(b"Metadata-Flavor", b"Google")]
+                status, body = await self._told(self._metadata, b"GET", TOKEN_TARGET, headers)
                 if status != OK:
                     raise StoreUnavailable(f"the metadata server answered {status}")
                 try:
@@ -105,12 +152,12 @@ class FirstReads:
                 self._authorized_until = now + token.expires_in - TOKEN_MARGIN_SECONDS
             return self._authorization
 
-    async def _read(
-        self, origin: Origin, target: bytes, headers: Headers, limit_bytes: int
+    async def _told(
+        self, origin: Origin, method: bytes, target: bytes, headers: Headers, body: bytes = b""
     ) -> tuple[int, bytes]:
         try:
-            answer = await self._upstream.open(origin, b"GET", target, headers, b"")
-            return answer.head.status, await answer.read_whole(limit_bytes)
+            answer = await self._upstream.open(origin, method, target, headers, body)
+            return answer.head.status, await answer.read_whole(ANSWER_BYTES_MAX)
         except WireError as error:
             raise StoreUnavailable(f"no answer from {origin.host}") from error
 
@@ -121,6 +168,38 @@ def fields_from_json(fields: dict[str, Any]) -> dict[str, Any]:
     Raises: KeyError, TypeError, ValueError where it is none.
     """
     return {name: _value(value) for name, value in fields.items()}
+
+
+def fields_to_json(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """A document's fields as the interface's typed JSON."""
+    return {name: _typed(value) for name, value in fields.items()}
+
+
+def _typed(value: Any) -> dict[str, Any]:
+    kind, told = "arrayValue", value
+    match value:
+        case None:
+            kind = "nullValue"
+        case bool():
+            kind = "booleanValue"
+        case int():
+            kind, told = "integerValue", str(value)
+        case str():
+            kind = "stringValue"
+        case bytes():
+            kind, told = "bytesValue", base64.b64encode(value).decode()
+        case datetime():
+            kind, told = "timestampValue", value.isoformat().replace("+00:00", "Z")
+        case Mapping():
+            kind, told = "mapValue", {"fields": fields_to_json(value)}
+        case _:
+            told = {"values": [_typed(held) for held in value]}
+    return {kind: told}
+
+
+def _result(write: Increment, result: _Result) -> WriteResult:
+    counted = (int(value["integerValue"]) for value in result.transformResults)
+    return WriteResult(dict(zip(write.amounts, counted, strict=True)))
 
 
 def _value(typed: dict[str, Any]) -> Any:

@@ -15,7 +15,8 @@ import sys
 import threading
 import time
 import warnings
-from typing import Any, Final
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final, TypeVar
 
 import uvloop
 
@@ -24,7 +25,7 @@ from metering.errors import StoreError, StoreUnavailable
 from metering.opening import open_store
 from metering.settings import SettingsRefused, deployment_secret
 from metering.store_urls import SqliteAddress, store_address
-from metering.stores import Document, DocumentStore
+from metering.stores import Document, DocumentStore, Increment, WriteResult
 from proxy_service.app import Limits
 from proxy_service.authorities import Authorities
 from proxy_service.first_reads import FirstReads, emulator_origin
@@ -39,9 +40,12 @@ THREADS_END_SECONDS: Final = 0.2
 GC_YOUNG_OBJECTS: Final = 20_000  # of a call nothing is left to collect but what counting references frees
 GC_OLDER_ROUNDS: Final = (20, 50)
 STORE_OPENED_SECONDS: Final = 5.0  # after start, where nobody needed the store before
+STORE_PAUSE_SECONDS: Final = 0.25  # the calls that are under way go first: loading it takes the processor
 FIRST_READ_SECONDS: Final = 2.0
 OPEN_FILES_BESIDE_CALLS: Final = 256  # the store's connections, the journal, idle ones to upstreams
 OPEN_FILES_WANTED: Final = 2 * Limits().connections_max + OPEN_FILES_BESIDE_CALLS  # a call has two
+
+T = TypeVar("T")
 
 
 def main() -> int:
@@ -116,14 +120,6 @@ def _open_store(
     def has_failed(error: Exception) -> None:
         loop.call_soon_threadsafe(told.of_failure, error)
 
-    def read_first(path: str, timeout_seconds: float) -> Document | None:
-        reading = asyncio.run_coroutine_threadsafe(reads.get(path), loop)
-        try:
-            return reading.result(timeout_seconds)
-        except TimeoutError:
-            reading.cancel()
-            raise StoreUnavailable("no answer in time") from None
-
     # Elsewhere than on Cloud Run credentials may be files, which Google's own libraries read.
     emulator = settings.firestore_emulator_host
     has_rest = bool(emulator or settings.k_service)
@@ -133,7 +129,10 @@ def _open_store(
         if emulator
         else FirstReads(client, address, clock)
     )
-    store = OpeningStore(lambda: _opened(settings), has_failed, read_first if has_rest else None)
+    first = _FromThreads(reads, loop) if has_rest else None
+    store = OpeningStore(
+        lambda: _opened(settings), has_failed, first, pause_seconds=STORE_PAUSE_SECONDS if has_rest else 0
+    )
     loop.call_later(STORE_OPENED_SECONDS if has_rest else 0, store.open)
     return store
 
@@ -149,6 +148,30 @@ def _client_of_first_reads(authorities: Authorities) -> UpstreamClient:
     return UpstreamClient(
         connect_seconds=seconds, first_byte_seconds=seconds, idle_seconds=seconds, authorities=authorities
     )
+
+
+class _FromThreads:
+    """First reads, for the threads that wait for them."""
+
+    def __init__(self, reads: FirstReads, loop: asyncio.AbstractEventLoop) -> None:
+        self._reads = reads
+        self._loop = loop
+
+    def get(self, path: str, timeout_seconds: float) -> Document | None:
+        """See `First`."""
+        return self._waited_for(self._reads.get(path), timeout_seconds)
+
+    def increment(self, writes: Sequence[Increment], timeout_seconds: float) -> list[WriteResult]:
+        """See `First`."""
+        return self._waited_for(self._reads.increment(writes), timeout_seconds)
+
+    def _waited_for(self, work: Coroutine[Any, Any, T], timeout_seconds: float) -> T:
+        working = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return working.result(timeout_seconds)
+        except TimeoutError:
+            working.cancel()
+            raise StoreUnavailable("no answer in time") from None
 
 
 class _Told:

@@ -2,20 +2,37 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, Protocol
 
 from metering.errors import StoreUnavailable
-from metering.stores import STORE_TIMEOUT_SECONDS, Document, DocumentStore, Query, Write, WriteResult
+from metering.stores import (
+    STORE_TIMEOUT_SECONDS,
+    Document,
+    DocumentStore,
+    Increment,
+    Query,
+    Write,
+    WriteResult,
+)
 
-ReadFirst = Callable[[str, float], Document | None]
+
+class First(Protocol):
+    """What can be had of a store before it is open. Raises: StoreUnavailable, as the store does."""
+
+    def get(self, path: str, timeout_seconds: float) -> Document | None:
+        """The document as of now, or None."""
+
+    def increment(self, writes: Sequence[Increment], timeout_seconds: float) -> list[WriteResult]:
+        """Apply all of them or none; one result a write, in order."""
 
 
 class OpeningStore:
-    """A store opened in a thread, by the first who needs more of it than `read_first` gives, or by `open`.
+    """A store opened in a thread, by the first who needs more of it than `first` gives, or by `open`.
 
-    Until it is open, single documents are read by `read_first` where there is one (path, time-out in seconds;
-    raises StoreUnavailable); whoever needs more waits, no longer than for any answer. `on_failure` learns
-    why it could not be opened; it then answers nobody.
+    Until it is open, single documents are read, and increments by themselves committed, by `first` where
+    there is one; whoever needs more waits, no longer than for any answer. It is loaded `pause_seconds` after
+    it is first needed, since the calls under way would wait for that. `on_failure` learns why it could not be
+    opened; it then answers nobody.
     """
 
     kind: Literal["sqlite", "firestore"] = "firestore"
@@ -24,11 +41,14 @@ class OpeningStore:
         self,
         open_store: Callable[[], DocumentStore],
         on_failure: Callable[[Exception], None],
-        read_first: ReadFirst | None = None,
+        first: First | None = None,
+        *,
+        pause_seconds: float = 0,
     ) -> None:
         self._open_store = open_store
         self._on_failure = on_failure
-        self._read_first = read_first
+        self._first = first
+        self._pause_seconds = pause_seconds
         self._store: DocumentStore | None = None
         self._is_open = threading.Event()
         self._beginning = threading.Lock()
@@ -43,8 +63,8 @@ class OpeningStore:
 
     def get(self, path: str, *, timeout_seconds: float = STORE_TIMEOUT_SECONDS) -> Document | None:
         """See `DocumentStore`."""
-        if self._read_first is not None and not self._is_open.is_set():
-            return self._read_first(path, timeout_seconds)
+        if self._first is not None and not self._is_open.is_set():
+            return self._first.get(path, timeout_seconds)
         return self._opened(timeout_seconds).get(path, timeout_seconds=timeout_seconds)
 
     def get_many(
@@ -61,6 +81,10 @@ class OpeningStore:
         self, writes: Sequence[Write], *, timeout_seconds: float = STORE_TIMEOUT_SECONDS
     ) -> list[WriteResult]:
         """See `DocumentStore`."""
+        if self._first is not None and not self._is_open.is_set():
+            increments = [write for write in writes if isinstance(write, Increment)]
+            if len(increments) == len(writes):
+                return self._first.increment(increments, timeout_seconds)
         return self._opened(timeout_seconds).commit(writes, timeout_seconds=timeout_seconds)
 
     def close(self) -> None:
@@ -75,6 +99,7 @@ class OpeningStore:
         return self._store
 
     def _open(self) -> None:
+        self._is_open.wait(self._pause_seconds)
         try:
             self._store = self._open_store()
         except Exception as error:  # noqa: BLE001 - the edge of a thread: whatever it is, it is told

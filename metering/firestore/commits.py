@@ -4,19 +4,17 @@ The messages are filled directly: the library's batch costs an order of magnitud
 its commit is retried by default, which counts an increment twice when only the answer was lost.
 """
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from google.cloud.firestore_v1 import types
 
+from metering.documents import quoted
 from metering.firestore.values import fill, fill_fields
-from metering.stores import Create, Delete, FieldPath, Increment, Put, Update, Write, WriteResult
+from metering.stores import Create, Delete, Increment, Put, Update, Write, WriteResult
 
 CommitRequest = types.CommitRequest.pb()
 CommitResponse = types.CommitResponse.pb()
-
-_SIMPLE_NAME = re.compile(r"[A-Za-z_][A-Za-z_0-9]*")
 
 
 def commit_request(database: str, writes: Sequence[Write]) -> Any:
@@ -86,16 +84,6 @@ def _fill_increment(message: Any, write: Increment) -> None:
         transform = message.update_transforms.add()
         transform.field_path = quoted(path)
         transform.increment.integer_value = amount
-
-
-def quoted(path: FieldPath) -> str:
-    """The path as Firestore writes it: names with dots between, in backticks where they are not simple."""
-    return ".".join(field if _SIMPLE_NAME.fullmatch(field) else _in_backticks(field) for field in path)
-
-
-def _in_backticks(field: str) -> str:
-    escaped = field.replace("\\", "\\\\").replace("`", "\\`")
-    return f"`{escaped}`"
 
 
 def revision_of(document: Any) -> str:

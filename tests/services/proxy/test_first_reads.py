@@ -2,15 +2,16 @@
 
 import asyncio
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from metering.errors import StoreUnavailable
 from metering.store_urls import DEFAULT_DATABASE, FirestoreAddress
-from metering.stores import Document, DocumentStore, Put
+from metering.stores import Document, DocumentStore, FieldPath, Increment, Put, WriteResult
 from proxy_service.first_reads import FirstReads, emulator_origin
 from proxy_service.relay import UpstreamClient
 from proxy_service.wire import Origin
@@ -19,7 +20,7 @@ from tests.doubles.raw_upstream import RawUpstream, answering
 from tests.stores.strategies import FIELDS
 
 T = TypeVar("T")
-PATH = "accounts/acct_1"
+PATH, OTHER_PATH = "accounts/acct_1", "accounts/acct_2"
 TOKEN = b'{"access_token":"a-token","expires_in":3600,"token_type":"Bearer"}'
 
 
@@ -50,6 +51,60 @@ def test_a_document_that_is_not_there_is_none(
     firestore_store: DocumentStore, firestore_project: str, emulator: str
 ) -> None:
     assert _get(firestore_project, emulator, "accounts/acct_2") is None
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(fields=FIELDS, amount=st.integers(-(2**31), 2**31))
+def test_increments_come_to_what_they_come_to_in_the_store(
+    firestore_store: DocumentStore,
+    firestore_project: str,
+    emulator: str,
+    fields: dict[str, object],
+    amount: int,
+) -> None:
+    amounts: dict[FieldPath, int] = {("counted",): amount, ("in", "a b`c"): 1}
+    merge: dict[FieldPath, object] = {("beside", name): value for name, value in fields.items()}
+    firestore_store.commit([Put(PATH, {"counted": 7}), Put(OTHER_PATH, {"counted": 7})])
+
+    for path in (OTHER_PATH, OTHER_PATH):
+        by_store = firestore_store.commit([Increment(path, amounts, merge)])
+    for path in (PATH, PATH):
+        by_rest = _increment(firestore_project, emulator, [Increment(path, amounts, merge)])
+
+    assert by_rest == by_store
+    assert _fields(firestore_store, PATH) == _fields(firestore_store, OTHER_PATH)
+
+
+def test_a_document_that_is_not_there_is_counted_from_nothing(
+    firestore_store: DocumentStore, firestore_project: str, emulator: str
+) -> None:
+    writes = [Increment(PATH, {("n",): 3}), Increment(OTHER_PATH, {("n",): 4, ("m",): 0})]
+
+    assert _increment(firestore_project, emulator, writes) == [
+        WriteResult({("n",): 3}),
+        WriteResult({("n",): 4, ("m",): 0}),
+    ]
+    assert _fields(firestore_store, OTHER_PATH) == {"n": 4, "m": 0}
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (b"409 Conflict", b""),
+        (b"200 OK", b"{}"),
+        (b"200 OK", b'{"writeResults":[]}'),
+        (b"200 OK", b'{"writeResults":[{}]}'),
+        (b"200 OK", b'{"writeResults":[{"transformResults":[{"doubleValue":1}]}]}'),
+    ],
+    ids=["refused", "no results", "too few", "no values", "a float"],
+)
+def test_increments_without_a_plain_answer_may_or_may_not_have_been_applied(
+    status: bytes, body: bytes
+) -> None:
+    with RawUpstream(answering(_answer(status, body))) as upstream, pytest.raises(StoreUnavailable):
+        _increment("demo-x", f"127.0.0.1:{upstream.port}", [Increment(PATH, {("n",): 1})])
+
+    assert len(upstream.requests) == 1
 
 
 def test_a_path_that_is_none_of_ours_is_never_asked_for() -> None:
@@ -117,6 +172,20 @@ def _get(project: str, address: str, path: str) -> Document | None:
             client, _address(project), ManualClock(), firestore=emulator_origin(address), metadata=None
         ).get(path)
     )
+
+
+def _increment(project: str, address: str, writes: list[Increment]) -> list[WriteResult]:
+    return reading(
+        lambda client: FirstReads(
+            client, _address(project), ManualClock(), firestore=emulator_origin(address), metadata=None
+        ).increment(writes)
+    )
+
+
+def _fields(store: DocumentStore, path: str) -> Mapping[str, object]:
+    found = store.get(path)
+    assert found is not None
+    return found.fields
 
 
 def _address(project: str) -> FirestoreAddress:

@@ -4,7 +4,8 @@ from google.cloud.firestore_v1 import field_path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metering.firestore.commits import CommitResponse, commit_request, quoted, results_of
+from metering.documents import quoted
+from metering.firestore.commits import CommitResponse, commit_request, results_of
 from metering.firestore.values import Value, fill, value_of
 from metering.stores import Create, Delete, Increment, Put, Update
 from tests.stores.strategies import VALUES
