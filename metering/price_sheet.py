@@ -107,7 +107,9 @@ class PriceSheet(NamedTuple):
 
     def cost(self, usage: Usage, prompt_tokens: int | None = None) -> Cost:
         """What that usage costs; `prompt_tokens` is the prompt's length where the usage is not one call's."""
-        band = self._band(usage.prompt_tokens if prompt_tokens is None else prompt_tokens)
+        band = self.base
+        if self.bands:
+            band = self._band(usage.prompt_tokens if prompt_tokens is None else prompt_tokens)
         amount = (
             usage.input_tokens * band.input
             + usage.output_tokens * band.output

@@ -117,9 +117,9 @@ class Pricer:
         `model` is the serving one (`metering.model_names.served_model`), `service_tier` and `region` the
         provider's own words in the answer. An empty usage tells whether a call would be priced at all.
         """
-        asked = (provider, model, requested_model, service_tier, region)
-        sheet = self._sheet_of(asked, at, settings)
-        return sheet.cost(usage)
+        return self._sheet_of((provider, model, requested_model, service_tier, region), at, settings).cost(
+            usage
+        )
 
     def lines(self, event: CostEvent, settings: PriceSettings = LIST_PRICES) -> tuple[Line, ...]:
         """What the cost of a recorded call is made of, by the prices in force at its moment.

@@ -70,6 +70,7 @@ class Inbound(msgspec.Struct):
     ours: dict[bytes, bytes]
     has_two_keys: bool = False
     client_address: str = ""
+    tags_read: Tags | None = None  # once they are asked for
 
     def has_opted_out_of_cache(self) -> bool:
         """Whether the caller wants no answer from memory."""
@@ -88,12 +89,10 @@ class Inbound(msgspec.Struct):
 
     def tags(self) -> Tags:
         """The call's attribution, as the caller gave it."""
-        found = {
-            field: normalised_tag(self.ours[name])
-            for name, field in _TAG_HEADERS.items()
-            if name in self.ours
-        }
-        return Tags(**found)
+        if self.tags_read is None:
+            named = [(_TAG_HEADERS.get(name), value) for name, value in self.ours.items()]
+            self.tags_read = Tags(**{field: normalised_tag(value) for field, value in named if field})
+        return self.tags_read
 
 
 def read_inbound(headers: Headers, *, forwarding_hops: int) -> Inbound:

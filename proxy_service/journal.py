@@ -82,25 +82,25 @@ class Journal:
         self._loop = asyncio.get_running_loop()
         self._thread.start()
 
-    def append(self, entry: Entry) -> None:
-        """Hand a line over."""
-        if self._waiting_bytes + len(entry.line) > WAITING_BYTES_MAX:
+    def append(self, entry: Entry) -> bool:
+        """Hand a line over; whether there was room for it."""
+        size_bytes = len(entry.line)
+        if self._waiting_bytes + size_bytes > WAITING_BYTES_MAX:
             self._tally.journal_lines_lost += 1
-            return
-        self._waiting_bytes += len(entry.line)
+            return False
+        self._waiting_bytes += size_bytes
         if not self._batch and self._loop is not None:
             self._loop.call_soon(self._hand_over)
         self._batch.append(entry)
+        return True
 
     def append_and_tell(self, entry: Entry) -> "asyncio.Future[bool]":
         """Hand a line over; the ticket turns true when it is out, false when it is late or lost."""
-        lost_before = self._tally.journal_lines_lost
-        self.append(entry)
-        ticket: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        if self._tally.journal_lines_lost > lost_before:
-            ticket.set_result(False)
-        else:
+        ticket: asyncio.Future[bool] = (self._loop or asyncio.get_running_loop()).create_future()
+        if self.append(entry):
             self._tickets.append(ticket)
+        else:
+            ticket.set_result(False)
         return ticket
 
     def stored(self, segment: str) -> None:

@@ -190,13 +190,15 @@ def _messages(fields: _Fields, size: int) -> Extent:
     tools = _tools(fields.get("tools", ABSENT))
     if tools is None:
         return _unbounded("tools")
-    run = [tool for tool in tools if not _is_callers(tool)]
-    if any(_SERVED_TOOL.fullmatch(tool.type or "") is None for tool in run):
-        return _unbounded("tools")
-    served = [count(tool.max_uses) for tool in run]
-    uses = sum(most for most in served if most is not None)
-    if None in served:
-        return _unbounded("tools.max_uses")
+    served: list[int | None] = []
+    if tools:
+        run = [tool for tool in tools if not _is_callers(tool)]
+        if any(_SERVED_TOOL.fullmatch(tool.type or "") is None for tool in run):
+            return _unbounded("tools")
+        served = [count(tool.max_uses) for tool in run]
+        if None in served:
+            return _unbounded("tools.max_uses")
+    uses = sum([most for most in served if most is not None])
     compacts = is_given(fields.get("context_management", ABSENT))
     elsewhere = ""
     if served or compacts:
