@@ -51,9 +51,9 @@ def main() -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         under = stack.enter_context(session.session(folder))
         comparison = Comparison(plan, under, _makers(stack, plan.names), folder)
-        comparison.run()
-    results = comparison.results
-    print(report.text(plan.rows, results))
+        results = comparison.results
+        comparison.run(lambda row: print(report.table(row, results.measured[row.name]), flush=True))
+    print(report.ending(results))
     print(
         f"\n{time.monotonic() - began:.0f} s on {os.cpu_count()} cores; on the gateways' core others took"
         f" {report.share_of_others(results):.0%} of the time. What is under 10 % apart is the same."

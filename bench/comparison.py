@@ -2,10 +2,10 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
@@ -40,8 +40,18 @@ class Plan(msgspec.Struct, frozen=True):
         return LATENCY_SECONDS if row.kind == "rate" else self.seconds
 
     def rounds_of(self, row: Row) -> int:
-        """How often each gateway has its turn."""
-        return min(self.rounds, STREAM_ROUNDS) if row.kind == "streams" else self.rounds
+        """How often each gateway has its turn: once with open streams, less often where few take part."""
+        if row.kind == "streams":
+            return min(self.rounds, STREAM_ROUNDS)
+        return self.rounds if row.is_for_all or row.kind == "rate" else max(1, self.rounds - 1)
+
+
+class Entry(NamedTuple):
+    """A gateway that runs, before an upstream plain or over TLS. `pid` 0: it needs no process."""
+
+    side: str
+    gateway: Gateway
+    pid: int
 
 
 class Comparison:
@@ -54,15 +64,28 @@ class Comparison:
         self._makers = dict(makers)
         self._folder = folder
 
-    def run(self) -> None:
-        """Measure with a plain upstream, then with one over TLS."""
-        compared = self._made(PLAIN, self._under.plain)
-        if self._plan.has_starts:
-            for each in compared:
-                self._time_starts(each)
-        self._measure(PLAIN, compared)
+    def run(self, on_row: Callable[[Row], None]) -> None:
+        """Measure, plain and over TLS by turns; `on_row` hears which rows are done."""
+        made = {PLAIN: self._made(PLAIN, self._under.plain)}
         if self._plan.has_tls and self._plan.rows:
-            self._measure(OVER_TLS, self._made(OVER_TLS, self._under.over_tls))
+            made[OVER_TLS] = self._made(OVER_TLS, self._under.over_tls)
+        if self._plan.has_starts:
+            for each in made[PLAIN]:
+                self._time_starts(each)
+        with ExitStack() as stack:
+            entries = [
+                entry
+                for side, compared in made.items()
+                for gateway in compared
+                for entry in self._running(side, gateway, stack)
+            ]
+            if self._plan.has_starts:
+                self._weigh(entries)
+            for row in self._plan.rows:
+                self._measure(row, entries)
+                on_row(row)
+        for side, gateway, _ in entries:
+            self._say_what_was_recorded(side, gateway)
 
     def _made(self, side: str, upstream: Upstream) -> list[Gateway]:
         made = []
@@ -84,61 +107,47 @@ class Comparison:
             milliseconds = session.start_to_first_byte_ms(gateway)
         self.results.starts[gateway.name] = {"start": milliseconds}
 
-    def _measure(self, side: str, compared: list[Gateway]) -> None:
-        """Every row, gateways by turns within each."""
-        with self._running(compared) as pids:
-            if side == PLAIN and self._plan.has_starts:
-                self._weigh(pids)
-            for row in self._plan.rows:
-                self._measure_row(row, side, [each for each in compared if each.name in pids], pids)
-        for gateway in compared:
-            self._say_what_was_recorded(gateway)
-        self._under.served.clear()
-
-    def _measure_row(self, row: Row, side: str, compared: list[Gateway], pids: Mapping[str, int]) -> None:
-        taking_part = [each for each in compared if row.is_for_all or each.name not in SLOW]
-        rounds = self._plan.rounds_of(row)
-        for number in range(rounds):
-            say(f"{side}, {row.name}, round {number + 1} of {rounds}")
-            for each in taking_part:
-                figures = session.measure(self._under, row, each, pids[each.name], self._plan.seconds_of(row))
-                self.results.add(row.name, side, each.name, figures)
-
-    def _weigh(self, pids: Mapping[str, int]) -> None:
-        time.sleep(IDLE_SECONDS)
-        for name, pid in pids.items():
+    def _running(self, side: str, gateway: Gateway, stack: ExitStack) -> list[Entry]:
+        """The gateway once it runs and has passed a call on; nothing where a peer does not."""
+        say(f"{side}: starting {gateway.name}")
+        try:
+            pid = stack.enter_context(gateways.running(gateway.start, urlsplit(gateway.url).port or 0))
             if pid:
-                idle: Figures = self.results.starts.setdefault(name, {})
+                with self._under.accounted(gateway):
+                    session.first_byte(gateway)
+        except (OSError, TimeoutError) as error:
+            if gateway.name not in PEERS:
+                raise
+            say(f"left out: {gateway.name} does not work here: {error}")
+            return []
+        return [Entry(side, gateway, pid)]
+
+    def _weigh(self, entries: Sequence[Entry]) -> None:
+        time.sleep(IDLE_SECONDS)
+        for side, gateway, pid in entries:
+            if side == PLAIN and pid:
+                idle: Figures = self.results.starts.setdefault(gateway.name, {})
                 idle["idle"] = machine.resident_megabytes(pid)
 
-    @contextmanager
-    def _running(self, compared: list[Gateway]) -> Iterator[dict[str, int]]:
-        """Start all of them, each with one call through it; their pids by name. A peer may fail to start."""
-        with ExitStack() as stack:
-            pids = {}
-            for gateway in compared:
-                port = urlsplit(gateway.url).port or 0
-                try:
-                    pids[gateway.name] = stack.enter_context(gateways.running(gateway.start, port))
-                    if gateway.name != DIRECT:
-                        with self._under.accounted(gateway):
-                            session.first_byte(gateway)
-                except (OSError, TimeoutError) as error:
-                    if gateway.name not in PEERS:
-                        raise
-                    pids.pop(gateway.name, None)
-                    say(f"left out: {gateway.name} does not work here: {error}")
-            yield pids
+    def _measure(self, row: Row, entries: Sequence[Entry]) -> None:
+        """One row, gateways by turns."""
+        taking_part = [each for each in entries if row.is_for_all or each.gateway.name not in SLOW]
+        rounds = self._plan.rounds_of(row)
+        for number in range(rounds):
+            say(f"{row.name}, round {number + 1} of {rounds}")
+            for side, gateway, pid in taking_part:
+                figures = session.measure(self._under, row, gateway, pid, self._plan.seconds_of(row))
+                self.results.add(row.name, side, gateway.name, figures)
 
-    def _say_what_was_recorded(self, gateway: Gateway) -> None:
+    def _say_what_was_recorded(self, side: str, gateway: Gateway) -> None:
         """How what a gateway recorded compares with what was served through it; it has ended by now."""
-        served = self._under.served.get(gateway.name)
-        if gateway.metered is None or served is None:
+        if gateway.metered is None:
             return
+        served = self._under.served[gateway.url]
         calls, nanodollars = gateway.metered()
         is_equal = (calls, nanodollars) == (served.calls, served.nanodollars)
         judged = "to the nanodollar" if is_equal else "NOT THE SAME"
-        said = f"{gateway.name} recorded {calls:,} calls for ${nanodollars / 1e9:,.2f}"
+        said = f"{gateway.name}, {side}, recorded {calls:,} calls for ${nanodollars / 1e9:,.2f}"
         self.results.audits.append(
             f"{said}; served were {served.calls:,} for ${served.nanodollars / 1e9:,.2f}: {judged}"
         )

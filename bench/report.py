@@ -35,12 +35,10 @@ class Results:
         by_gateway.setdefault(gateway, []).append(figures)
 
 
-def text(rows: Sequence[Row], results: Results) -> str:
-    """All of it, for a person."""
-    tables = [table(row, results.measured.get(row.name, {})) for row in rows]
-    if results.starts:
-        tables.append(starts_table(results.starts))
-    return "\n".join([*tables, "", *results.audits])
+def ending(results: Results) -> str:
+    """What stands below the rows: starts, and what was recorded of them all."""
+    starts = [starts_table(results.starts)] if results.starts else []
+    return "\n".join([*starts, "", *results.audits])
 
 
 def saved(results: Results) -> dict[str, object]:

@@ -44,7 +44,7 @@ class Session:
     def __init__(self, driver: "subprocess.Popen[bytes]", plain: Upstream, over_tls: Upstream) -> None:
         self.plain = plain
         self.over_tls = over_tls
-        self.served: dict[str, Served] = {}
+        self.served: dict[str, Served] = {}  # by the gateway's URL
         self._driver = driver
 
     def make(self, load: Load, gateway: Gateway, meanwhile: Callable[[], None] = lambda: None) -> Made:
@@ -67,7 +67,7 @@ class Session:
         before = self._bill()
         yield
         after = self._bill()
-        served = self.served.setdefault(gateway.name, Served())
+        served = self.served.setdefault(gateway.url, Served())
         served.calls += after.calls - before.calls
         served.nanodollars += after.nanodollars - before.nanodollars
 

@@ -3,7 +3,7 @@
 import pytest
 
 from bench.gateways import DIRECT, FIRESTORE, LITELLM, NGINX, PORTKEY, SQLITE, UNGOVERNED
-from bench.report import PLAIN, Figures, Results, asked, medians, saved, share_of_others, text
+from bench.report import PLAIN, Figures, Results, asked, ending, medians, saved, share_of_others, table
 from bench.rows import ROWS, Row
 
 JSON, STREAM, LATENCY, STREAMS = (
@@ -35,6 +35,10 @@ def _results(row: Row, **of_gateways: list[Figures]) -> Results:
     return results
 
 
+def _table(row: Row, results: Results) -> str:
+    return table(row, results.measured[row.name])
+
+
 def test_of_rounds_the_median_counts() -> None:
     assert medians({NGINX: [_figures(30), _figures(90), _figures(32)]})[NGINX]["cpu"] == 32
 
@@ -44,7 +48,7 @@ def test_a_row_shows_each_gateway_beside_nginx() -> None:
         JSON, direct=[_figures(0, 32_000)], nginx=[_figures(32, 18_000)], sqlite=[_figures(128, 7_500)]
     )
 
-    lines = text([JSON], results).splitlines()
+    lines = _table(JSON, results).splitlines()
 
     assert "  ModelTrack                        128         4.0       7,500" in lines
     assert "  direct                                                 32,000" in lines
@@ -52,7 +56,7 @@ def test_a_row_shows_each_gateway_beside_nginx() -> None:
 
 
 def test_on_the_emulator_calls_a_second_are_no_result() -> None:
-    shown = text([JSON], _results(JSON, nginx=[_figures(32)], firestore=[_figures(160, 5_000)]))
+    shown = _table(JSON, _results(JSON, nginx=[_figures(32)], firestore=[_figures(160, 5_000)]))
 
     assert "5.0" in shown
     assert "5,000" not in shown
@@ -78,7 +82,7 @@ def test_without_us_nothing_is_asked() -> None:
 
 
 def test_latency_is_shown_as_what_is_added_to_a_direct_call() -> None:
-    shown = text([LATENCY], _results(LATENCY, direct=[_late(50.2, 51.0)], sqlite=[_late(50.7, 52.5)]))
+    shown = _table(LATENCY, _results(LATENCY, direct=[_late(50.2, 51.0)], sqlite=[_late(50.7, 52.5)]))
 
     assert ["ModelTrack", "+0.50", "+1.50", "+0.50", "+1.50"] in [line.split() for line in shown.splitlines()]
     assert "adds 0.50 ms at p50 (asked: at most 0.6), 1.50 at p99 (2.5)" in shown
@@ -87,7 +91,7 @@ def test_latency_is_shown_as_what_is_added_to_a_direct_call() -> None:
 def test_of_streams_the_longest_gap_memory_and_share_of_the_core_are_said() -> None:
     figures = {"whole": 999.0, "gap max": 140.4, "resident": 80.2, "core": 0.41, "broken": 1.0, "others": 0.0}
 
-    shown = text([STREAMS], _results(STREAMS, sqlite=[figures]))
+    shown = _table(STREAMS, _results(STREAMS, sqlite=[figures]))
 
     assert "999 of 1,000 whole, longest gap 140 ms (asked: all, at most 150), 80 MB (120), 41 %" in shown
     assert "ModelTrack broke 1 calls" in shown
@@ -98,7 +102,7 @@ def test_starts_and_audits_come_last() -> None:
     results.starts = {SQLITE: {"start": 151.2, "idle": 35.6}, LITELLM: {"idle": 370.0}}
     results.audits = ["the same"]
 
-    *_, ours, theirs, wanted, _, audit = text([JSON], results).splitlines()
+    *_, ours, theirs, wanted, _, audit = ending(results).splitlines()
 
     assert ours.split() == ["ModelTrack", "151", "ms", "36", "MB"]
     assert theirs.split() == ["LiteLLM", "370", "MB"]
