@@ -109,7 +109,7 @@ class ChatReader:
         except msgspec.DecodeError:
             return
         self._read(chunk)
-        if is_given(chunk.usage):
+        if is_given(chunk.usage) and self.figures.output_tokens is not None:
             has_no_choices = bytes(chunk.choices).translate(None, b" \t\r\n") == b"[]"
             self.figures.output_is_final = self.figures.output_is_final or has_no_choices
 

@@ -52,6 +52,19 @@ STOP = _frame({"type": "message_stop"})
 START = _start({"input_tokens": 9, "output_tokens": 4})
 
 
+@pytest.mark.parametrize("usage", [{}, {"completion_tokens": -1}, {"prompt_tokens_details": {}}])
+def test_usage_without_a_figure_of_the_output_leaves_that_to_be_estimated_whatever_the_split(
+    usage: dict[str, Any],
+) -> None:
+    text = _frame({"choices": [{"delta": {"content": "12345678"}}]})
+    stream = text + _frame({"choices": [], "usage": usage})
+
+    readings = [read(pieces, path=CHAT) for pieces in ([stream], [text, stream[len(text) :]])]
+
+    expected = Usage(input_tokens=REQUEST_TOKENS, output_tokens=2)
+    assert [(each.usage, each.estimate_method) for each in readings] == [(expected, "delivered_bytes")] * 2
+
+
 def test_a_stated_zero_is_a_figure() -> None:
     zero = {"input_tokens": 0, "output_tokens": 0}
 
