@@ -22,11 +22,12 @@ from typing import Any, cast
 import msgspec
 
 from proxy_service.http1 import (
+    END,
     LAST_CHUNK,
+    NEED_DATA,
     HeadLimits,
     Refused,
     RequestReader,
-    Signal,
     chunk,
     response_head,
 )
@@ -330,9 +331,9 @@ class _Connection(asyncio.Protocol):
         try:
             while True:
                 event = reader.next_event()
-                if event is Signal.NEED_DATA:
+                if event is NEED_DATA:
                     return self._await_data()
-                if event is Signal.END:
+                if event is END:
                     self.deadline = NEVER
                     return self._serving().body_ended()
                 if type(event) is bytes:

@@ -64,6 +64,8 @@ class BodyRoom:
 
     def _take(self, call: Call, size_bytes: int) -> None:
         more = size_bytes - call.room_bytes
+        if not more:
+            return
         account_id = call.caller.account_id if call.caller else ""
         if more > 0 and not self._has_room(account_id, more):
             raise RequestRefused(503, "too_many_bodies", "too many large requests at once; try again shortly")

@@ -10,7 +10,7 @@ them, is dropped where the error is caught.
 
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 
@@ -62,7 +62,6 @@ ERROR_STATUS: Final = 400
 FAULT_STATUS: Final = 500  # what the listener answers in our place
 
 Opening = Coroutine[Any, Any, Answer]
-T = TypeVar("T")
 
 _WHOLE: Final = Reading(is_complete=True)  # of an answer that nobody meters
 
@@ -139,7 +138,10 @@ class Exchange:
     async def _metered(self, call: Call, errand: Errand) -> None:
         """Read → decide → cache → relay, of a call whose usage is read."""
         steps, route, headers = self._steps, errand.route, errand.inbound.outbound
-        body = await self._timed(call, steps.room.read(call, steps.body_limit_bytes))
+        now = steps.clock.monotonic
+        began = now()
+        body = await steps.room.read(call, steps.body_limit_bytes)
+        call.waited_seconds = now() - began
         ask = read_ask(route, headers, body)
         if errand.who.policy.settings.prompt_fingerprints:
             call.prompt_fingerprint = self._fingerprint(errand, body)
@@ -177,7 +179,9 @@ class Exchange:
             edit = answer_edit(route, prepared, answer.head, call.request_id)
             delivery = Delivery(call.downstream, lifeline, answer, meter, edit, now)
             if is_small(answer.head) and not (ask.streaming and answer.head.status < ERROR_STATUS):
-                await self._timed(call, delivery.hold())
+                began = now()
+                await delivery.hold()
+                call.waited_seconds += now() - began
             else:
                 await delivery.pass_on(self._headers(call, delivery.head), copies=key is not None)
             call.first_at = delivery.first_at
@@ -277,12 +281,17 @@ class Exchange:
             errand.origin, call.head.method, prepared.target, prepared.headers, prepared.body
         )
         call.prepared = NOTHING_PREPARED
-        return msgspec.structs.replace(prepared, headers=[], body=b""), opening
+        kept = Prepared(
+            target=prepared.target, headers=[], body=b"", withhold=prepared.withhold, edits=prepared.edits
+        )
+        return kept, opening
 
     async def _answer_to(self, call: Call, lifeline: Lifeline, opening: Opening) -> Answer:
         """The upstream's answer. Raises: RequestRefused where there is none; the call is settled then."""
+        now = self._steps.clock.monotonic
+        began = now()
         try:
-            answer = await self._timed(call, lifeline.open(opening))
+            answer = await lifeline.open(opening)
         except WireError as error:
             error.__traceback__ = None  # its frames hold the request
             refused = refusal(error, self._steps.body_limit_bytes)
@@ -294,17 +303,10 @@ class Exchange:
             call.status = status_given(ending, refused.status)
             await self._steps.books.written(self._settle(call, ending, nothing_seen(call.body_bytes, ending)))
             raise refused from None
+        call.waited_seconds += now() - began
         self._steps.room.give_back(call)
         call.status = answer.head.status
         return answer
-
-    async def _timed(self, call: Call, waiting: Coroutine[Any, Any, T]) -> T:
-        """Wait for the caller or the upstream, which is no doing of ours."""
-        before = self._steps.clock.monotonic()
-        try:
-            return await waiting
-        finally:
-            call.waited_seconds += self._steps.clock.monotonic() - before
 
     def _headers(self, call: Call, head: ResponseHead) -> Headers:
         now = self._steps.clock.monotonic()

@@ -101,7 +101,9 @@ def read_inbound(headers: Headers, *, forwarding_hops: int) -> Inbound:
     `forwarding_hops`: how many entries these append to `X-Forwarded-For`. Fewer there are of a request that
     went another way; then the connection itself says who calls.
     """
-    inbound = Inbound(outbound=[], ours={})
+    ours: dict[bytes, bytes] = {}
+    outbound: Headers = []
+    has_two_keys = False
     listed = b""
     forwarded: list[bytes] = []
     for pair in headers:
@@ -110,17 +112,17 @@ def read_inbound(headers: Headers, *, forwarding_hops: int) -> Inbound:
             if name == b"connection":
                 listed += b"," + pair[1]
         elif name.startswith(OUR_PREFIX):
-            if inbound.ours.setdefault(name, pair[1]) != pair[1] and name == KEY_HEADER:
-                inbound.has_two_keys = True
+            if ours.setdefault(name, pair[1]) != pair[1] and name == KEY_HEADER:
+                has_two_keys = True
         elif forwarding_hops and name in OF_THE_FRONT_END:
             if name == b"x-forwarded-for":
                 forwarded += pair[1].split(b",")
         else:
-            inbound.outbound.append(pair)
+            outbound.append(pair)
+    client_address = ""
     if 0 < forwarding_hops <= len(forwarded):
-        inbound.client_address = forwarded[-forwarding_hops].strip().decode("latin-1")
-    inbound.outbound = _without_listed(inbound.outbound, listed)
-    return inbound
+        client_address = forwarded[-forwarding_hops].strip().decode("latin-1")
+    return Inbound(_without_listed(outbound, listed), ours, has_two_keys, client_address)
 
 
 def read_answer(headers: Headers) -> Headers:

@@ -11,6 +11,7 @@ Start at `RequestReader` (the caller's end) and `ResponseReader` (the upstream's
 
 import enum
 import re
+from typing import Final
 
 import httptools
 import msgspec
@@ -41,6 +42,7 @@ _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n
 _TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n")
 _REFUSED_METHODS = frozenset((b"CONNECT", b"TRACE"))
 _LINE_ENDS = b"\r\n"
+_NUL, _LF, _CR, _BLANK = b"\0\n\r "  # as numbers, which are looked for in bytes without a detour
 _REASON = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _BODILESS_STATUSES = frozenset((204, 304))
 
@@ -72,10 +74,10 @@ class Signal(enum.Enum):
     END = "the request is complete"
 
 
-class _Phase(enum.IntEnum):
-    HEAD = 0
-    LENGTH = 1
-    CHUNKED = 2
+NEED_DATA: Final = Signal.NEED_DATA  # by themselves: a member is looked up in its class by a call
+END: Final = Signal.END
+
+_HEAD, _LENGTH, _CHUNKED = range(3)  # what of a request comes next
 
 
 class RequestReader:
@@ -105,7 +107,7 @@ class RequestReader:
     def __init__(self, limits: HeadLimits = HeadLimits()) -> None:  # noqa: B008 - it is frozen
         self._limits = limits
         self._buffer = b""
-        self._phase = _Phase.HEAD
+        self._phase = _HEAD
         self._parser: httptools.HttpRequestParser | None = None
         self._fed = 0
         self._searched = 0
@@ -124,7 +126,7 @@ class RequestReader:
     @property
     def is_between_requests(self) -> bool:
         """Whether nothing of a next request has come yet."""
-        return self._phase is _Phase.HEAD and not self._buffer
+        return self._phase == _HEAD and not self._buffer
 
     def feed(self, data: bytes) -> None:
         """Take bytes as they came from the caller."""
@@ -137,9 +139,9 @@ class RequestReader:
 
     def next_event(self) -> RequestHead | bytes | Signal:
         """The next head, piece of body or signal; see the class."""
-        if self._phase is _Phase.HEAD:
+        if self._phase == _HEAD:
             return self._next_head()
-        if self._phase is _Phase.LENGTH:
+        if self._phase == _LENGTH:
             return self._next_of_length()
         return self._next_of_chunks()
 
@@ -152,10 +154,11 @@ class RequestReader:
         end = buffer.find(END_OF_HEAD, self._searched)
         if end < 0:
             self._read_part_of_head(buffer)
-            return Signal.NEED_DATA
+            return NEED_DATA
         end += len(END_OF_HEAD)
-        self._feed_parser(buffer[self._fed : end])
-        head = self._checked_head(buffer[:end])
+        raw = buffer[:end]
+        self._feed_parser(raw[self._fed :])
+        head = self._checked_head(raw)
         self._buffer = buffer[end:]
         self._forget_head()
         return head
@@ -241,19 +244,19 @@ class RequestReader:
         head.is_chunked = found.is_chunked
         if found.is_chunked:
             self._chunks = _Chunks()
-            self._phase = _Phase.CHUNKED
+            self._phase = _CHUNKED
         else:
             self._remaining = found.length or 0
-            self._phase = _Phase.LENGTH
+            self._phase = _LENGTH
 
     def _next_of_length(self) -> bytes | Signal:
         remaining = self._remaining
         if not remaining:
-            self._phase = _Phase.HEAD
-            return Signal.END
+            self._phase = _HEAD
+            return END
         piece = self._buffer
         if not piece:
-            return Signal.NEED_DATA
+            return NEED_DATA
         if len(piece) > remaining:
             self._buffer = piece[remaining:]
             piece = piece[:remaining]
@@ -271,10 +274,10 @@ class RequestReader:
         if piece:
             return piece
         if not chunks.is_complete:
-            return Signal.NEED_DATA
+            return NEED_DATA
         self._chunks = None
-        self._phase = _Phase.HEAD
-        return Signal.END
+        self._phase = _HEAD
+        return END
 
 
 _CONNECTION_NAMES = frozenset(
@@ -334,12 +337,14 @@ class _ConnectionHeaders:
             raise Refused(400, "exactly one Host header is needed")
         if self.is_chunked and (self.length is not None or http_minor == 0):
             raise Refused(400, "the request's length is contradictory")
-        if b"websocket" in self.upgrades and b"upgrade" in self.options:
+        if self.upgrades and b"websocket" in self.upgrades and b"upgrade" in self.options:
             raise Refused(501, "WebSockets are not relayed")
 
     def is_keep_alive(self, http_minor: int) -> bool:
         if not self.options:
             return http_minor == 1
+        if self.options == b",keep-alive":  # as most clients have it
+            return True
         options = {option.strip(b" \t") for option in self.options.split(b",")}
         return b"close" not in options and (http_minor == 1 or b"keep-alive" in options)
 
@@ -482,6 +487,10 @@ class ResponseReader:
         elif not self.is_complete:
             self.is_broken = True
 
+    def forget(self) -> None:
+        """The answer is over: hold nothing of it while the connection waits for its next call."""
+        self.head = None
+
     def close(self) -> None:
         """Let go of the parser, which holds this reader in turn."""
         del self._parser
@@ -579,7 +588,7 @@ def request_head(method: bytes, target: bytes, authority: bytes, headers: Header
 
     Raises: ValueError where a part would break out of its line.
     """
-    if b" " in target:
+    if _BLANK in target:
         raise ValueError("a target holds a blank")
     lines = [b"%b %b HTTP/1.1" % (method, target), b"Host: %b" % authority]
     return _head(lines, headers, _REQUEST_NAMES, framing)
@@ -595,11 +604,11 @@ def response_head(status: int, reason: bytes, headers: Headers, framing: bytes) 
 
 def _head(lines: list[bytes], headers: Headers, own_names: frozenset[bytes], framing: bytes) -> bytes:
     lines += [b": ".join(header) for header in headers if header[0].lower() not in own_names]
-    text = b"\r\n".join(lines)
-    ends = len(lines) - 1
-    if text.count(b"\n") != ends or text.count(b"\r") != ends or b"\0" in text:
+    text = b"".join(lines)
+    if _CR in text or _LF in text or _NUL in text:
         raise ValueError("a header holds a line break")
-    return b"%b\r\n%b\r\n" % (text, framing)
+    lines.append(framing)
+    return b"\r\n".join(lines) + b"\r\n"
 
 
 def chunk(data: bytes) -> bytes:

@@ -357,7 +357,7 @@ class _Connection(asyncio.Protocol):
         told = self._reader.keepalive_seconds
         if told is not None:
             seconds = min(seconds, told - KEEPALIVE_MARGIN_SECONDS)
-        self._reader.begin()
+        self._reader.forget()
         self.deadline = self._loop.time() + seconds
 
     def abort(self) -> None:
