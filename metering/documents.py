@@ -46,6 +46,7 @@ _ID = re.compile(r"[A-Za-z0-9._:-]{1,256}")
 _RESERVED = re.compile(r"__.*__|\.\.?", re.DOTALL)
 _SIMPLE_NAME = re.compile(r"[A-Za-z_][A-Za-z_0-9]*")
 _NO_OFFSET = timedelta(0)
+_LEAVES = frozenset((str, int, bool, bytes, datetime, type(None)))
 
 
 class Location(NamedTuple):
@@ -180,6 +181,8 @@ def _checked_document(path: str, fields: Fields) -> int:
 
 def _count(value: Any) -> int:
     """How many values stand in a value, itself included: each has a frame on the wire."""
+    if type(value) in _LEAVES:
+        return 1
     if isinstance(value, Mapping):
         return 1 + sum(map(_count, value.values()))
     if isinstance(value, list | tuple):
@@ -258,9 +261,10 @@ def _container_bytes(value: Any, depth: int) -> int:
     if isinstance(value, Mapping):
         return sum(_name_bytes(name) + value_bytes(held, depth + 1) for name, held in value.items())
     if isinstance(value, list | tuple):
-        if any(isinstance(held, list | tuple) for held in value):
+        has_others = not _LEAVES.issuperset(map(type, value))
+        if has_others and any(isinstance(held, list | tuple) for held in value):
             raise ValueError("a list holds no list")
-        return sum(value_bytes(held, depth + 1) for held in value)
+        return sum([value_bytes(held, depth + 1) for held in value])
     raise ValueError(f"a document holds no {type(value).__name__}")
 
 

@@ -5,7 +5,7 @@ list have a place of their own behind all of these, so that an element is never 
 """
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -26,20 +26,20 @@ def entries_of(collection: str, document_id: str, fields: Mapping[str, Any]) -> 
     found: set[Entry] = set()
     for name in INDEXED_FIELDS[collection.rpartition("/")[2]]:
         if name in fields:
-            found.update((collection, name, value, document_id) for value in _sortable_values(fields[name]))
+            found.update([(collection, name, value, document_id) for value in _sortable_values(fields[name])])
     return found
 
 
-def _sortable_values(value: Any) -> Iterator[bytes]:
+def _sortable_values(value: Any) -> list[bytes]:
     if isinstance(value, list | tuple):
-        for element in value:
-            yield ELEMENT + sortable(element)
-    elif not isinstance(value, Mapping):
-        yield sortable(value)
+        return [ELEMENT + sortable(element) for element in value]
+    return [] if isinstance(value, Mapping) else [sortable(value)]
 
 
 def sortable(value: Any) -> bytes:
     """The value as bytes that sort as values do; the first tells the type."""
+    if isinstance(value, str):  # as nearly all are
+        return b"\x04" + value.encode()
     if value is None:
         return b"\x00"
     if isinstance(value, bool):
@@ -48,8 +48,6 @@ def sortable(value: Any) -> bytes:
         return b"\x02" + (value + _SIGN).to_bytes(8, "big")
     if isinstance(value, datetime):
         return b"\x03" + ((value - _EPOCH) // _MICROSECOND + _SIGN).to_bytes(8, "big")
-    if isinstance(value, str):
-        return b"\x04" + value.encode()
     if isinstance(value, bytes):
         return b"\x05" + value
     # A mapping in a list: nothing asks for it.
