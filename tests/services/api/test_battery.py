@@ -5,6 +5,7 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,6 +17,7 @@ from werkzeug.test import TestResponse
 
 from tests.services.api.operations import (
     DATABASE,
+    NEED_OF,
     OPERATION_OF,
     OPERATIONS,
     TARGETS,
@@ -188,6 +190,36 @@ def as_written(asking: Visitor, sent: Sent, body: str) -> TestResponse:
 def totals(asking: Visitor) -> Mapping[str, Any]:
     found: Mapping[str, Any] = asking.ask(Sent("GET", "/v1/infrastructure", {}, None)).get_json()
     return found
+
+
+FORGED: dict[str, Mapping[str, str | None]] = {
+    "another site": {"Origin": "https://evil.example"},
+    "an origin that hides": {"Origin": "null"},
+    "no origin": {"Origin": None},
+    "no token": {"X-CSRF-Token": None},
+    "an empty token": {"X-CSRF-Token": ""},
+    "a made-up token": {"X-CSRF-Token": "0" * 64},
+}
+CHANGING = [
+    each
+    for each in OPERATIONS
+    if each.method != "GET" and not each.is_open and NEED_OF[each.name] != "anyone"
+]
+
+
+@pytest.mark.battery("A3")
+@pytest.mark.parametrize("operation", CHANGING, ids=lambda each: each.name)
+def test_no_forged_page_changes_anything_by_any_operation(world: World, operation: Operation) -> None:
+    place = world.place()
+    asking = place.visitor("owner")  # beside the one who stays
+    sent = request_of(operation, place, asking)
+    others = world.place().owner.headers["X-CSRF-Token"]
+
+    for forged in (*FORGED.values(), {"X-CSRF-Token": others}):
+        headers = {name: value for name, value in {**asking.headers, **forged}.items() if value is not None}
+        response = replace(asking, headers=headers).ask(sent)
+        assert response.status_code == 403, (forged, response.text)
+    assert asking.ask(sent).status_code == operation.done  # nothing that it needs was used up
 
 
 HEAVY = {
