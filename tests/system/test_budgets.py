@@ -8,7 +8,7 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -94,7 +94,12 @@ class Crowd:
 @pytest.mark.parametrize("mode", ["strict", "normal"])
 @pytest.mark.parametrize("calls", [10, MANY_CALLS])
 def test_what_two_proxies_let_through_stays_within_the_budget(
-    deployment: Deployment, tenant: Tenant, proxies: list[Process], mode: Mode, calls: int
+    deployment: Deployment,
+    tenant: Tenant,
+    proxies: list[Process],
+    record_property: Callable[[str, object], None],
+    mode: Mode,
+    calls: int,
 ) -> None:
     limit = calls * USUAL_NANODOLLARS
     budget = _with_budget(deployment, tenant, mode, limit)
@@ -105,6 +110,8 @@ def test_what_two_proxies_let_through_stays_within_the_budget(
     spent = sum(event.cost_nanodollars for event in events)
     title = f"{deployment.store_url[:6]}, {mode}, {calls} calls"
     sys.stdout.write(_figures(title, events, holds, limit))
+    check = "B1" if mode == "strict" else "B2"
+    record_property("battery_figure", f"{check} {max(0, spent - limit) / limit:.2%} of {calls} calls' cost")
     assert spent == sum(row["nanodollars"] for row in deployment.bill(tenant))
     assert spent <= limit + len(proxies) * budget.overdraft_nanodollars
     assert spent > limit - max(holds.values())
