@@ -19,6 +19,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
+from api_service.common_passwords import is_common
 from api_service.passwords import PASSWORD_CHARACTERS_MAX, PASSWORD_CHARACTERS_MIN
 from api_service.people import EMAIL_CHARACTERS_MAX, normalised_email
 from metering.tags import TAG_CHARACTERS_MAX, normalised_tag
@@ -110,6 +111,10 @@ def _password(value: Any) -> str:
         raise ValueError(wanted)
     if len(set(value)) < DISTINCT_PASSWORD_CHARACTERS_MIN:
         raise ValueError(f"{wanted}, at least {DISTINCT_PASSWORD_CHARACTERS_MIN} of them different")
+    if is_common(value):
+        raise ValueError(
+            f"{wanted} that is not guessed first: no common one, no word or name with some digits"
+        )
     return value
 
 
