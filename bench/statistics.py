@@ -3,8 +3,11 @@
 Events of sixty days are stored as the proxy stores them (segments, the ledger's commits, compaction every
 day), then every statistic of the API's own description is asked for thirty days through the real application.
 Printed side by side: documents read, counted as Firestore bills them, p95, and the median of this process's
-processor time, which tells more on a busy machine. On SQLite in a temporary folder, or with --firestore on
-the emulator; nothing passes or fails.
+processor time, which tells more on a busy machine; and how both grow from the fewest events to the most. On
+SQLite in a temporary folder, or with --firestore on the emulator; nothing passes or fails.
+
+With --rollups no events are stored, only what they come to: rollup shards as the product plans them, of
+events that were added up beforehand, compacted as ever. So ten million take a minute; sessions are left out.
 """
 
 import argparse
@@ -25,14 +28,16 @@ from api_service.app import create_app
 from api_service.settings import ApiSettings
 from demo.emulator import running_emulator
 from metering import compaction, firestore
+from metering.active_days import DayMarks
 from metering.directory import Directory, KeyTerms
 from metering.events import CostEvent
 from metering.ids import new_instance_name
 from metering.ledger import Ledger
 from metering.opening import open_store
-from metering.rollups import QUARTER, quarter_of
+from metering.rollups import QUARTER, beginning_of_day, quarter_of, rolled_up
 from metering.segments import SegmentPacker
-from metering.stores import DocumentStore
+from metering.shards import Shards
+from metering.stores import DocumentStore, Increment, Put
 from tests.builders import make_event
 from tests.doubles.clock import ManualClock
 from tests.doubles.counting_store import CountingStore
@@ -45,6 +50,9 @@ ASKED_OF = {
 NOW = datetime(2026, 11, 21, 14, 20, tzinfo=UTC)  # the last quarter hours are still open
 START = datetime(2026, 9, 23, tzinfo=UTC)
 SIZES = (10_000, 100_000, 1_000_000)
+SIZES_OF_ROLLUPS = (10_000, 100_000, 1_000_000, 10_000_000)
+SIZES_OF_ROLLUPS_IN_FIRESTORE = SIZES_OF_ROLLUPS[:3]
+QUARTERS_MADE_UP = 96  # of a size; days have them in turns
 SIZES_OF_FIRESTORE = (10_000, 50_000, 200_000)
 REPEATS = 20
 # What is no statistic, by the first part of its path; whatever else the API describes is asked.
@@ -58,6 +66,7 @@ NO_STATISTICS = frozenset(
     }
 )
 Query = dict[str, Any]
+Written = Callable[[DocumentStore, ManualClock, str, int], int]
 
 NEEDED: dict[str, Query] = {  # what an address wants beside its range
     "/v1/sessions/timeline": {"session_id": f"{quarter_of(NOW) - QUARTER:%d %H:%M} 0"},
@@ -101,11 +110,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.statistics", description=__doc__)
     parser.add_argument("--firestore", action="store_true", help="on the emulator")
     parser.add_argument("--events", type=int, nargs="+", help=f"how many; else {', '.join(map(str, SIZES))}")
+    parser.add_argument("--rollups", action="store_true", help="store what events come to, not events")
     options = parser.parse_args()
-    sizes = options.events or (SIZES_OF_FIRESTORE if options.firestore else SIZES)
+    sizes = options.events or _sizes(on_firestore=options.firestore, has_rollups_alone=options.rollups)
     with _stores(on_firestore=options.firestore) as opened:
-        measured = {size: _measured(size, opened(size)) for size in sizes}
+        measured = {
+            size: _measured(size, opened(size), write_rollups if options.rollups else write) for size in sizes
+        }
     print(table(measured))
+
+
+def _sizes(*, on_firestore: bool, has_rollups_alone: bool) -> tuple[int, ...]:
+    if has_rollups_alone:
+        return SIZES_OF_ROLLUPS_IN_FIRESTORE if on_firestore else SIZES_OF_ROLLUPS
+    return SIZES_OF_FIRESTORE if on_firestore else SIZES
 
 
 @contextmanager
@@ -122,13 +140,13 @@ def _stores(*, on_firestore: bool) -> Iterator[Callable[[int], DocumentStore]]:
         yield lambda size: open_store(f"sqlite:///{folder}/{size}")
 
 
-def _measured(size: int, store: DocumentStore) -> dict[str, Figures]:
+def _measured(size: int, store: DocumentStore, written: Written) -> dict[str, Figures]:
     clock = ManualClock(START)
     directory = Directory(store, clock, _SECRET)
     account = directory.create_account("Bench")
     plain, _ = directory.create_key(account.account_id, KeyTerms(scopes=("read",)))
     began = time.perf_counter()
-    commits = write(store, clock, account.account_id, size)
+    commits = written(store, clock, account.account_id, size)
     seconds = time.perf_counter() - began
     print(
         f"{size:,} events in {commits:,} segments: {seconds:.0f} s, {size / seconds:,.0f} events/s;", end=" "
@@ -140,7 +158,9 @@ def _measured(size: int, store: DocumentStore) -> dict[str, Figures]:
         client = app.test_client()
         headers = {"Authorization": f"Bearer {plain}"}
         found = {
-            name: _asked(client, name, query, headers, counting) for name, query in questions(client).items()
+            name: _asked(client, name, query, headers, counting)
+            for name, query in questions(client).items()
+            if written is write or not name.startswith("/v1/sessions")
         }
     store.close()
     return found
@@ -165,6 +185,47 @@ def write(store: DocumentStore, clock: ManualClock, account_id: str, size: int) 
     clock.advance((NOW - clock.now()).total_seconds())
     compaction.run(store, clock)
     return commits
+
+
+def write_rollups(store: DocumentStore, clock: ManualClock, account_id: str, size: int) -> int:
+    """Store what so many events come to, evenly over the quarter hours up to `NOW`; how many shards that is.
+
+    Quarter hours of some chance come again and again: a day of them is made up for each size.
+    """
+    quarters = int((NOW - START) / QUARTER)
+    due = [size * (number + 1) // quarters - size * number // quarters for number in range(quarters)]
+    chance = random.Random(7)
+    made_up = [
+        rolled_up(_event(account_id, START, "", chance) for _ in range(max(due)))
+        for _ in range(QUARTERS_MADE_UP)
+    ]
+    few = [rolled_up(_event(account_id, START, "", chance) for _ in range(min(due))) for _ in range(4)]
+    shards, marks = Shards(clock), DayMarks()
+    for number in range(quarters):
+        begins = START + number * QUARTER
+        clock.advance((begins + QUARTER - clock.now()).total_seconds())
+        cells = few[number % 4] if due[number] == min(due) else made_up[number % QUARTERS_MADE_UP]
+        if cells:
+            write = next(shards.writes(account_id, begins, f"bench-{number}", cells))
+            day = beginning_of_day(begins)
+            store.commit([_all_at_once(write.increment), *marks.writes(account_id, day, clock.now())])
+            marks.noted(account_id, day)
+        if clock.now().hour == 0 and clock.now().minute == 0:
+            compaction.run(store, clock)
+    clock.advance((NOW - clock.now()).total_seconds())
+    compaction.run(store, clock)
+    return sum(count > 0 for count in due)
+
+
+def _all_at_once(increment: Increment) -> Put:
+    """What many commits of some increments each would come to: the shard as it is after the last of them."""
+    fields: dict[str, Any] = {}
+    for path, value in (*increment.merge.items(), *increment.amounts.items()):
+        within = fields
+        for name in path[:-1]:
+            within = within.setdefault(name, {})
+        within[path[-1]] = value
+    return Put(increment.path, fields)
 
 
 def _event(account_id: str, begins: datetime, session_id: str, chance: random.Random) -> CostEvent:
@@ -230,16 +291,18 @@ def _asked(
 
 
 def table(measured: dict[int, dict[str, Figures]]) -> str:
-    """One line a question, one pair of columns a size."""
+    """One line a question, three columns a size; and how the last size's times compare with the first's."""
     sizes = list(measured)
     lines = [
-        f"{'':<32}" + "".join(f"{size:>20,} events" for size in sizes),
-        f"{'':<32}" + "  documents  p95 ms CPU ms" * len(sizes),
+        f"{'':<32}" + "".join(f"{size:>18,} events" for size in sizes) + f"{'last / first':>14}",
+        f"{'':<32}" + "  documents  p95 ms CPU ms" * len(sizes) + "     p95   CPU",
     ]
     for name in measured[sizes[0]]:
         figures = [measured[size][name] for size in sizes]
         shown = (f"{each.documents:>11}{each.p95_ms:>8.0f}{each.cpu_ms:>7.0f}" for each in figures)
-        lines.append(f"{name:<32}" + "".join(shown))
+        first, last = figures[0], figures[-1]
+        grown = f"{last.p95_ms / first.p95_ms:>8.1f}{last.cpu_ms / first.cpu_ms:>6.1f}"
+        lines.append(f"{name:<32}" + "".join(shown) + grown)
     return "\n".join(lines)
 
 
