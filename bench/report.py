@@ -18,6 +18,7 @@ Measured = dict[str, dict[str, dict[str, list[Figures]]]]  # row, plain or over 
 
 
 _NAME_WIDTH: Final = 27
+_WIDTH: Final = 13
 _CORE_PERCENT: Final = 100
 
 
@@ -77,16 +78,16 @@ def table(row: Row, measured: Mapping[str, Mapping[str, Sequence[Figures]]]) -> 
     sides = {side: medians(by_gateway) for side, by_gateway in measured.items() if by_gateway}
     names = list(dict.fromkeys(name for side in sides.values() for name in side))
     heads, cells = _COLUMNS[row.kind]
-    title = "".join(f"{f'upstream {side}':>{12 * len(heads)}}" for side in sides)
+    title = "".join(f"{f'upstream {side}':>{_WIDTH * len(heads)}}" for side in sides)
     lines = [
         f"\n{row.title}",
         f"{'':<{_NAME_WIDTH}}{title}",
-        f"{'':<{_NAME_WIDTH}}" + "".join(f"{head:>12}" for head in heads) * len(sides),
+        f"{'':<{_NAME_WIDTH}}" + "".join(f"{head:>{_WIDTH}}" for head in heads) * len(sides),
     ]
     for name in names:
         shown = (cells(name, side) if name in side else ("",) * len(heads) for side in sides.values())
         lines.append(
-            f"  {name:<{_NAME_WIDTH - 2}}" + "".join(f"{cell:>12}" for row_ in shown for cell in row_)
+            f"  {name:<{_NAME_WIDTH - 2}}" + "".join(f"{cell:>{_WIDTH}}" for row_ in shown for cell in row_)
         )
     for side, by_name in sides.items():
         broken = [
