@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import cast
 
+import pytest
 import uvloop
 
 from metering.accounts import LOCAL_ACCOUNT_ID
@@ -90,6 +91,7 @@ async def upstream() -> AsyncIterator[int]:
         yield server.sockets[0].getsockname()[1]
 
 
+@pytest.mark.battery("P3")
 def test_a_thousand_open_streams_come_whole_and_each_is_its_own(tmp_path: Path) -> None:
     port = free_port()
     settings = {

@@ -231,6 +231,7 @@ def proxy(running: RunningProxy, upstream: RawUpstream) -> RunningProxy:
 # Callers
 
 
+@pytest.mark.battery("P4")
 @pytest.mark.parametrize(("raw", "status"), REFUSED.values(), ids=REFUSED.keys())
 def test_what_is_malformed_gets_its_status_and_reaches_no_upstream(
     proxy: RunningProxy, upstream: RawUpstream, raw: bytes, status: int
@@ -243,6 +244,7 @@ def test_what_is_malformed_gets_its_status_and_reaches_no_upstream(
     assert upstream.requests == []
 
 
+@pytest.mark.battery("P4")
 @pytest.mark.parametrize("chunks", CHUNKS.values(), ids=CHUNKS.keys())
 def test_a_malformed_chunk_is_a_400_and_reaches_no_upstream(
     proxy: RunningProxy, upstream: RawUpstream, chunks: bytes
@@ -279,6 +281,7 @@ def test_a_malformed_chunk_of_a_body_that_is_passed_on_leaves_the_upstream_a_req
     assert ([each.line for each in upstream.requests], ends) == ([b"POST /v1/files HTTP/1.1"], [b""])
 
 
+@pytest.mark.battery("P4")
 def test_a_request_is_waited_for_wherever_it_breaks_off(proxy: RunningProxy, upstream: RawUpstream) -> None:
     raw = GET + b"\r\n"
     for end in range(1, len(raw)):
@@ -354,6 +357,7 @@ def test_what_is_well_formed_is_served(
     assert framing == set()
 
 
+@pytest.mark.battery("P4")
 def test_what_is_malformed_behind_a_request_costs_the_connection_and_not_that_requests_answer(
     proxy: RunningProxy, upstream: RawUpstream
 ) -> None:
