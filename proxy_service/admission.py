@@ -93,7 +93,8 @@ class Admittance:
         if policy.budgets:
             stakes = self._stakes(candidate)
             if stakes:
-                await self._desk.ready(stakes)
+                if not self._desk.are_known(stakes):
+                    await self._desk.ready(stakes)
                 return await self._with_budgets(candidate, stakes)
         expected = self._expected(candidate)
         return Admission(route=errand.route, ask=ask, body=body, estimate_nanodollars=expected)
@@ -129,8 +130,9 @@ class Admittance:
         return msgspec.structs.replace(admission, warning=self._warning(stakes))
 
     async def _with_budgets(self, asked: "_Candidate", stakes: Sequence[Stake]) -> Admission:
-        rules = _rules(asked)
-        fired = choose(rules, lambda threshold: self._desk.percent_reached(stakes, threshold))
+        rules, fired = _rules(asked), None
+        if rules:
+            fired = choose(rules, lambda threshold: self._desk.percent_reached(stakes, threshold))
         turned = None if fired is None else self._turned(asked, fired)
         reason = UNSAFE_TO_EDIT if fired is not None and turned is None else ""
         first = asked
@@ -174,9 +176,10 @@ class Admittance:
         """Have the candidate's budgets hold what it needs. Raises: what `Desk.hold` does."""
         expected = self._expected(candidate)
         bound = Bound(None)
-        if any(stake.budget.takes_leases for stake in stakes):
+        if any([stake.budget.takes_leases for stake in stakes]):
             bound = self._bound(candidate)
-        held = await self._desk.hold(stakes, _amounts(expected, bound))
+        amounts = _amounts(expected, bound)
+        held = self._desk.held_at_once(stakes, amounts) or await self._desk.hold(stakes, amounts)
         return Admission(
             route=candidate.route,
             ask=candidate.ask,

@@ -141,6 +141,14 @@ class Desk:
             self._stakes[like] = _Known(policy.budgets, since, until, stakes)
         return stakes
 
+    def are_known(self, stakes: Sequence[Stake]) -> bool:
+        """Whether the store has told how each of these budgets stands."""
+        for stake in stakes:
+            lease = self._current.get(stake.counter)
+            if lease is None or not lease.is_known:
+                return False
+        return True
+
     async def ready(self, stakes: Sequence[Stake]) -> None:
         """Wait until the store has told how each of these budgets stands, if it does soon."""
         unknown = [lease for lease in map(self._lease, stakes) if lease and not lease.is_known]
@@ -192,6 +200,20 @@ class Desk:
             for part in self._parts(stakes, amounts)
         )
 
+    def held_at_once(self, stakes: Sequence[Stake], amounts: Amounts) -> Held | None:
+        """What is held where every lease has room, as nearly always; None: nothing is, look more closely."""
+        now = self._clock.monotonic()
+        parts: list[tuple[Lease, CallHold]] = []
+        for stake in stakes:
+            lease = self._current.get(stake.counter)
+            if lease is None:
+                return None
+            need = lease.need(amounts.expected_nanodollars, amounts.upper_bound_nanodollars)
+            if need is None or not lease.admits(need, now):
+                return None
+            parts.append((lease, need))
+        return self._taken(parts, now)
+
     async def hold(self, stakes: Sequence[Stake], amounts: Amounts) -> Held:
         """Have every budget keep back what the call needs of it, or none.
 
@@ -199,9 +221,6 @@ class Desk:
         """
         if not stakes:
             return NOTHING_HELD
-        held = self._held_at_once(stakes, amounts)
-        if held is not None:
-            return held
         deadline = 0.0
         while True:
             parts = self._parts(stakes, amounts)
@@ -390,20 +409,6 @@ class Desk:
         self._active[lease] = self._clock.monotonic()
 
     # What calls hold
-
-    def _held_at_once(self, stakes: Sequence[Stake], amounts: Amounts) -> Held | None:
-        """What is held where every lease has room, as nearly always; None: nothing is, look more closely."""
-        now = self._clock.monotonic()
-        parts: list[tuple[Lease, CallHold]] = []
-        for stake in stakes:
-            lease = self._current.get(stake.counter)
-            if lease is None:
-                return None
-            need = lease.need(amounts.expected_nanodollars, amounts.upper_bound_nanodollars)
-            if need is None or not lease.admits(need, now):
-                return None
-            parts.append((lease, need))
-        return self._taken(parts, now)
 
     def _parts(self, stakes: Sequence[Stake], amounts: Amounts) -> list["_Part"]:
         """A part a stake, but for warnings that find no memory: they refuse nothing, and miss the call."""

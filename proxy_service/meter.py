@@ -124,11 +124,12 @@ class Meter:
         self._request_body_bytes = request_body_bytes
         self._output_tokens_max = output_tokens_max
         self._received_bytes = 0
-        self._feed: Sink = _ignore
-        try:
-            self._feed = open_decoder(content_encoding, framing.feed, decoded_bytes_max)
-        except Undecodable:
-            self._stop(Undecodable.__name__)
+        self._feed: Sink = framing.feed
+        if content_encoding is not None:
+            try:
+                self._feed = open_decoder(content_encoding, framing.feed, decoded_bytes_max)
+            except Undecodable:
+                self._stop(Undecodable.__name__)
 
     def feed(self, data: bytes) -> None:
         """The next bytes of the answer, as they came off the wire. Never raises."""

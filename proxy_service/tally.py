@@ -5,8 +5,6 @@ routing rules, which have names of their accounts' giving, are counted by name u
 """
 
 from collections import Counter
-from collections.abc import Callable
-from operator import attrgetter
 from typing import Final
 
 from metering.events import CostEvent
@@ -14,15 +12,8 @@ from metering.events import CostEvent
 OVERHEAD_BOUNDS_MS: Final = (0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0)
 RULE_NAMES_MAX: Final = 1_000
 OTHER_RULES: Final = "other"
-TOKEN_KINDS: Final = (
-    "input_tokens",
-    "output_tokens",
-    "cache_read_tokens",
-    "cache_write_5m_tokens",
-    "cache_write_1h_tokens",
-)
-
-_TOKENS: Final[Callable[[CostEvent], tuple[int, ...]]] = attrgetter(*TOKEN_KINDS)
+CACHE_TOKEN_KINDS: Final = ("cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens")
+TOKEN_KINDS: Final = ("input_tokens", "output_tokens", *CACHE_TOKEN_KINDS)
 
 
 class Tally:
@@ -60,9 +51,15 @@ class Tally:
         """Count one event."""
         provider = event.provider
         self.calls[provider, event.state, f"{event.status_code // 100}xx"] += 1
-        for kind, amount in zip(TOKEN_KINDS, _TOKENS(event), strict=True):
-            if amount:
-                self.tokens[provider, kind] += amount
+        tokens = self.tokens
+        if event.input_tokens:
+            tokens[provider, "input_tokens"] += event.input_tokens
+        if event.output_tokens:
+            tokens[provider, "output_tokens"] += event.output_tokens
+        if event.cache_read_tokens or event.cache_write_5m_tokens or event.cache_write_1h_tokens:
+            for kind in CACHE_TOKEN_KINDS:
+                if amount := getattr(event, kind):
+                    tokens[provider, kind] += amount
         self.cost_nanodollars[provider] += event.cost_nanodollars
         if event.unpriced:
             self.unpriced[provider] += 1
