@@ -10,7 +10,7 @@ The **text** of a period is part of its counter's identity, so no job ever reset
 
 import re
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import cache, lru_cache
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -85,7 +85,7 @@ def _period(kind: PeriodKind, timezone: str, first: date) -> Period:
     )
 
 
-def _first_moment(day: date, zone: ZoneInfo) -> datetime:
+def _first_moment(day: date, zone: tzinfo) -> datetime:
     """When the date begins. A skipped midnight counts as the moment at which it was skipped."""
     return datetime.combine(day, _MIDNIGHT, zone).astimezone(UTC)
 
@@ -128,7 +128,9 @@ _FIRST_DATES: dict[PeriodKind, Callable[[date], date]] = {
 }
 
 
-def _zone(timezone: str) -> ZoneInfo:
+def _zone(timezone: str) -> tzinfo:
+    if timezone == "UTC":
+        return UTC  # of most budgets: a process's first call does not wait for the list of all zones
     if timezone not in _zone_names():
         raise ValueError("there is no such zone")
     return ZoneInfo(timezone)

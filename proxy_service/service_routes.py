@@ -7,7 +7,6 @@ Self-hosted, figures are those of this process since its start, open to loopback
 import ipaddress
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from email.utils import format_datetime
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -132,6 +131,8 @@ class ServiceRoutes:
 
     def _told(self, status: int, word: str) -> Reply:
         """How this process is, with its version, and the time by its clock."""
+        from email.utils import format_datetime  # noqa: PLC0415 - no call needs it, and a start waits for it
+
         date = (b"Date", format_datetime(self._clock.now(), usegmt=True).encode())
         return Reply(status, [JSON, NOT_KEPT, date, self._version], msgspec.json.encode({"status": word}))
 
