@@ -17,6 +17,7 @@ import contextlib
 import os
 import select
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from queue import SimpleQueue
@@ -72,6 +73,8 @@ class Journal:
         self._is_refused = False  # the last batch was; the thread's own
         self._batch: list[Entry] = []
         self._tickets: Tickets = []
+        self._unwritten: deque[tuple[float, Tickets]] = deque()  # when each batch is late, in order
+        self._look: asyncio.TimerHandle | None = None
         self._waiting_bytes = 0
         self._orders: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
@@ -126,10 +129,23 @@ class Journal:
         self._batch, self._tickets = [], []
         if not batch or self._loop is None:
             return
-        timer = self._loop.call_later(TICKET_SECONDS, _turn, tickets, False) if tickets else None
-        self._orders.put(lambda: self._write(batch, tickets, timer))
+        if tickets:
+            self._unwritten.append((self._loop.time() + TICKET_SECONDS, tickets))
+            self._look = self._look or self._loop.call_later(TICKET_SECONDS, self._turn_late_ones)
+        self._orders.put(lambda: self._write(batch, tickets))
 
-    def _write(self, batch: list[Entry], tickets: "Tickets", timer: asyncio.TimerHandle | None) -> None:
+    def _turn_late_ones(self) -> None:
+        """One timer for all batches: making one for each costs more than the rest of handing it over."""
+        self._look = None
+        if self._loop is None:
+            return
+        now = self._loop.time()
+        while self._unwritten and self._unwritten[0][0] <= now:
+            _turn(self._unwritten.popleft()[1], False)
+        if self._unwritten:
+            self._look = self._loop.call_later(self._unwritten[0][0] - now, self._turn_late_ones)
+
+    def _write(self, batch: list[Entry], tickets: "Tickets") -> None:
         """On the thread: write a batch; what cannot be written is lost, which is counted and said."""
         lost = 0
         try:
@@ -141,11 +157,11 @@ class Journal:
         self._is_refused = lost > 0
         size = sum([len(entry.line) for entry in batch])
         if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._written, tickets, timer, size, lost)
+            self._loop.call_soon_threadsafe(self._written, tickets, size, lost)
 
-    def _written(self, tickets: "Tickets", timer: asyncio.TimerHandle | None, size: int, lost: int) -> None:
-        if timer is not None:
-            timer.cancel()
+    def _written(self, tickets: "Tickets", size: int, lost: int) -> None:
+        if self._unwritten and self._unwritten[0][1] is tickets:  # else it was late
+            self._unwritten.popleft()
         self._waiting_bytes -= size
         self._tally.journal_lines_lost += lost
         _turn(tickets, not lost)
@@ -235,10 +251,12 @@ class FileSink:
 
     def write(self, entries: Sequence[Entry]) -> None:
         """Append the lines. Raises: OSError, also when the bound of all files is reached."""
-        held = [entry for entry in entries if entry.is_held]
         left = [entry for entry in entries if not entry.is_held]
+        if not left:
+            self._write_held(entries)
+            return
         try:
-            self._write_held(held)
+            self._write_held([entry for entry in entries if entry.is_held])
         finally:
             self._write_left(left)
 
@@ -254,8 +272,10 @@ class FileSink:
                     self._note(entry, admitted_in)
             raise
         for entry in entries:
-            self._settle(entry)
-            self._note(entry, file)
+            if entry.segment:
+                self._settle(entry)
+            if entry.segment not in file.segments:
+                self._note(entry, file)
         if file.size_bytes >= self._file_bytes_max:
             file.close()
             self._remove_unneeded()
