@@ -135,6 +135,7 @@ def running_site(folder: Path) -> Iterator[Site]:
             "SMTP_PORT": str(mail.port),
             "SMTP_SECURITY": "none",
             "MAIL_FROM": "modeltrack@example.com",
+            "SECURITY_CONTACT": "security@example.com",
             "GOOGLE_CLIENT_ID": CLIENT_ID,
             "GOOGLE_CLIENT_SECRET": CLIENT_SECRET,
             "GOOGLE_ISSUER": provider.url,
