@@ -266,7 +266,7 @@ def _data(text: str) -> bytes:
 
 def _envelope(kind: str) -> dict[str, Any]:
     return {
-        **{"id": "chatcmpl-CeYx2LZ1nbq9TqJ5cW8uK3fVdRm0A", "object": kind, "created": 1_795_262_400},
+        **{"id": f"chatcmpl-{'b' * 29}", "object": kind, "created": 1_795_262_400},
         **{"model": SERVED_AS["openai"], "service_tier": "default", "system_fingerprint": "fp_7a53abb7a2"},
     }
 
