@@ -4,7 +4,8 @@ A `Meter` undoes the content encoding of its copy, cuts it (server-sent events, 
 body), and hands the few pieces that matter to the provider's `AnswerReader`, which fills in `Figures`. What
 is missing in the end is estimated and flagged (`metering.usage.EstimateMethod`).
 
-Of text only lengths are ever taken. Any split of the bytes gives the same `Reading`.
+Of text only lengths are ever taken. Any split of the bytes gives the same `Reading`, but for an
+estimate of text whose JSON is broken: a string that nobody ends is as long as what came with it.
 """
 
 import re
