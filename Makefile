@@ -89,6 +89,9 @@ bench: $(STAMPS)/dev ## Measure speed beside nginx, Portkey and LiteLLM, starts 
 	@$(BIN)/python -m bench
 	@$(BIN)/python -m bench.cold_start
 	@$(BIN)/python -m bench.statistics
+	@$(BIN)/python -m bench.firestore_operations
+	@$(BIN)/python -m bench.fleet
+	@$(BIN)/python -m bench.cost
 	@$(BIN)/python -m bench.pages
 
 memory: $(STAMPS)/dev ## Show what a million calls, and bodies of 500 MB, leave behind in the proxy's memory (6 minutes)

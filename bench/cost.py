@@ -9,11 +9,11 @@ Two totals, since either may bind. *Busy processors*: an instance is one process
 Cloud Run's most, 1,000, for all of them, which is kind to gateways that bear fewer.
 
 In for all are processors, memory, and Cloud Run's request log; for ModelTrack on Google Cloud also its own
-log line, the journal for a week, Firestore's operations, and 400 days of events with backups. On a machine of
-one's own it keeps them in a file; the disk is not in. Not in for LiteLLM and Portkey: the database that
+log line, the journal for a week, Firestore's operations, and 400 days of events with backups. On a machine
+of one's own it keeps them in a file; the disk is not in. Not in for LiteLLM and Portkey: the database that
 LiteLLM needs to know what was spent, and logs of their own. Not in for any: what is sent over the network.
 
-`--measured FILE` takes processor times from `python -m bench --save FILE`; else those of 2026-11-21 count.
+`--measured FILE` takes processor times from `python -m bench --save FILE`; else those written below count.
 """
 
 import argparse
@@ -75,11 +75,12 @@ class Gateway(msgspec.Struct, frozen=True):
         return ((1 - STREAMED) * self.json_cpu_us + STREAMED * self.stream_cpu_us) / 1e6
 
 
-# Of one core of a shared machine of two, on 2026-11-21; the peers' memory with a thousand open streams, or as
-# many as they held. ModelTrack with everything on; LiteLLM and Portkey on an Anthropic route.
+# Of one core of a shared machine of two. ModelTrack with everything on and TLS to the upstream (`python -m
+# bench` on 2026-11-22, while others worked); the peers without TLS, on an Anthropic route, on 2026-11-21.
+# Megabytes with a thousand open streams, or as many as the peer held: none above Cloud Run's least.
 GATEWAYS: Final[Sequence[Gateway]] = (
-    Gateway("ModelTrack", 233, 480, 120, is_on_firestore=True),
-    Gateway("ModelTrack, own", 233, 480, 120, measured_as="ModelTrack"),
+    Gateway("ModelTrack", 229, 310, 61, is_on_firestore=True),
+    Gateway("ModelTrack, own", 229, 310, 61, measured_as="ModelTrack"),
     Gateway("Portkey", 2_492, 2_671, 278),
     Gateway("LiteLLM", 20_083, 34_689, 451),
 )

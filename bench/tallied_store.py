@@ -27,6 +27,8 @@ from tests.doubles.counting_store import CommitWeight, weight_of
 
 WEIGHED_ONE_IN: Final = 20  # commits: weighing one takes longer than applying it
 
+_EXPIRES_AT: Final[FieldPath] = ("expires_at",)
+
 Kind = Literal["segment", "rollup shard", "count", "lease", "counter", "active day", "key", "other"]
 
 _KIND_OF_COLLECTION: Final[dict[str, Kind]] = {
@@ -50,6 +52,7 @@ class StoreTally:
     event_commits: int = 0
     lease_commits: int = 0  # syncs: takes, reports, renewals, what is handed back
     lease_writes: int = 0
+    expiries: int = 0  # changes of when a lease expires, by which leases of all accounts are found
     weights: list[CommitWeight] = field(default_factory=list)  # of some of the commits of events
 
     @property
@@ -166,6 +169,9 @@ class TalliedStore:
 
     def _incremented(self, write: Increment) -> dict[FieldPath, int]:
         fields, sums = self._fields.setdefault(write.path, {}), self._sums.setdefault(write.path, {})
+        expiry = write.merge.get(_EXPIRES_AT)
+        if expiry is not None and expiry != fields.get("expires_at"):
+            self.tally.expiries += 1
         fields.update({name[0]: value for name, value in write.merge.items() if len(name) == 1})
         for name, amount in write.amounts.items():
             before = sums.get(name)
