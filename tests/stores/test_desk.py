@@ -318,7 +318,7 @@ def test_an_owner_that_was_long_cut_off_admits_nothing_from_its_lease(store: Doc
     cut_off = UnreliableStore(store, fates)
 
     async def spend() -> None:
-        async with Till(cut_off, clock, wait_seconds=0.05) as till:
+        async with Till(cut_off, clock, wait_seconds=1.0) as till:
             stakes = till.stakes(policy)
             await till.desk.hold(stakes, CALL)
             clock.advance(49)
