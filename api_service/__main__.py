@@ -1,7 +1,10 @@
 """`python -m api_service` serves the API until told to stop."""
 
+import gc
 import sys
 
-from api_service.main import main
+if __name__ == "__main__":
+    gc.disable()  # what a start makes stays, and need not be walked; `main` has it collected again
+    from api_service.main import main
 
-sys.exit(main())
+    sys.exit(main())

@@ -1,6 +1,7 @@
 """The composition root: settings, store, application, jobs, server. Chooses the database, with functions'."""
 
 import atexit
+import gc
 import sys
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,7 @@ def main() -> int:
         log.caution("PUBLIC_URL is not https: session cookies travel readable")
 
     def load() -> "WSGIApplication":
+        gc.disable()
         store, jobs = open_store(settings.store_url), JobFigures()
         if settings.runs_jobs:
             mail = mail_of(job_settings, clock, log)
@@ -57,6 +59,7 @@ def main() -> int:
     bound = [f"{host}:{settings.port}"]
     if settings.metrics_port is not None:
         bound.append(f"{METRICS_HOST}:{settings.metrics_port}")
+    keep_for_good()
     Server(load, bound, settings.api_threads).run()
     return 0
 

@@ -13,7 +13,6 @@ from metering.stores import DocumentStore
 from tests.builders import SECRET
 from tests.doubles.raw_upstream import RawUpstream, answering
 from tests.services.proxy.calls import answer, message, messages_call
-from tests.services.proxy.oracles import free_port
 
 ROOT = Path(__file__).parents[3]
 DOLLAR = 1_000_000_000
@@ -26,24 +25,28 @@ SLOW = {
 
 # Serves, calls itself once, tells the answer and what is loaded by then, and goes. The store is never opened.
 PROBE = """
-import os, socket, sys, threading, time
+import os, queue, socket, sys, threading
+from proxy_service.instance import Instance
 from proxy_service.opening import OpeningStore
 OpeningStore.open = lambda store: None
 from proxy_service.main import main
 
-def call(sent):
-    while True:
-        try:
-            wire = socket.create_connection(("127.0.0.1", int(os.environ["PROXY_PORT"])))
-        except OSError:
-            time.sleep(0.01)
-            continue
-        wire.sendall(sent)
-        told = wire.recv(65536).partition(b"\\r\\n")[0].decode()
-        sys.stderr.write("\\n".join(["", told, *sys.modules]))
-        sys.stderr.flush()
-        os._exit(0)
+start, listening = Instance.start, queue.SimpleQueue()
 
+async def started(instance):
+    addresses = await start(instance)
+    listening.put(addresses[0])
+    return addresses
+
+def call(sent):
+    wire = socket.create_connection(listening.get())
+    wire.sendall(sent)
+    told = wire.recv(65536).partition(b"\\r\\n")[0].decode()
+    sys.stderr.write("\\n".join(["", told, *sys.modules]))
+    sys.stderr.flush()
+    os._exit(0)
+
+Instance.start = started
 threading.Thread(target=call, args=(sys.stdin.buffer.read(),), daemon=True).start()
 main()
 """
@@ -56,7 +59,7 @@ def first_call(upstream: RawUpstream, sent: bytes, **settings: str) -> tuple[str
         cwd=ROOT,
         env={
             "PATH": "",
-            "PROXY_PORT": str(free_port()),
+            "PROXY_PORT": "0",
             "ANTHROPIC_BASE_URL": f"http://127.0.0.1:{upstream.port}",
             "MODELTRACK_SECRET": SECRET.decode(),
             "JOURNAL": "stdout",
