@@ -6,6 +6,7 @@ into docs/battery.md; `make battery` does, with everything at full size.
 """
 
 import ast
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -134,7 +135,9 @@ class BatteryTable:
     def pytest_sessionfinish(self) -> None:
         """Write the table."""
         if self._writes:
-            write_part(self._document, BEGIN, END, table(listed(), self.outcomes))
+            size = "at full size" if os.environ.get("PROOF") == "full" else "at the size of `make test`"
+            made = f"As it was run {size}:\n\n{table(listed(), self.outcomes)}"
+            write_part(self._document, BEGIN, END, made)
 
 
 def write_part(document: Path, begin: str, end: str, made: str) -> None:

@@ -1,5 +1,6 @@
 """What the battery's tests share: proxies before a scripted upstream, and what a process holds."""
 
+import contextlib
 import json
 import os
 import secrets
@@ -108,9 +109,13 @@ def memory_kilobytes(process: Process) -> int:
     return int(status.partition("VmRSS:")[2].split()[0])
 
 
-def descriptors(process: Process) -> int:
-    """How many files and sockets the process has open."""
-    return len(list(Path(f"/proc/{process.pid}/fd").iterdir()))
+def sockets(process: Process) -> int:
+    """How many sockets the process has open."""
+    names = []
+    for each in Path(f"/proc/{process.pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+            names.append(each.readlink().name)
+    return sum(name.startswith("socket:") for name in names)
 
 
 def percentile(values: Sequence[float], part: float) -> float:

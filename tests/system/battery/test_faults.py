@@ -26,12 +26,12 @@ from tests.system.battery.rig import (
     by_key,
     chat_piece,
     chunk,
-    descriptors,
     frame,
     headers_of,
     percentile,
     proxy_before,
     scripted,
+    sockets,
     usage_piece,
     whole,
 )
@@ -128,7 +128,7 @@ def test_whatever_a_provider_does_is_told_in_time_and_asked_once_and_leaves_noth
     with scripted(sqlite_deployment, by_key(scripts), **quick) as (proxy, upstream):
         outcome(proxy, tenants["500"])  # whatever is opened with the first call is open now
         upstream.requests.clear()
-        before = descriptors(proxy)
+        before = sockets(proxy)
         began = time.monotonic()
         with ThreadPoolExecutor(len(tenants)) as callers:
             told = {name: callers.submit(outcome, proxy, each) for name, each in tenants.items()}
@@ -136,7 +136,7 @@ def test_whatever_a_provider_does_is_told_in_time_and_asked_once_and_leaves_noth
         lasted = time.monotonic() - began
         asked = Counter(received.header(b"authorization") for received in upstream.requests)
         upstream.close_connections()
-        eventually(lambda: descriptors(proxy) <= before + 2, what="the closing of what broke")
+        eventually(lambda: sockets(proxy) <= before + 2, what="the closing of what broke")
 
     assert {name: {each} for name, each in seen.items()} == {
         name: expected for name, (_, expected) in MISBEHAVIOUR.items()
