@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import chdir
 from dataclasses import dataclass
@@ -103,7 +103,7 @@ def look(paths: Sequence[str], lines: Sequence[str]) -> list[Found]:
 
 
 def _settings(lines: Sequence[str]) -> dict[str, Any]:
-    detectors = get_mapping_from_secret_type_to_class().values()
+    detectors: Collection[type] = get_mapping_from_secret_type_to_class().values()
     known = {detector.__name__ for detector in detectors} - _LEFT_OUT
     get_mapping_from_secret_type_to_class.cache_clear()  # it remembers its own alone, and not to ask for ours
     ours = {"name": "KeyDetector", "path": f"file://{HERE / 'key_detector.py'}"}
