@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -45,6 +46,7 @@ def main() -> None:
     plan = planned(told)
     if (os.cpu_count() or 1) <= LOAD_CORE:
         sys.exit("make bench needs two cores: one for the gateway, one for the load")
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # what we started ends with us
     os.sched_setaffinity(0, {LOAD_CORE})  # and with us all that we start, but for gateways
     began = time.monotonic()
     with ExitStack() as stack:
