@@ -4,16 +4,21 @@ import contextlib
 import json
 import os
 import secrets
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tests.doubles.raw_upstream import RawUpstream, ReceivedRequest, Script, Wire
+from tests.system.calls import MESSAGES, call, message
 from tests.system.deployment import Deployment, Tenant
 from tests.system.processes import Process
 
 IS_FULL = os.environ.get("PROOF") == "full"
+# What a call may take longer because of others. At the ordinary size other tests have the machine, too, and
+# only a stall can be told from what they take.
+STALL_SECONDS = 0.05 if IS_FULL else 0.5
 KILOBYTE, MEGABYTE = 1024, 1024 * 1024
 SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
@@ -116,6 +121,16 @@ def sockets(process: Process) -> int:
         with contextlib.suppress(FileNotFoundError):  # closed since it was listed
             names.append(each.readlink().name)
     return sum(name.startswith("socket:") for name in names)
+
+
+def times_of_calls(proxy: Process, tenant: Tenant, count: int) -> list[float]:
+    """How long so many calls took, one after another."""
+    taken = []
+    for _ in range(count):
+        began = time.monotonic()
+        assert call(proxy.url, MESSAGES, message(), headers_of(tenant)).status == 200
+        taken.append(time.monotonic() - began)
+    return taken
 
 
 def percentile(values: Sequence[float], part: float) -> float:
