@@ -45,6 +45,7 @@ STRETCH_MAX = 16
 COMMITS_PER_SECOND_MAX = 1.0
 COMMITS_PER_SECOND_MIN = 0.25
 MEASURED_SECONDS = 2.0  # how long a writer looks before it judges a shard's load
+QUIET_QUARTER_SECONDS = 120.0  # so long into a quarter hour, a first look tells that little is written
 WIDTH_MAX = SHARDS_MAX * STRETCH_MAX  # of which `SHARDS_MAX` are documents, and the rest is time
 CELLS_MAX = 400
 CELLS_A_STEP = 50
@@ -180,13 +181,18 @@ class Shards:
         if shard.commits:
             self._adapt(key.account_id, (commits - shard.commits) / elapsed)
         else:
-            self._widen_at_first(key, commits)
+            self._adapt_at_first(key, commits)
         shard.measured_at, shard.commits = now, commits
 
-    def _widen_at_first(self, key: ShardKey, commits: int) -> None:
-        """A first look tells of all since the quarter hour began: enough to see that it is too much."""
+    def _adapt_at_first(self, key: ShardKey, commits: int) -> None:
+        """A first look tells of all since the quarter hour began: enough to see what is far from right.
+
+        Who writes rarely sees hardly a shard twice in a quarter hour, and would stay as wide as in its rush.
+        """
         elapsed = (self._clock.now() - key.quarter).total_seconds()
-        if elapsed >= MEASURED_SECONDS and commits > COMMITS_PER_SECOND_MAX * elapsed:
+        is_busy = elapsed >= MEASURED_SECONDS and commits > COMMITS_PER_SECOND_MAX * elapsed
+        is_quiet = elapsed >= QUIET_QUARTER_SECONDS and commits < COMMITS_PER_SECOND_MIN * elapsed
+        if is_busy or is_quiet:
             self._adapt(key.account_id, commits / elapsed)
 
     def _adapt(self, account_id: str, commits_per_second: float) -> None:

@@ -1,7 +1,10 @@
 """Where a commit's cells go: shards by load, combinations by how full a shard is."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from itertools import islice
+
+import pytest
 
 from metering.rollups import OTHER, Amounts, Cell, cell_id, quarter_of, rolled_up
 from metering.shards import (
@@ -41,9 +44,13 @@ class Documents:
 
 
 def _commit(
-    shards: Shards, documents: Documents, cells: Mapping[Cell, Amounts], name: str = "i-1"
+    shards: Shards,
+    documents: Documents,
+    cells: Mapping[Cell, Amounts],
+    name: str = "i-1",
+    quarter: datetime = QUARTER,
 ) -> ShardWrite:
-    write = next(shards.writes(ACCOUNT_ID, QUARTER, name, cells))
+    write = next(shards.writes(ACCOUNT_ID, quarter, name, cells))
     shards.applied(write, documents.apply(write))
     return write
 
@@ -136,6 +143,22 @@ def test_no_account_is_stretched_beyond_the_bound_and_all_come_back() -> None:
     for number in range(2_000):
         _commit(shards, documents, _cells("a"), f"j-{number}")
         clock.advance(20)
+
+    assert shards.stretch(ACCOUNT_ID) == 1
+
+
+@pytest.mark.parametrize("seconds", [60, 300, 1_000])
+def test_an_account_that_calls_rarely_after_a_rush_shows_at_once_again(seconds: int) -> None:
+    clock, documents = ManualClock(QUARTER), Documents()
+    shards = Shards(clock)
+    for number in range(4_000):
+        _commit(shards, documents, _cells("a"), f"i-{number}")
+        clock.advance(0.01)
+    assert shards.stretch(ACCOUNT_ID) > 1
+
+    for number in range(12):
+        clock.advance(max(seconds, 900 if number == 0 else 0))
+        _commit(shards, documents, _cells("a"), f"j-{number}", quarter_of(clock.now()))
 
     assert shards.stretch(ACCOUNT_ID) == 1
 
