@@ -147,6 +147,7 @@ class Lease:
         self._counter: CounterTotals | None = None
         self._reserved_by_others = 0
         self._settled_by_others = 0
+        self._news_of_others = 0  # what they settled between the last two times that we heard of them
         self._wanted = 0
         self._wanted_least = 0
         self._pace = 0  # what calls held in a second, lately
@@ -365,11 +366,15 @@ class Lease:
         )
 
     def _has_news(self, uncovered: int, now: float) -> bool:
-        """Whether the counter is to be told now what was spent; a little is told less often."""
+        """Whether the counter is to be told now what was spent; a little is told less often.
+
+        But for where others spend much: telling is how we hear of them, and how far the budget is spent.
+        """
         unreported = self.settled - self._lease.reported
         if not (uncovered or unreported):
             return False
-        is_little = abs(unreported) * self._instances * REPORT_PARTS < self.budget.limit_nanodollars
+        news = max(abs(unreported) * self._instances, self._news_of_others)
+        is_little = news * REPORT_PARTS < self.budget.limit_nanodollars
         is_covered = not (uncovered and self.budget.takes_leases)
         seconds = self._report_seconds
         if is_little and is_covered:
@@ -419,9 +424,11 @@ class Lease:
     def _learn(self, told: Told) -> None:
         self._lease = told.lease
         if told.counter is not None:
-            self._counter = told.counter
+            settled_by_others = told.counter.settled - told.lease.reported
+            self._news_of_others = settled_by_others - self._settled_by_others if self.is_known else 0
+            self._settled_by_others = settled_by_others
             self._reserved_by_others = told.counter.reserved - told.lease.amount
-            self._settled_by_others = told.counter.settled - told.lease.reported
+            self._counter = told.counter
 
     def _is_seeded_anew(self, counter: CounterTotals | None) -> bool:
         known = self._counter

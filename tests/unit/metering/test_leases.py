@@ -674,6 +674,25 @@ def test_a_little_that_was_spent_is_told_less_often(clock: ManualClock, instance
     assert "reserve" in owner.sync_until_quiet()
 
 
+@pytest.mark.parametrize(("news", "is_told_soon"), [(NEWS, True), (NEWS - 1, False)])
+def test_while_others_spend_much_a_little_is_told_soon_so_that_theirs_is_heard(
+    clock: ManualClock, news: int, *, is_told_soon: bool
+) -> None:
+    owner, other = (Owner(number, store, clock, WARNING) for store in [ModelStore()] for number in (1, 2))
+    for each in (owner, other):
+        each.sync_until_quiet()
+    clock.advance(LITTLE_NEWS_SECONDS)
+    other.spend(news)
+    other.sync_until_quiet()
+    owner.spend(1)
+    owner.sync_until_quiet()  # hears of it
+
+    owner.spend(1)
+    clock.advance(2 * REPORT_SECONDS)
+
+    assert owner.sync_until_quiet() == ["reserve"] * is_told_soon
+
+
 def test_what_is_spent_without_room_is_told_soon_however_little_it_is(owner: Owner) -> None:
     owner.sync()
     owner.lease.hold(CallHold(FIRST_SLICE + 1), owner.now)  # unadmitted
