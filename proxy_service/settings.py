@@ -16,11 +16,15 @@ REGION_PATTERN = r"[a-z]{2}(?:-[a-z]+){1,3}-[0-9]{1,2}"
 
 def origin_at(url: str) -> Origin:
     """Where a base URL leads. Raises: ValueError when it is no plain http(s) URL."""
-    parts = urlsplit(url)
+    wanted = "give a base URL such as https://api.example.com, without user, query or fragment"
+    try:
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        raise ValueError(wanted) from None  # the library's own words quote it, a password in it included
     is_plain = not (parts.username or parts.password or parts.query or parts.fragment)
     if parts.scheme not in {"http", "https"} or not parts.hostname or not is_plain:
-        raise ValueError("give a base URL such as https://api.example.com, without user, query or fragment")
-    port = parts.port or (443 if parts.scheme == "https" else 80)
+        raise ValueError(wanted)
     return Origin(scheme=parts.scheme, host=parts.hostname, port=port, prefix=parts.path.rstrip("/"))
 
 

@@ -161,3 +161,14 @@ def test_a_base_url_says_where_to_dial(url: str, origin: Origin) -> None:
 def test_a_url_that_could_mean_more_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="base URL"):
         origin_at(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://me:hunter2/9@host", "https://me:hunter2\u2100@host", "https://[hunter2]", "https://h:hunter2"],
+)
+def test_a_url_that_nobody_can_read_is_refused_without_a_word_of_it(url: str) -> None:
+    (complaint,) = complaints(openai_base_url=url)
+
+    assert complaint.startswith("OPENAI_BASE_URL: give a base URL")
+    assert "hunter2" not in complaint
