@@ -142,7 +142,7 @@ class _Brotli:
     def feed(self, data: bytes) -> None:
         piece = self._decompressor.process(data, output_buffer_limit=PIECE_BYTES_MAX)
         self._emit(piece)
-        while len(piece) >= PIECE_BYTES_MAX or not self._decompressor.can_accept_more_data():
+        while piece or not self._decompressor.can_accept_more_data():  # it holds back until it is asked again
             piece = self._decompressor.process(b"", output_buffer_limit=PIECE_BYTES_MAX)
             self._emit(piece)
 

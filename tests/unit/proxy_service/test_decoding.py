@@ -56,6 +56,20 @@ def test_any_split_decodes_to_what_was_encoded(name: str, data: bytes, places: l
     assert b"".join(pieces) == data
 
 
+@pytest.mark.parametrize("name", ENCODERS)
+def test_a_stream_that_is_cut_gives_as_much_however_it_was_split(name: str) -> None:
+    coding, encode = ENCODERS[name]
+    data = b"".join(b"data: %d\n\n" % (number**3 % 99_991) for number in range(10_000))
+    cut = encode(data)[:-10]
+    bytewise: list[bytes] = []
+    feed = open_decoder(coding, bytewise.append, len(data))
+    for byte in cut:
+        feed(bytes((byte,)))
+    at_once: list[bytes] = []
+    open_decoder(coding, at_once.append, len(data))(cut)
+    assert b"".join(at_once) == b"".join(bytewise)
+
+
 @pytest.mark.parametrize("name", BOMBS)
 def test_the_limit_is_exact(name: str) -> None:
     coding, encode = ENCODERS[name]
