@@ -490,6 +490,8 @@ class ResponseReader:
     def forget(self) -> None:
         """The answer is over: hold nothing of it while the connection waits for its next call."""
         self.head = None
+        self._headers = []  # a trailer's
+        self._reason = b""
 
     def close(self) -> None:
         """Let go of the parser, which holds this reader in turn."""

@@ -393,6 +393,18 @@ def test_any_split_of_the_bytes_gives_the_same_answer(raw: bytes, where: list[in
     assert (reader.is_complete, reader.is_broken, reader.is_reusable) == (True, False, True)
 
 
+def test_an_answer_that_is_over_leaves_nothing_but_what_the_next_one_needs() -> None:
+    reader = ResponseReader()
+    head = b"HTTP/1.1 200 a reason\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+    assert reader.feed(head + b"1\r\na\r\n0\r\nX-Said: a trailer\r\n\r\n") == b"a"
+    reader.forget()
+
+    held = repr([getattr(reader, name) for name in ResponseReader.__slots__])
+    assert "a reason" not in held
+    assert "a trailer" not in held
+
+
 def test_one_reader_reads_answer_after_answer() -> None:
     reader = ResponseReader()
     bodies_read = []
