@@ -131,15 +131,13 @@ def _open_store(
     )
     first = _FromThreads(reads, loop) if has_rest else None
     store = OpeningStore(
-        lambda: _opened(settings), has_failed, first, pause_seconds=STORE_PAUSE_SECONDS if has_rest else 0
+        # What that makes is not frozen: what calls under way leave to the collector would be, for good.
+        lambda: open_store(settings.store_url),
+        has_failed,
+        first,
+        pause_seconds=STORE_PAUSE_SECONDS if has_rest else 0,
     )
     loop.call_later(STORE_OPENED_SECONDS if has_rest else 0, store.open)
-    return store
-
-
-def _opened(settings: ProxySettings) -> DocumentStore:
-    store = open_store(settings.store_url)
-    gc.freeze()  # as at the start: its libraries are larger than all the rest
     return store
 
 
