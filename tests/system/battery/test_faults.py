@@ -17,7 +17,6 @@ import requests
 
 from metering.budgets import Budget
 from proxy_service.instance import IDENTITY_STORE_SECONDS
-from proxy_service.policy import CHANGES_POLL_SECONDS
 from tests.doubles.raw_upstream import OK, RawUpstream, ReceivedRequest, Script, Wire, answering, closing
 from tests.emulator import project_apart
 from tests.system.battery.own_emulator import OwnEmulator
@@ -180,7 +179,7 @@ def test_calls_go_on_while_the_emulator_is_stopped_killed_and_started_again(
             second = deployment.start_proxy(data="second")
             urls = [deployment.proxy.url, second.url]
             tenant = deployment.tenant()
-            become_known(urls, tenant)
+            become_known(deployment, urls, tenant)
 
             emulator.stop()
             made, slowest = calls_during(urls, tenant, 0, outage, rate)
@@ -211,10 +210,15 @@ def test_calls_go_on_while_the_emulator_is_stopped_killed_and_started_again(
     assert set(alive) == {None}
 
 
-def become_known(urls: list[str], tenant: Tenant) -> None:
-    """Call until the proxies have heard of the new account, too, and forgotten nothing for it."""
-    assert [status(url, tenant) for url in urls] == [200, 200]
-    threading.Event().wait(2 * CHANGES_POLL_SECONDS)
+def become_known(deployment: Deployment, urls: list[str], tenant: Tenant) -> None:
+    """Call until the proxies know the account, and have heard of everything up to its making.
+
+    They hear of changes in their order: who is refused an account that was suspended later has heard of it.
+    """
+    later = deployment.tenant()
+    assert [status(url, later) for url in urls] == [200, 200]
+    deployment.directory().set_status(later.account_id, "suspended")
+    eventually(lambda: [status(url, later) for url in urls] == [403, 403], what="the later account's end")
     assert [status(url, tenant) for url in urls] == [200, 200]
 
 
