@@ -165,7 +165,7 @@ def test_a_url_that_could_mean_more_is_refused(url: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["https://me:hunter2/9@host", "https://me:hunter2\u2100@host", "https://[hunter2]", "https://h:hunter2"],
+    ["https://me:hunter2/9@host", "https://me\u2100:hunter2@host", "https://[hunter2]", "https://h:hunter2"],
 )
 def test_a_url_that_nobody_can_read_is_refused_without_a_word_of_it(url: str) -> None:
     (complaint,) = complaints(openai_base_url=url)
