@@ -345,6 +345,22 @@ def test_an_accounts_price_agrees_with_exact_decimals(
     assert result.nanodollars == int(exact.quantize(Decimal(1), ROUND_HALF_EVEN))
 
 
+@pytest.mark.battery_class("money at every boundary")
+@pytest.mark.parametrize(
+    ("picodollars", "nanodollars"), [(499, 0), (500, 0), (501, 1), (1_499, 1), (1_500, 2), (1_501, 2)]
+)
+def test_a_cost_beyond_what_floats_tell_apart_is_rounded_exactly(picodollars: int, nanodollars: int) -> None:
+    # A float of a million dollars knows eighths of a nanodollar: .501 would be a tie, and .499 one, too.
+    prices = UnitPrices(input_picodollars=10**9, output_picodollars=1)
+    own = negotiated(PriceOverride(provider="anthropic", prices=prices))
+
+    result = cost(
+        Usage(input_tokens=10**9, output_tokens=picodollars), "anthropic", "claude-sonnet-4-6", **own
+    )
+
+    assert result.nanodollars == 10**15 + nanodollars
+
+
 def test_a_price_version_is_bounded_whatever_applied() -> None:
     lines = PRICER.priced_models(NOW)
     own = negotiated(PriceOverride(provider="azure", discount_basis_points=1))
