@@ -22,10 +22,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metering.keys import new_key
+from tests.system.battery.rig import IS_FULL
 from tests.system.calls import CHAT, MESSAGES, SONNET, Body, Reply, call, chat, message, open_call
 from tests.system.deployment import SETTINGS, Deployment, Tenant
 from tests.system.processes import eventually
 
+ROUNDS = 3  # through either proxy, of 47 calls each: the battery asks for 200 calls
+TOO_LATE_MILLISECONDS = 1500  # for the proxy that waits a second for an answer's first byte
 PART_CHARACTERS = 12  # of its end: what it begins with says only what kind of canary it is
 UNPACKED_BYTES_MAX = 1 << 20
 PACKED_BYTES_MAX = UNPACKED_BYTES_MAX  # whatever comes behind it is not copied for each
@@ -111,6 +114,9 @@ class Canaries:
         self.answer = f"canary answer {secrets.token_hex(8)}"
         self.error = f"canary error {secrets.token_hex(8)}"
         self.field = f"canary-field-{secrets.token_hex(8)}"
+        self.tool_argument = f"canary argument {secrets.token_hex(8)}"
+        self.reasoning = f"canary reasoning {secrets.token_hex(8)}"
+        self.image = f"canary image {secrets.token_hex(8)}"
         self.unknown_key = new_key()
         self.provider_key = tenant.provider_key
         self.key = tenant.key
@@ -118,16 +124,37 @@ class Canaries:
     def __iter__(self) -> Iterator[tuple[str, str]]:
         return iter(vars(self).items())
 
+    def conversation(self) -> list[Body]:
+        """Messages with an image, and with what a model thought and asked a tool."""
+        image = {
+            "type": "base64",
+            "media_type": "image/png",
+            "data": base64.b64encode(self.image.encode()).decode(),
+        }
+        thought = {"type": "thinking", "thinking": self.reasoning, "signature": self.reasoning}
+        used = {"type": "tool_use", "id": "toolu_1", "name": "find", "input": {"of": self.tool_argument}}
+        result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": self.answer}
+        return [
+            {
+                "role": "user",
+                "content": [{"type": "image", "source": image}, {"type": "text", "text": self.prompt}],
+            },
+            {"role": "assistant", "content": [thought, used]},
+            {"role": "user", "content": [result]},
+        ]
 
-def _send(deployment: Deployment, path: str, body: Body | bytes, headers: dict[str, str]) -> Reply | None:
+
+def _send(url: str, path: str, body: Body | bytes, headers: dict[str, str]) -> Reply | None:
     """One call that may well be refused or cut."""
     try:
-        return call(deployment.proxy.url, path, body, headers)
+        return call(url, path, body, headers)
     except (HTTPException, OSError):
         return None
 
 
-def _make_every_kind_of_call(deployment: Deployment, tenant: Tenant, canaries: Canaries) -> list[Reply]:
+def _make_every_kind_of_call(
+    deployment: Deployment, url: str, tenant: Tenant, canaries: Canaries
+) -> list[Reply]:
     """Calls that go well and calls that go wrong, all of them full of canaries; gives what we said."""
     base = {
         "authorization": f"Bearer {tenant.provider_key}",
@@ -141,6 +168,8 @@ def _make_every_kind_of_call(deployment: Deployment, tenant: Tenant, canaries: C
     converse = {"messages": [{"role": "user", "content": [{"text": asked}]}]}
     ingress = deployment.ingress_path(tenant)
     said = {"text": canaries.answer}
+    packed = base | {"content-encoding": "gzip"}
+    keyed = f"{MESSAGES}?key={canaries.provider_key}"
     calls: list[tuple[str, Body | bytes, dict[str, str], Body]] = [
         (MESSAGES, message(asked), remembered, said),
         (MESSAGES, message(asked), remembered, {}),  # answered from memory
@@ -158,6 +187,7 @@ def _make_every_kind_of_call(deployment: Deployment, tenant: Tenant, canaries: C
         ("/bedrock/v1/messages", message(asked, model="us.anthropic.claude-nowhere"), base, {}),
         ("/bedrock/v1/messages", message(asked, **{canaries.field: asked}), base, {}),
         (f"{ingress}/v1/messages", message(asked), base, said),
+        (MESSAGES, message(messages=canaries.conversation()), base, said),
         # what goes wrong
         (MESSAGES, message(asked), base, {"status": 500, "text": canaries.error}),
         (MESSAGES, message(asked), base, {"status": 429, "text": canaries.error}),
@@ -173,7 +203,13 @@ def _make_every_kind_of_call(deployment: Deployment, tenant: Tenant, canaries: C
         (CHAT, chat(asked, stream=asked, stream_options=asked, n=asked), base, {}),
         (f"/{quote(asked)}/nowhere", message(asked), base, {}),
         (f"/v1/{quote(asked)}", message(asked), base, {}),
-        (f"/v1/messages?key={canaries.provider_key}", message(asked), base, said),
+        (keyed, message(asked), base, said),
+        (keyed, message(asked), base, {"status": 400, "text": canaries.error}),
+        (keyed, message(asked), base, {"status": 503, "text": canaries.error}),
+        (keyed, message(asked), base, {"reset": True}),
+        (MESSAGES, message(asked), base, said | {"delay-ms": TOO_LATE_MILLISECONDS}),
+        (MESSAGES, gzip.compress(json.dumps(message(asked)).encode()), packed, said),
+        (MESSAGES, b"\x1f\x8b\x08" + asked.encode(), packed, said),
         (MESSAGES, message(asked), base | {"X-ModelTrack-Key": canaries.unknown_key}, {}),
         (MESSAGES, message(asked), base | {"X-ModelTrack-Key": canaries.provider_key}, {}),
         (MESSAGES, message(asked), base | {"X-ModelTrack-Team": canaries.provider_key}, said),
@@ -184,9 +220,13 @@ def _make_every_kind_of_call(deployment: Deployment, tenant: Tenant, canaries: C
     replies = []
     for path, body, headers, answer in calls:
         deployment.script(tenant, answer)
-        replies.append(_send(deployment, path, body, headers))
-    with open_call(deployment.proxy.url, MESSAGES, message(asked, stream=True), base) as made:
-        made.hang_up()
+        replies.append(_send(url, path, body, headers))
+    for read in (b"", b"message_start"):
+        deployment.script(tenant, said)
+        with open_call(url, MESSAGES, message(asked, stream=True), base) as made:
+            if read:
+                made.read_until(read)
+            made.hang_up()
     return [reply for reply in replies if reply is not None]
 
 
@@ -245,16 +285,27 @@ def test_no_canary_is_kept_or_said(request: pytest.FixtureRequest, deployment: D
     tenant = deployment.tenant(msgspec.structs.replace(SETTINGS, prompt_fingerprints=True))
     canaries = Canaries(tenant)
 
-    replies = _make_every_kind_of_call(deployment, tenant, canaries)
+    quiet = deployment.start_proxy(
+        {"LOG_LEVEL": "info", "UPSTREAM_FIRST_BYTE_TIMEOUT_SECONDS": "1"},
+        data=f"quiet-{secrets.token_hex(4)}",
+    )
+    urls = (deployment.proxy.url, quiet.url)
+    replies = [
+        reply
+        for url in urls * (ROUNDS if IS_FULL else 1)
+        for reply in _make_every_kind_of_call(deployment, url, tenant, canaries)
+    ]
 
     own = [reply for reply in replies if reply.status >= 400 and not _is_from_provider(reply)]
     eventually(lambda: len(deployment.ask_api(tenant, "/v1/events?limit=100")["data"]) >= 20)
     kept = {f"refusal {at}": reply.body for at, reply in enumerate(own)}
     kept |= {f"headers {at}": repr(reply.headers).encode() for at, reply in enumerate(replies)}
     kept |= {
-        path: requests.get(deployment.proxy.url + path, headers=_stats_key(tenant), timeout=10).content
+        url + path: requests.get(url + path, headers=_stats_key(tenant), timeout=10).content
+        for url in urls
         for path in ("/metrics", "/stats", "/cache/stats", "/healthz", "/readyz")
     }
+    quiet.stop()
     kept["events"] = json.dumps(deployment.ask_api(tenant, "/v1/events?limit=100"), default=str).encode()
     kept |= _kept_in_files(deployment.folder)
     if deployment.store_url.startswith("firestore"):
@@ -263,6 +314,7 @@ def test_no_canary_is_kept_or_said(request: pytest.FixtureRequest, deployment: D
     else:
         kept |= _kept_in_sqlite(deployment.folder)
     assert len(own) >= 8
+    assert {200, 400, 401, 404, 429, 500, 502, 503, 504} <= {reply.status for reply in replies}
     assert _fingerprints(deployment, tenant) > {""}
     assert places_of(dict(canaries), kept) == {name: set() for name, _ in canaries}
 
