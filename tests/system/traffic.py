@@ -10,13 +10,13 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from itertools import count
 from typing import Literal
 
-from tests.system.calls import CHAT, MESSAGES, Body, Reply, call, chat, message, open_call
+from tests.system.calls import CHAT, MESSAGES, Body, Reply, call, chat, message, open_call, slow_call
 
 CALLERS = 24
 MODELS = {
@@ -39,13 +39,20 @@ Outcome = Literal[
 
 @dataclass(frozen=True)
 class Planned:
-    """A call to be made: what is sent, and how the demo provider is asked to answer."""
+    """A call to be made: what is sent, and how the demo provider is asked to answer.
+
+    `like`: the number of the first of several that are the same in all but their number, so that an answer
+    from memory serves them. `team` is said where it is given.
+    """
 
     number: int
     path: str
     body: Body
     options: dict[str, int]
     hangs_up: bool = False
+    reads_slowly: bool = False
+    like: int | None = None
+    team: str = ""
 
     @property
     def trace_id(self) -> str:
@@ -53,8 +60,8 @@ class Planned:
         return f"call {self.number}"
 
     def provider_key(self, salt: str) -> str:
-        """A key that no other call uses."""
-        return f"{salt}-{self.number}"
+        """A key that no other call uses but those that are the same."""
+        return f"{salt}-{self.number if self.like is None else self.like}"
 
     def customer(self, salt: str) -> str:
         """The digest under which the demo provider's bill knows that key."""
@@ -114,7 +121,8 @@ def _misbehaving(dice: random.Random, planned: Planned, *, streaming: bool) -> P
 class Traffic:
     """Calls number `first` and on, a bounded number a second, each through the next of the proxies.
 
-    Use as a context: its end waits for the last call. `made` are those that are over.
+    Use as a context: its end waits for the last call. `made` are those that are over. `plan` says what the
+    call of a number is.
     """
 
     urls: Sequence[str]
@@ -123,6 +131,7 @@ class Traffic:
     calls_per_second: float
     salt: str
     first: int = 0
+    plan: Callable[[int], Planned] = planned_call
     made: list[Made] = field(default_factory=list)
     _failures: list[BaseException] = field(default_factory=list)
 
@@ -141,6 +150,15 @@ class Traffic:
         if self._failures:
             raise self._failures[0]
 
+    def end_early(self) -> None:
+        """Begin no further call."""
+        self._idle.set()
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether some call is still to be made or over."""
+        return any(caller.is_alive() for caller in self._callers)
+
     @property
     def outcomes(self) -> Counter[str]:
         """How many calls ended in which way."""
@@ -150,8 +168,9 @@ class Traffic:
         try:
             while (number := next(self._numbers)) < self.first + self.calls:
                 due = self._began + (number - self.first) / self.calls_per_second
-                self._idle.wait(max(0.0, due - time.monotonic()))
-                planned = planned_call(number)
+                if self._idle.wait(max(0.0, due - time.monotonic())):
+                    return
+                planned = self.plan(number)
                 self.made.append(self._call(planned, self.urls[number % len(self.urls)]))
         except BaseException as failure:  # noqa: BLE001 - handed to the test's own thread
             self._failures.append(failure)
@@ -163,12 +182,14 @@ class Traffic:
             "x-modeltrack-trace-id": planned.trace_id,
             **self.headers,
             **({"anthropic-version": "2023-06-01"} if planned.path == MESSAGES else {}),
+            **({"x-modeltrack-team": planned.team} if planned.team else {}),
             **{f"x-demo-{name}": str(value) for name, value in planned.options.items()},
         }
         try:
             if planned.hangs_up:
                 return _hung_up(planned, url, headers)
-            reply = call(url, planned.path, planned.body, headers)
+            make = slow_call if planned.reads_slowly else call
+            reply = make(url, planned.path, planned.body, headers)
         except ConnectionRefusedError:
             return Made(planned, "not_taken")
         except (OSError, http.client.HTTPException):
