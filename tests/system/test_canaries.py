@@ -9,7 +9,7 @@ import sqlite3
 import string
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import quote
@@ -22,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metering.keys import new_key
+from modeltrack_cli.spellings import PART_CHARACTERS, layers, spellings
 from tests.system.battery.rig import IS_FULL
 from tests.system.calls import CHAT, MESSAGES, SONNET, Body, Reply, call, chat, message, open_call
 from tests.system.deployment import SETTINGS, Deployment, Tenant
@@ -29,37 +30,6 @@ from tests.system.processes import eventually
 
 ROUNDS = 3  # through either proxy, of 47 calls each: the battery asks for 200 calls
 TOO_LATE_MILLISECONDS = 1500  # for the proxy that waits a second for an answer's first byte
-PART_CHARACTERS = 12  # of its end: what it begins with says only what kind of canary it is
-UNPACKED_BYTES_MAX = 1 << 20
-PACKED_BYTES_MAX = UNPACKED_BYTES_MAX  # whatever comes behind it is not copied for each
-_PACKED = re.compile(rb"\x1f\x8b\x08|\x28\xb5\x2f\xfd|\x78[\x01\x5e\x9c\xda]")
-
-
-def spellings(canary: str) -> list[bytes]:
-    """The canary as it might have been written down.
-
-    Plain, hexadecimal, base64 at any offset, in a URL, backwards, and its last characters alone.
-    """
-    plain = canary.encode()
-    found = [plain, plain.hex().encode(), plain.hex().upper().encode(), quote(canary, safe="").encode()]
-    found += [plain[::-1], plain[-PART_CHARACTERS:]]
-    for shift in range(3):
-        # Of the encoding with `shift` bytes before it, what depends on the canary alone.
-        encoded = base64.b64encode(b"\0" * shift + plain + b"\0" * (-(shift + len(plain)) % 3))
-        kept = encoded[-(-shift * 8 // 6) : len(encoded) - 4]
-        found += [kept, kept.replace(b"+", b"-").replace(b"/", b"_")]
-    return found
-
-
-def layers(data: bytes) -> Iterator[bytes]:
-    """The data, and everything in it that unpacks."""
-    yield data
-    for found in _PACKED.finditer(data):
-        packed = data[found.start() : found.start() + PACKED_BYTES_MAX]
-        with suppress(zlib.error):
-            yield zlib.decompressobj(47).decompress(packed, UNPACKED_BYTES_MAX)
-        with suppress(zstandard.ZstdError):
-            yield zstandard.ZstdDecompressor().decompressobj().decompress(packed)[:UNPACKED_BYTES_MAX]
 
 
 def places_of(canaries: dict[str, str], kept: dict[str, bytes]) -> dict[str, set[str]]:
@@ -67,7 +37,7 @@ def places_of(canaries: dict[str, str], kept: dict[str, bytes]) -> dict[str, set
     wanted = {name: re.compile(b"|".join(map(re.escape, spellings(each)))) for name, each in canaries.items()}
     found: dict[str, set[str]] = {name: set() for name in canaries}
     for place, data in kept.items():
-        for layer in layers(data):
+        for _, layer in layers(data):
             for name, spelled in wanted.items():
                 if spelled.search(layer):
                     found[name].add(place)
@@ -80,6 +50,9 @@ WAYS: dict[str, Callable[[bytes], bytes]] = {
     "base64": lambda plain: base64.b64encode(b"x" + plain + b"yz"),
     "base64 for URLs": lambda plain: base64.urlsafe_b64encode(b"xy" + plain),
     "in a URL": lambda plain: quote(plain.decode(), safe="").encode(),
+    "in a URL, byte by byte": lambda plain: b"".join(b"%%%02x" % each for each in plain),
+    "in capitals": bytes.upper,
+    "UTF-16": lambda plain: plain.decode().encode("utf-16"),
     "backwards": lambda plain: plain[::-1],
     "its end alone": lambda plain: plain[-PART_CHARACTERS:],
     "gzip": lambda plain: b"before" + gzip.compress(plain * 3) + b"after",
