@@ -1,9 +1,9 @@
-"""Writing the journal: lines go to a thread of their own in batches, and tell the loop when they are out.
+"""Writing the journal: lines go out in batches, and their tickets tell when they are.
 
-The loop never waits for a disk or a pipe. A line is handed over with everything else that was written in the
-same turn of the loop; its ticket turns true once the batch has left this process (the kernel has it: killing
-us loses nothing). An answer's last byte waits for its ticket, at most `TICKET_SECONDS`, then goes and is
-counted.
+The loop never waits for a disk or a pipe. A line goes with everything else that was written in the same turn
+of the loop: straight into a pipe that takes it without waiting, and else to a thread of its own, in the order
+in which lines came. Its ticket turns true once it has left this process (the kernel has it: killing us loses
+nothing). An answer's last byte waits for its ticket, at most `TICKET_SECONDS`, then goes and is counted.
 
 | `JOURNAL` | where lines go |
 |---|---|
@@ -16,9 +16,10 @@ import asyncio
 import contextlib
 import os
 import select
+import stat
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Final, Protocol
@@ -51,7 +52,10 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
 
 class Sink(Protocol):
-    """Where lines go. Used by one thread."""
+    """Where lines go. Used by one thread; `write_at_once` by the loop, while that thread writes nothing."""
+
+    def write_at_once(self, entries: Sequence[Entry]) -> int:
+        """Hand the first of the lines to the kernel, as far as nothing is waited for; gives how many."""
 
     def write(self, entries: Sequence[Entry]) -> None:
         """Hand the lines to the kernel, in order. Raises: OSError."""
@@ -76,6 +80,7 @@ class Journal:
         self._unwritten: deque[tuple[float, Tickets]] = deque()  # when each batch is late, in order
         self._look: asyncio.TimerHandle | None = None
         self._waiting_bytes = 0
+        self._batches_at_thread = 0
         self._orders: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -129,9 +134,17 @@ class Journal:
         self._batch, self._tickets = [], []
         if not batch or self._loop is None:
             return
+        if not self._batches_at_thread:  # else lines would go before others that came first
+            count = self._sink.write_at_once(batch)
+            self._waiting_bytes -= _bytes_of(batch[:count])
+            batch = batch[count:]
+        if not batch:
+            _turn(tickets, True)
+            return
         if tickets:
             self._unwritten.append((self._loop.time() + TICKET_SECONDS, tickets))
             self._look = self._look or self._loop.call_later(TICKET_SECONDS, self._turn_late_ones)
+        self._batches_at_thread += 1
         self._orders.put(lambda: self._write(batch, tickets))
 
     def _turn_late_ones(self) -> None:
@@ -155,11 +168,11 @@ class Journal:
             if not self._is_refused:  # said once, not four thousand times a second
                 self._report(error)
         self._is_refused = lost > 0
-        size = sum([len(entry.line) for entry in batch])
         if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._written, tickets, size, lost)
+            self._loop.call_soon_threadsafe(self._written, tickets, _bytes_of(batch), lost)
 
     def _written(self, tickets: "Tickets", size: int, lost: int) -> None:
+        self._batches_at_thread -= 1
         if self._unwritten and self._unwritten[0][1] is tickets:  # else it was late
             self._unwritten.popleft()
         self._waiting_bytes -= size
@@ -180,6 +193,10 @@ Ticket = asyncio.Future[bool]
 Tickets = list[Ticket]
 
 
+def _bytes_of(batch: Sequence[Entry]) -> int:
+    return sum([len(entry.line) for entry in batch])
+
+
 def _turn(tickets: Tickets, is_out: bool) -> None:
     for ticket in tickets:
         if not ticket.done():
@@ -188,6 +205,10 @@ def _turn(tickets: Tickets, is_out: bool) -> None:
 
 class NoSink:
     """Keeps nothing."""
+
+    def write_at_once(self, entries: Sequence[Entry]) -> int:
+        """Keep nothing."""
+        return len(entries)
 
     def write(self, entries: Sequence[Entry]) -> None:
         """Keep nothing."""
@@ -204,6 +225,27 @@ class DescriptorSink:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._room = select.poll()
+        self._room.register(descriptor, select.POLLOUT)
+        self._is_pipe = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+
+    def write_at_once(self, entries: Sequence[Entry]) -> int:
+        """Write what a pipe takes: one that is ready for any of it takes `PIPE_BUF` bytes (pipe(7), 2026-11).
+
+        A reader that is gone is `write`'s to say.
+        """
+        if not self._is_pipe:
+            return 0
+        written = 0
+        for part in _parts(entries):
+            if self._room.poll(0) != [(self._descriptor, select.POLLOUT)]:
+                break
+            try:
+                os.write(self._descriptor, b"".join([entry.line for entry in part]))
+            except OSError:
+                break
+            written += len(part)
+        return written
 
     def write(self, entries: Sequence[Entry]) -> None:
         """Write it all; a full pipe is waited for. Raises: OSError."""
@@ -219,6 +261,20 @@ class DescriptorSink:
 
     def close(self) -> None:
         """The descriptor is not ours to close."""
+
+
+def _parts(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+    """The lines in parts that a pipe takes whole, up to the first that it may not."""
+    begin = size_bytes = 0
+    for place, entry in enumerate(entries):
+        size_bytes += len(entry.line)
+        if size_bytes > select.PIPE_BUF:
+            if place > begin:
+                yield entries[begin:place]
+            begin, size_bytes = place, len(entry.line)
+            if size_bytes > select.PIPE_BUF:
+                return
+    yield entries[begin:]
 
 
 class FileSink:
@@ -248,6 +304,10 @@ class FileSink:
         self._numbers = 0
         self._open_calls: dict[str, _File] = {}
         self._segments: dict[str, list[_File]] = {}
+
+    def write_at_once(self, entries: Sequence[Entry]) -> int:
+        """Nothing: a disk may be waited for at any time."""
+        return 0
 
     def write(self, entries: Sequence[Entry]) -> None:
         """Append the lines. Raises: OSError, also when the bound of all files is reached."""

@@ -22,7 +22,7 @@ from metering.usage import Usage
 from proxy_service import batch_items, recorder
 from proxy_service.batch_items import BatchItems
 from proxy_service.call import Call, Errand
-from proxy_service.journal import Entry, Journal, NoSink
+from proxy_service.journal import Entry, Journal
 from proxy_service.recorder import Recorder
 from proxy_service.settlement import Settlement
 from proxy_service.tally import Tally
@@ -32,6 +32,7 @@ from tests.doubles.at_once import AtOnce
 from tests.doubles.clock import ManualClock
 from tests.doubles.downstream import DownstreamDouble
 from tests.doubles.lease_desk import make_desk
+from tests.doubles.sinks import ThreadSink
 from tests.services.proxy.calls import BATCH_RESULTS, batch_line, batch_lines
 from tests.services.proxy.governed import make_budget
 from tests.unit.proxy_service.answers import cut_at
@@ -41,7 +42,7 @@ PRICER = Pricer(load_price_table())
 TARGET = BATCH_RESULTS
 
 
-class KeepingSink(NoSink):
+class KeepingSink(ThreadSink):
     """Keeps its entries, and the names it hears are stored."""
 
     def __init__(self) -> None:

@@ -30,7 +30,7 @@ from proxy_service.cache import AnswerCache, CacheRules
 from proxy_service.exchange import Exchange, Steps
 from proxy_service.fingerprints import Fingerprints
 from proxy_service.identity import Identity
-from proxy_service.journal import Entry, Journal, NoSink
+from proxy_service.journal import Entry, Journal
 from proxy_service.logs import CallLog, open_log
 from proxy_service.origins import Origins
 from proxy_service.policy import KeyUses, PolicyMemory
@@ -45,6 +45,7 @@ from tests.doubles.clock import ManualClock
 from tests.doubles.directory import DirectoryDouble
 from tests.doubles.downstream import AnswerDouble, DownstreamDouble
 from tests.doubles.lease_desk import make_desk
+from tests.doubles.sinks import ThreadSink
 from tests.services.proxy.calls import message
 from tests.services.proxy.governed import DOLLAR, make_budget
 from tests.services.proxy.running import make_settings
@@ -67,7 +68,7 @@ class UpstreamDouble:
         """Nothing is open."""
 
 
-class GatedSink(NoSink):
+class GatedSink(ThreadSink):
     """Writes once the gate is open."""
 
     def __init__(self) -> None:

@@ -1,7 +1,8 @@
 import asyncio
+import contextlib
 import os
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +22,7 @@ from proxy_service.journal import (
 )
 from proxy_service.tally import Tally
 from tests.builders import ACCOUNT_ID, make_event
+from tests.doubles.sinks import ThreadSink
 
 T = TypeVar("T")
 INSTANCE = "0" * 32
@@ -34,7 +36,7 @@ def settled(call: str, segment: str, *, is_held: bool = True) -> Entry:
     return Entry(f"settled {call} {segment}\n".encode(), call, segment, is_held)
 
 
-class SlowSink(NoSink):
+class SlowSink(ThreadSink):
     """Writes when the gate opens, and fails where told to."""
 
     def __init__(self) -> None:
@@ -404,6 +406,122 @@ def test_a_descriptor_gets_everything_even_through_a_narrow_pipe() -> None:
     os.close(reading)
 
     assert b"".join(got) == b"".join(entry.line for entry in entries)
+
+
+class Pipe:
+    """A pipe, and what can be read of it without waiting."""
+
+    def __init__(self) -> None:
+        self.reading, self.writing = os.pipe()
+        os.set_blocking(self.reading, False)
+
+    def fill(self) -> int:
+        """Fill it to the last byte, as it is a slow reader's; how many that took."""
+        count = 0
+        os.set_blocking(self.writing, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                count += os.write(self.writing, b"x" * 4096)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                count += os.write(self.writing, b"x")
+        os.set_blocking(self.writing, True)
+        return count
+
+    def read(self) -> bytes:
+        got = b""
+        with contextlib.suppress(BlockingIOError):
+            while data := os.read(self.reading, 1024 * 1024):
+                got += data
+        return got
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    made = Pipe()
+    yield made
+    for descriptor in (made.reading, made.writing):
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+
+
+def lines_of(size_bytes: int, count: int) -> list[Entry]:
+    return [
+        Entry((b"%04d" % number).ljust(size_bytes - 1, b"y") + b"\n", str(number)) for number in range(count)
+    ]
+
+
+@pytest.mark.parametrize(("size_bytes", "count"), [(1000, 40), (1025, 30), (4096, 10), (6, 900)])
+def test_a_pipe_with_room_takes_all_lines_at_once_and_whole(pipe: Pipe, size_bytes: int, count: int) -> None:
+    entries = lines_of(size_bytes, count)
+
+    assert DescriptorSink(pipe.writing).write_at_once(entries) == count
+    assert pipe.read() == b"".join(entry.line for entry in entries)
+
+
+def test_what_may_have_to_wait_for_a_pipe_is_not_written_at_once(pipe: Pipe) -> None:
+    sink = DescriptorSink(pipe.writing)
+    entries = [*lines_of(1000, 3), *lines_of(4097, 1), *lines_of(1000, 2)]
+
+    assert sink.write_at_once(entries) == 3
+    assert pipe.read() == b"".join(entry.line for entry in entries[:3])
+
+    pipe.fill()
+    assert sink.write_at_once(lines_of(10, 1)) == 0
+
+
+def test_a_pipe_that_fills_up_takes_the_first_lines_and_no_part_of_others(pipe: Pipe) -> None:
+    entries = lines_of(1000, 200)
+
+    count = DescriptorSink(pipe.writing).write_at_once(entries)
+
+    assert 0 < count < 200
+    assert pipe.read() == b"".join(entry.line for entry in entries[:count])
+
+
+def test_nothing_is_written_at_once_where_nobody_reads_or_a_disk_may_be_waited_for(
+    pipe: Pipe, tmp_path: Path
+) -> None:
+    os.close(pipe.reading)
+    with (tmp_path / "out").open("wb") as file:
+        assert DescriptorSink(file.fileno()).write_at_once(lines_of(10, 1)) == 0
+    assert DescriptorSink(pipe.writing).write_at_once(lines_of(10, 1)) == 0
+    assert FileSink(tmp_path, INSTANCE).write_at_once(lines_of(10, 1)) == 0
+    assert (tmp_path / "out").read_bytes() == b""
+
+
+def test_lines_keep_their_order_through_a_pipe_that_is_full_for_a_while(pipe: Pipe) -> None:
+    async def scenario(journal: Journal) -> list[bool]:
+        told = [await journal.append_and_tell(admitted("a"))]
+        filled = pipe.fill()
+        told.append(await journal.append_and_tell(admitted("b")))
+        late = journal.append_and_tell(admitted("c"))
+        got = pipe.read()
+        while len(got) < filled + 3 * len(admitted("a").line):
+            await asyncio.sleep(0)
+            got += pipe.read()
+        told += [await late, await journal.append_and_tell(admitted("d"))]
+        assert (got + pipe.read()).replace(b"x", b"") == b"".join(admitted(call).line for call in "abcd")
+        return told
+
+    told, tally, _ = with_journal(DescriptorSink(pipe.writing), scenario)
+
+    assert (told[0], told[1], told[3], tally.journal_lines_lost) == (True, False, True, 0)
+
+
+def test_a_reader_that_is_gone_is_said_and_its_lines_are_counted_as_lost(pipe: Pipe) -> None:
+    os.close(pipe.reading)
+
+    async def scenario(journal: Journal) -> bool:
+        return await journal.append_and_tell(admitted("a"))
+
+    told, tally, reported = with_journal(DescriptorSink(pipe.writing), scenario)
+
+    assert (told, tally.journal_lines_lost, [type(each) for each in reported]) == (
+        False,
+        1,
+        [BrokenPipeError],
+    )
 
 
 def test_the_setting_names_the_sink(tmp_path: Path) -> None:
