@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import platform
 import signal
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from bench.gateways import (
     LITELLM,
     LOAD_CORE,
     NGINX,
+    PIPED,
     PORTKEY,
     SQLITE,
     UNGOVERNED,
@@ -34,6 +36,7 @@ NAMES: Final = {  # as the command line has them
     "nginx": NGINX,
     "off": UNGOVERNED,
     "sqlite": SQLITE,
+    "piped": PIPED,
     "firestore": FIRESTORE,
     "portkey": PORTKEY,
     "litellm": LITELLM,
@@ -57,8 +60,9 @@ def main() -> None:
         comparison.run(lambda row: print(report.table(row, results.measured[row.name]), flush=True))
     print(report.ending(results))
     print(
-        f"\n{time.monotonic() - began:.0f} s on {os.cpu_count()} cores; on the gateways' core others took"
-        f" {report.share_of_others(results):.0%} of the time. What is under 10 % apart is the same."
+        f"\n{time.monotonic() - began:.0f} s on {os.cpu_count()} cores, Python {platform.python_version()};"
+        f" on the gateways' core others took {report.share_of_others(results):.0%} of the time."
+        " What is under 10 % apart is the same."
     )
     if told.save:
         told.save.write_bytes(msgspec.json.format(msgspec.json.encode(report.saved(results)), indent=1))
@@ -100,6 +104,7 @@ def _makers(stack: ExitStack, names: list[str]) -> dict[str, Make]:
         NGINX: gateways.nginx,
         UNGOVERNED: gateways.ungoverned,
         SQLITE: gateways.modeltrack,
+        PIPED: gateways.modeltrack_piped,
         PORTKEY: peers.portkey,
         LITELLM: peers.litellm,
     }

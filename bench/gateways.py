@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ READY_SECONDS: Final = 120.0
 STOP_SECONDS: Final = 15.0
 HOST: Final = "127.0.0.1"
 LIMIT_NANODOLLARS: Final = 10**9 * 10**9  # of the budget that every call is held against
+READ_BYTES: Final = 64 * 1024
 _ROOT: Final = Path(__file__).resolve().parents[1]
 _POLL_SECONDS: Final = 0.002
 
@@ -35,6 +37,7 @@ DIRECT: Final = "direct"
 NGINX: Final = "nginx"
 UNGOVERNED: Final = "ModelTrack, governing off"
 SQLITE: Final = "ModelTrack"
+PIPED: Final = "ModelTrack, journal piped"
 FIRESTORE: Final = "ModelTrack on Firestore"
 PORTKEY: Final = "Portkey"
 LITELLM: Final = "LiteLLM"
@@ -79,14 +82,39 @@ def pinned(
 ) -> "subprocess.Popen[bytes]":
     """Start a program on one core; what it says goes to the log, or nowhere."""
     with (log or Path(os.devnull)).open("ab") as said:
-        return subprocess.Popen(
-            ["taskset", "-c", str(core), *command],
-            cwd=_ROOT,
-            env={**os.environ, **(environment or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said if log else None,
-        )
+        return _started(command, core, environment or {}, said.fileno(), said.fileno() if log else None)
+
+
+def pinned_and_read(
+    command: Sequence[str], core: int, environment: Mapping[str, str]
+) -> "subprocess.Popen[bytes]":
+    """Start a program on one core whose output somebody reads, as a platform reads what a container says."""
+    reading, writing = os.pipe()
+    threading.Thread(target=_read_all, args=(reading,), name="reader", daemon=True).start()
+    try:
+        return _started(command, core, environment, writing, None)
+    finally:
+        os.close(writing)
+
+
+def _read_all(descriptor: int) -> None:
+    """Read to the end, on the core of the load."""
+    with open(descriptor, "rb", buffering=0) as output:
+        while output.read(READ_BYTES):
+            pass
+
+
+def _started(
+    command: Sequence[str], core: int, environment: Mapping[str, str], output: int, errors: int | None
+) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        ["taskset", "-c", str(core), *command],
+        cwd=_ROOT,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=errors,
+    )
 
 
 @contextmanager
@@ -165,6 +193,12 @@ def modeltrack(to: Upstream, folder: Path) -> Gateway:
     )
 
 
+def modeltrack_piped(to: Upstream, folder: Path) -> Gateway:
+    """The same, its journal on stdout, which somebody reads, as it is hosted."""
+    url = f"sqlite:///{folder}/modeltrack.db"
+    return _modeltrack(PIPED, to, {"STORE_URL": url, "DATA_DIR": str(folder), "JOURNAL": "stdout"})
+
+
 def modeltrack_on_firestore(emulator: str) -> Callable[[Upstream, Path], Gateway]:
     """The proxy on Firestore's emulator, its journal on stdout, as it is hosted."""
 
@@ -202,11 +236,12 @@ def _modeltrack(name: str, to: Upstream, settings: Mapping[str, str]) -> Gateway
         return sums["requests"], sums["cost_nanodollars"]
 
     command = [sys.executable, "-m", "proxy_service"]
+    start = pinned_and_read if environment.get("JOURNAL") == "stdout" else pinned
     return Gateway(
         name,
         f"http://{HOST}:{port}",
         headers={"x-modeltrack-key": key, "x-modeltrack-team": "bench"},
-        start=lambda: pinned(command, GATEWAY_CORE, environment),
+        start=lambda: start(command, GATEWAY_CORE, environment),
         metered=metered,
     )
 

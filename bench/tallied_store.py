@@ -4,7 +4,7 @@ It answers as `metering.stores` promises, quickly enough for a fleet; of segment
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -91,7 +91,11 @@ class TalliedStore:
         return self._document(path)
 
     def get_many(
-        self, paths: Sequence[str], *, timeout_seconds: float = STORE_TIMEOUT_SECONDS
+        self,
+        paths: Sequence[str],
+        *,
+        known: Mapping[str, str] | None = None,
+        timeout_seconds: float = STORE_TIMEOUT_SECONDS,
     ) -> dict[str, Document]:
         """Those of the documents that exist, by path."""
         found = {path: self.get(path) for path in paths}
