@@ -34,6 +34,7 @@ from metering.stores import Write
 
 Need = Literal["anyone"] | Action
 _OF_OTHERS = ("Authorization", "Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
+SECOND_FACTOR_REQUIRED = "second_factor_required"
 LOOPBACK_ADDRESSES = frozenset({"127.0.0.1", "::1"})
 
 View = TypeVar("View", bound=Callable[..., object])
@@ -43,13 +44,18 @@ _HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:.
 
 @dataclass(frozen=True)
 class Visitor:
-    """Who is asking: an account, by a key, or by the session of a person who has a seat there."""
+    """Who is asking: an account, by a key, or by the session of a person who has a seat there.
+
+    `owes_second_factor`: the account requires one of its members, and this person has none. They get at
+    nothing of it then, but may see to their own affairs.
+    """
 
     account: Account
     key: KeyRecord | None = None
     session: Session | None = None
     session_id: str = ""
     seat: Seat | None = None
+    owes_second_factor: bool = False
 
     @property
     def account_id(self) -> str:
@@ -60,6 +66,8 @@ class Visitor:
         """Whether the visitor has that right."""
         if self.key is not None:
             return scopes_may(self.key.scopes, action)
+        if self.owes_second_factor and action != "person":
+            return False
         return self.seat is not None and role_may(self.seat.place.role, action)
 
 
@@ -168,6 +176,13 @@ def check_right(asking: Visitor, action: Action, *, is_open_to_suspended: bool) 
     """See that the visitor may do that. Raises: Refused (403)."""
     if asking.account.status == "suspended" and not is_open_to_suspended:
         raise Refused(403, "account_suspended", "this account is suspended; write to support")
+    if asking.owes_second_factor and action != "person":
+        raise Refused(
+            403,
+            SECOND_FACTOR_REQUIRED,
+            "this account requires a second factor of its members; set one up in your profile"
+            " (POST /v1/person/second-factor), and go on",
+        )
     if not asking.may(action):
         raise _right_missing(asking, action)
 
@@ -262,7 +277,13 @@ def _by_session(known: Services, session_id: str) -> Visitor:
             "account_closed",
             "this account was closed and is being erased; log in again to go on in another of yours",
         )
-    return Visitor(account=seat.account, session=session, session_id=session_id, seat=seat)
+    return Visitor(
+        account=seat.account,
+        session=session,
+        session_id=session_id,
+        seat=seat,
+        owes_second_factor=known.second_factors.is_owed(seat.account, seat.person.person_id),
+    )
 
 
 def _check_page(known: Services, *, is_cookie_write: bool) -> None:

@@ -76,6 +76,7 @@ from api_service.resources.prompts import prompts
 from api_service.resources.reconciliations import reconciliations
 from api_service.resources.report_schedules import report_schedules
 from api_service.resources.reports import reports
+from api_service.resources.required_second_factor import required_second_factor
 from api_service.resources.retention import retention
 from api_service.resources.routing_dry_runs import routing_dry_runs
 from api_service.resources.routing_rules import routing_rules
@@ -197,6 +198,7 @@ def create_app(  # noqa: PLR0913 - what tests and `main` hand in; all but the fi
         person_routes,
         sign_in,
         second_factor,
+        required_second_factor,
         departure,
         members_routes,
         invites_routes,

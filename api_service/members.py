@@ -15,6 +15,7 @@ from api_service.people import Membership, Person, person_from, place_from, pres
 from api_service.roles import Role, may_give
 from metering.collections import MEMBERSHIPS, membership_path, person_path
 from metering.errors import Conflict, Forbidden, NotFound
+from metering.ids import new_id
 from metering.stores import Delete, Document, DocumentStore, Query, Update, Write
 
 MEMBERS_MAX = 200  # two who join at the same moment may make it one more
@@ -67,6 +68,22 @@ class Members:
             return _one_a_document([changing, maker_stays, *guards]), Member(member.person, after)
 
         return commit_guarded(self._store, prepare)
+
+    def end_sessions(self, account_id: str, person_id: str, by: Membership) -> None:
+        """End the member's sessions in the account, on every instance; their place is another from then on.
+
+        Raises: NotFound, Forbidden (an owner's are ended by owners alone).
+        """
+
+        def prepare() -> tuple[Sequence[Write], None]:
+            document, member = self._member(account_id, person_id)
+            maker, maker_stays = present_place(self._store, by)
+            if by.person_id != person_id:
+                _require_may_give(maker.role, member.place.role)
+            moving = Update(document.path, {"place_id": new_id("place")}, if_revision=document.revision)
+            return _one_a_document([moving, maker_stays]), None
+
+        commit_guarded(self._store, prepare)
 
     def remove(self, account_id: str, person_id: str, by: Membership) -> None:
         """End the membership; whoever removes themselves leaves. Their sessions there end at once.

@@ -44,7 +44,7 @@ TABLE: dict[Action, Terms] = {
     "keys":     _terms(      "x",  "x",  "x",   " ",    " ", scope="write"),
     # change the account's name, settings, channels and webhooks
     "settings": _terms(      "x",  "x",  " ",   " ",    " ", scope="write"),
-    # invite people, change their roles, remove them
+    # invite people, change their roles, log them out, remove them, require a second factor of them
     "people":   _terms(      "x",  "x",  " ",   " ",    " ", scope=None),
     # see who changed what
     "audit":    _terms(      "x",  "x",  " ",   " ",    " ", scope=None),

@@ -8,6 +8,7 @@ commit that uses one demands that nobody used any since it was read.
 import hashlib
 import hmac
 import secrets
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
@@ -15,6 +16,7 @@ import msgspec
 
 from api_service.errors import Complaint, Refused
 from api_service.guarded import commit_guarded
+from metering.accounts import Account
 from metering.clock import Clock
 from metering.collections import second_factor_path
 from metering.errors import Conflict
@@ -67,6 +69,16 @@ class SecondFactors:
         document = self._store.get(second_factor_path(person_id))
         found = None if document is None else _factor(document)
         return found if found is not None and found.confirmed_at is not None else None
+
+    def people_with(self, person_ids: Iterable[str]) -> set[str]:
+        """Those of the people who have a second factor that counts."""
+        found = self._store.get_many([second_factor_path(each) for each in person_ids])
+        factors = map(_factor, found.values())
+        return {each.person_id for each in factors if each.confirmed_at is not None}
+
+    def is_owed(self, account: Account, person_id: str) -> bool:
+        """Whether the account requires a second factor that the person, a member, does not have."""
+        return account.second_factor_required_at is not None and self.of(person_id) is None
 
     def enrol(self, person_id: str, email: str) -> Enrolment:
         """A new secret, to be confirmed by one of its codes; an earlier one that was not is void.

@@ -99,7 +99,11 @@ class AccountSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
-    """One tenant. Nothing of it is ever seen, spent or changed by another."""
+    """One tenant. Nothing of it is ever seen, spent or changed by another.
+
+    `second_factor_required_at`: since when members without a second factor get at nothing of it; None: they
+    do.
+    """
 
     account_id: str
     name: str
@@ -107,6 +111,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     status: AccountStatus = "active"
     plan: str = SELF_HOSTED
     settings: AccountSettings = AccountSettings()
+    second_factor_required_at: datetime | None = None
     closed_at: datetime | None = None  # since when it waits for its erasure; it is suspended then, for good
 
 

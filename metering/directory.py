@@ -230,12 +230,14 @@ class Directory:
         document = self._get(policy_path(account_id))
         return None if document is None else policy_from(document)
 
-    def change_account(self, account_id: str, edit: Callable[[Account], Account]) -> Account:
+    def change_account(
+        self, account_id: str, edit: Callable[[Account], Account], demanding: Demands = nothing_more
+    ) -> Account:
         """Replace the account by what `edit` makes of it as it now is; its policy follows in the same commit.
 
-        Raises: NotFound, and whatever `edit` raises to refuse.
+        Raises: NotFound, and whatever `edit` and `demanding` raise to refuse.
         """
-        return self.change(lambda: self.edition_of_account(account_id, edit))
+        return self.change(_also(demanding, lambda: self.edition_of_account(account_id, edit)))
 
     def edition_of_account(self, account_id: str, edit: Callable[[Account], Account]) -> Change[Account]:
         """The change that `change_account` makes, for `change` to commit with what belongs to it."""
@@ -501,6 +503,7 @@ def _account_fields(account: Account) -> dict[str, Any]:
         "created_at": account.created_at,
         "status": account.status,
         "plan": account.plan,
+        "second_factor_required_at": account.second_factor_required_at,
         "closed_at": account.closed_at,
         "settings": msgspec.json.encode(account.settings).decode(),
     }

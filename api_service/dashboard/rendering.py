@@ -8,7 +8,7 @@ from flask import Blueprint, Response, current_app, g, render_template, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
-from api_service.access import Visitor, needs, somebody_logged_in
+from api_service.access import SECOND_FACTOR_REQUIRED, Visitor, needs, somebody_logged_in
 from api_service.arrivals import HTML
 from api_service.bodies import QueryFields
 from api_service.dashboard.navigation import BY_NAME, HOME, PAGES, Page, menu_of
@@ -20,6 +20,7 @@ from api_service.services import services
 
 NAME: Final = "dashboard"
 LOG_IN: Final = "/login"
+SET_UP_SECOND_FACTOR: Final = "/profile"
 ADDRESS_CHARACTERS_MAX: Final = 2_000
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
@@ -136,12 +137,14 @@ def pages_for(asking: Visitor | None) -> list[Page]:
 
 
 def error_page(error: Exception) -> Response:
-    """What a browser is shown instead of the page; whoever is not logged in is sent to do so."""
+    """What a browser is shown instead of the page; whoever owes a log-in or a second factor is led there."""
     refusal = refusal_of(error)
     if refusal.status == 500:
         services().log.broken(error)
     if refusal.status == 401:
         return _to_log_in()
+    if refusal.code == SECOND_FACTOR_REQUIRED:
+        return _instead(SET_UP_SECOND_FACTOR)
     if g.get("visitor") is None and request.routing_exception is not None:
         g.visitor = somebody_logged_in()
     response = render(
@@ -166,8 +169,13 @@ def _heading(status: int) -> str:
 def _to_log_in() -> Response:
     wanted = request.full_path.rstrip("?")
     address = LOG_IN if wanted == HOME else f"{LOG_IN}?{urlencode({'next': wanted})}"
+    return _instead(address, of_part=LOG_IN)
+
+
+def _instead(address: str, *, of_part: str = "") -> Response:
+    """Send the browser there; where part of a page is asked for, to `of_part`, if that is given."""
     if "HX-Request" in request.headers:
-        return Response(status=401, headers={"HX-Redirect": LOG_IN})
+        return Response(status=401, headers={"HX-Redirect": of_part or address})
     return going_to(address)
 
 

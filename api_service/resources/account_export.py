@@ -45,6 +45,7 @@ def export_account() -> Response:
             and seat.account.status == "active"
             and seat.person.epoch == epoch
             and role_may(seat.place.role, "export")
+            and not known.second_factors.is_owed(seat.account, person_id)
         )
 
     source = Source(known.store, known.directory, known.ledger, known.statistics, known.clock)

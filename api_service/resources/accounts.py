@@ -103,6 +103,7 @@ ACCOUNT_EXAMPLE = {
     "bedrock": {"region": "", "inference_profiles": {}},
     "events_kept_days": EVENTS_KEPT_DAYS_DEFAULT,
     "prompt_fingerprints": False,
+    "second_factor_required": False,
 }
 
 
@@ -272,6 +273,10 @@ class AccountView(View):
         description="Whether calls get a keyed hash of their system prompt and tools, by which `/v1/prompts`"
         " groups those that name no template."
     )
+    second_factor_required: bool = Field(
+        description="Whether members without a second factor get at nothing of the account "
+        "(`POST /v1/account/second-factor/require`)."
+    )
 
 
 class Confirmation(Input):
@@ -388,6 +393,7 @@ def account_view(account: Account) -> AccountView:
         bedrock=BedrockView(**msgspec.structs.asdict(settings.bedrock)),
         events_kept_days=settings.events_kept_days,
         prompt_fingerprints=settings.prompt_fingerprints,
+        second_factor_required=account.second_factor_required_at is not None,
     )
 
 

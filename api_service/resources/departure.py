@@ -1,7 +1,6 @@
 """Ending oneself: a person's own erasure, from all accounts at once."""
 
-from datetime import timedelta
-from typing import Annotated, Final
+from typing import Annotated
 
 from flask import Response
 from pydantic import Field, StringConstraints
@@ -9,17 +8,14 @@ from pydantic import Field, StringConstraints
 from api_service.access import needs, visitor
 from api_service.auditing import noted_as_done
 from api_service.departures import erase_person as erase
-from api_service.errors import Refused
 from api_service.fields import Input, Password, example_of
 from api_service.letters import person_erased
 from api_service.people import Person
-from api_service.resources.people import own_seat, signed_in_at, without_session
-from api_service.resources.person import check_password
+from api_service.resources.people import own_seat, without_session
+from api_service.resources.person import LEFT_OUT_WHERE_FRESH, check_it_is_them
 from api_service.resources.second_factor import CODE_CHARACTERS_MAX, use_code
 from api_service.routing import OF_BODIES, OF_VISITORS, may_refuse, routes_of
 from api_service.services import Services, services
-
-FRESH: Final = timedelta(minutes=10)
 
 departure = routes_of("departure", is_open=True)
 
@@ -29,10 +25,7 @@ class Departure(Input):
 
     model_config = example_of({"password": "correct horse battery"})  # nosec B105 # made up
 
-    password: Password = Field(
-        default="",
-        description="One's password. Left out by who has none, and has signed in within ten minutes.",
-    )
+    password: Password = Field(default="", description=LEFT_OUT_WHERE_FRESH)
     code: Annotated[str, StringConstraints(max_length=CODE_CHARACTERS_MAX)] = Field(
         default="", description="A code of one's second factor, or a recovery code, if one has them."
     )
@@ -65,11 +58,6 @@ def erase_person(body: Departure) -> Response:
 
 def _check_it_is_them(known: Services, own: Person, body: Departure) -> None:
     """Raises: Refused (403, 422, 429)."""
-    if own.password_hash:
-        check_password(known, own, body.password, "password")
-    elif (at := signed_in_at()) is None or known.clock.now() - at > FRESH:
-        minutes = FRESH // timedelta(minutes=1)
-        text = f"sign in anew, and do this within {minutes} minutes: you have no password to show"
-        raise Refused(403, "sign_in_again", text)
+    check_it_is_them(known, own, body.password)
     if known.second_factors.of(own.person_id) is not None:
         use_code(known, own, body.code)

@@ -98,6 +98,20 @@ def change_role(path: MemberPath, body: MemberPatch) -> Response:
     return answer(_member_view(changed))
 
 
+@members.post(
+    "/v1/members/<member_id>/end-sessions", responses={204: None, **may_refuse(404)}, security=_SESSION
+)
+@needs("people")
+def end_members_sessions(path: MemberPath) -> Response:
+    """End a member's sessions in this account, at once on every instance; they stay a member and log in anew.
+
+    Their sessions in other accounts are their own. Only an owner ends an owner's.
+    """
+    seat = own_seat()
+    services().members.end_sessions(seat.account.account_id, path.member_id, by=seat.place)
+    return nothing()
+
+
 @members.delete("/v1/members/<member_id>", responses={204: None, **may_refuse(404, 409)}, security=_SESSION)
 @needs("people")
 def remove_member(path: MemberPath) -> Response:

@@ -31,7 +31,7 @@ from api_service.fields import (
 )
 from api_service.letters import confirmation
 from api_service.people import NOBODY, NewPerson, Person, Seat, default_account_name
-from api_service.resources.accounts import ACCOUNT_EXAMPLE, AccountView, account_view
+from api_service.resources.accounts import ACCOUNT_EXAMPLE
 from api_service.resources.half_sessions import CodeAwaited, awaiting_code
 from api_service.roles import Role
 from api_service.routing import OF_BODIES, OF_VISITORS, may_refuse, routes_of
@@ -54,8 +54,9 @@ PERSON_EXAMPLE = {
 }
 LOGGED_IN_EXAMPLE = {
     "person": PERSON_EXAMPLE,
-    "account": ACCOUNT_EXAMPLE,
+    "account": {name: ACCOUNT_EXAMPLE[name] for name in ("id", "name", "status")},
     "role": "owner",
+    "second_factor_owed": False,
     "csrf_token": "0123456789abcdef" * 4,
 }
 _PLACE_EXAMPLE = {
@@ -100,14 +101,27 @@ class PersonView(View):
     )
 
 
+class AccountOfSession(View):
+    """The account that a session is in. What else there is to know of it: `GET /v1/account`."""
+
+    id: str = Field(description="Names the account.")
+    name: str = Field(description="What people call it.")
+    status: AccountStatus = Field(description="`suspended`: nothing but logging out is served.")
+
+
 class LoggedIn(View):
     """A session, whose cookie comes along. Send `csrf_token` as X-CSRF-Token with every write."""
 
     model_config = example_of(LOGGED_IN_EXAMPLE)
 
     person: PersonView = Field(description="Who is logged in.")
-    account: AccountView = Field(description="The account they are logged in to.")
+    account: AccountOfSession = Field(description="The account they are logged in to.")
     role: Role = Field(description="What they are there.")
+    second_factor_owed: bool = Field(
+        description="Whether the account requires a second factor that they do not have: everything of the "
+        "account is refused, 403 `second_factor_required`, until one is set up "
+        "(`POST /v1/person/second-factor`)."
+    )
     csrf_token: str = Field(description="Sent as X-CSRF-Token with every write.")
 
 
@@ -296,8 +310,11 @@ def logged_in(known: Services, seat: Seat, session_id: str) -> LoggedIn:
     """What a session is answered with."""
     return LoggedIn(
         person=person_view(seat.person),
-        account=account_view(seat.account),
+        account=AccountOfSession(
+            id=seat.account.account_id, name=seat.account.name, status=seat.account.status
+        ),
         role=seat.place.role,
+        second_factor_owed=known.second_factors.is_owed(seat.account, seat.person.person_id),
         csrf_token=known.sessions.csrf_token(session_id),
     )
 

@@ -1,8 +1,8 @@
 """One's own affairs: name, password, e-mail address, sessions."""
 
 from contextlib import suppress
-from datetime import datetime
-from typing import Annotated, Any
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Final
 
 import msgspec
 from flask import Response
@@ -34,6 +34,7 @@ from api_service.resources.people import (
     own_seat,
     person_view,
     set_device_cookie,
+    signed_in_at,
     subject_of,
     with_session,
     without_session,
@@ -42,6 +43,11 @@ from api_service.routing import OF_BODIES, OF_VISITORS, may_refuse, routes_of
 from api_service.services import Services, services
 from api_service.sessions import ListedSession
 from metering.errors import NotFound, StoreError
+
+FRESH: Final = timedelta(minutes=10)
+LEFT_OUT_WHERE_FRESH: Final = (
+    "One's password. Left out by who has none, and has signed in within ten minutes."
+)
 
 person = routes_of("person", is_open=True)
 
@@ -361,6 +367,19 @@ def check_password(known: Services, own: Person, password: str, param: str) -> N
     if not known.passwords.matches(own.password_hash or None, password):
         raise Refused(422, "invalid_input", "this is not your password", param)
     known.attempts.forget(attempts)
+
+
+def check_it_is_them(known: Services, own: Person, password: str) -> None:
+    """See that it is them: by their password, or where they have none, by having signed in just now.
+
+    Raises: Refused (403, 422, 429).
+    """
+    if own.password_hash:
+        check_password(known, own, password, "password")
+    elif (at := signed_in_at()) is None or known.clock.now() - at > FRESH:
+        minutes = FRESH // timedelta(minutes=1)
+        text = f"sign in anew, and do this within {minutes} minutes: you have no password to show"
+        raise Refused(403, "sign_in_again", text)
 
 
 def forget_sessions(known: Services, ended: Person) -> None:

@@ -24,7 +24,7 @@ from api_service.resources.people import (
     signed_in_at,
     with_session,
 )
-from api_service.resources.person import check_password, forget_sessions
+from api_service.resources.person import LEFT_OUT_WHERE_FRESH, check_it_is_them, forget_sessions
 from api_service.routing import OF_BODIES, OF_VISITORS, may_refuse, routes_of
 from api_service.second_factors import RECOVERY_CODES
 from api_service.services import Services, services
@@ -50,7 +50,7 @@ class PasswordOfOwn(Input):
 
     model_config = example_of(_PASSWORD_EXAMPLE)
 
-    password: Password
+    password: Password = Field(default="", description=LEFT_OUT_WHERE_FRESH)
 
 
 class CodeGiven(Input):
@@ -66,7 +66,7 @@ class PasswordAndCode(Input):
 
     model_config = example_of({**_PASSWORD_EXAMPLE, "code": "492039"})
 
-    password: Password
+    password: Password = Field(default="", description=LEFT_OUT_WHERE_FRESH)
     code: Code
 
 
@@ -160,10 +160,10 @@ def show_second_factor() -> Response:
 def begin_second_factor(body: PasswordOfOwn) -> Response:
     """Begin to set up a second factor. Nothing changes before one of its codes is shown, within 15 minutes.
 
-    Who has no password yet, because they sign in elsewhere, sets one first (`POST /v1/password-reset`).
+    Who has no password, because they sign in elsewhere, has done so within ten minutes.
     """
     known, own = services(), own_seat().person
-    check_password(known, own, body.password, "password")
+    check_it_is_them(known, own, body.password)
     made = known.second_factors.enrol(own.person_id, own.email)
     return answer(
         EnrolmentView(secret=made.secret, otpauth_url=made.otpauth_url, qr_code=_qr_code(made.otpauth_url)),
@@ -203,7 +203,7 @@ def confirm_second_factor(body: CodeGiven) -> Response:
 def renew_recovery_codes(body: PasswordAndCode) -> Response:
     """Make new recovery codes; the earlier ones are void."""
     known, own = services(), own_seat().person
-    check_password(known, own, body.password, "password")
+    check_it_is_them(known, own, body.password)
     _take_attempt(known, own)
     codes = known.second_factors.renew_recovery_codes(own.person_id, body.code)
     _forget_attempts(known, own)
@@ -219,7 +219,7 @@ def renew_recovery_codes(body: PasswordAndCode) -> Response:
 def switch_second_factor_off(body: PasswordAndCode) -> Response:
     """Switch the second factor off, by password and code. A mail tells of it."""
     known, own = services(), own_seat().person
-    check_password(known, own, body.password, "password")
+    check_it_is_them(known, own, body.password)
     _take_attempt(known, own)
     known.second_factors.switch_off(own.person_id, body.code)
     _forget_attempts(known, own)

@@ -12,6 +12,8 @@ from api_service.resources.audit_events import list_audit_events
 from api_service.resources.invites import list_invites
 from api_service.resources.keys import list_keys
 from api_service.resources.members import list_members
+from api_service.resources.required_second_factor import show_required_second_factor
+from api_service.resources.second_factor import show_second_factor
 from api_service.roles import ACTIONS, ROLES, TABLE, Action, Role, may_give
 
 ROLE_MEANINGS: Final[dict[Role, str]] = {
@@ -28,7 +30,7 @@ ACTION_MEANINGS: Final[dict[Action, str]] = {
     "ingest": "Hand in costs from elsewhere",
     "keys": "Make, rotate and revoke keys",
     "settings": "Change the account’s settings and channels",
-    "people": "Invite and remove people, change roles",
+    "people": "Invite, log out and remove people, change roles, require a second factor",
     "audit": "Read the audit log",
     "export": "Take away everything the account holds",
     "billing": "Choose the plan and pay",
@@ -46,6 +48,8 @@ def show_members(state: ViewState) -> Response:
         "members.html",
         members=section_of(list_members),
         invites=section_of(list_invites),
+        second_factor=section_of(show_required_second_factor),
+        own_factor=section_of(show_second_factor),
         may_change=visitor().may("people"),
         own_id=seat.person.person_id if seat is not None else "",
         own_role=own_role,

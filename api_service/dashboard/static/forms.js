@@ -11,6 +11,7 @@
 
 const NETWORK_WORDS = "The answer did not arrive. Check the connection and try again; nothing is done twice.";
 const CODE_STEP = "/second-factor";
+const SET_UP_CODES = "/profile";
 
 function randomKey() {
   const bytes = crypto.getRandomValues(new Uint8Array(16)); // randomUUID is there over https only
@@ -264,6 +265,10 @@ async function send(form) {
     setBusy(form, false);
     if (result.status === 401 && document.querySelector('meta[name="csrf-token"]')) {
       location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
+      return;
+    }
+    if (result.answer?.error?.code === "second_factor_required") {
+      location.assign(SET_UP_CODES);
       return;
     }
     showRefusal(form, result);

@@ -15,6 +15,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import pyotp
 from flask import Flask
 from flask.testing import FlaskClient
@@ -99,7 +100,9 @@ NEEDS: Final[dict[Need, str]] = {
         POST /v1/deliveries/{delivery_id}/replay""",
     "people": """
         PATCH /v1/members/{member_id}, DELETE /v1/members/{member_id}, GET /v1/invites, POST /v1/invites,
-        DELETE /v1/invites/{invite_id}""",
+        DELETE /v1/invites/{invite_id}, POST /v1/members/{member_id}/end-sessions,
+        GET /v1/account/second-factor, POST /v1/account/second-factor/require,
+        POST /v1/account/second-factor/waive""",
     "audit": "GET /v1/audit-events",
     "export": "GET /v1/account/export",
     "erase": "DELETE /v1/account",
@@ -115,6 +118,8 @@ VISITORS: Final = (
     "nobody",
     "suspended owner",
     "suspended key",
+    "owing owner",  # without the second factor that their account requires
+    "owing key",  # of that account
 )
 
 
@@ -311,17 +316,23 @@ class Place:
         return Visitor(kind, client, address, {"Authorization": f"Bearer {plain}"}, None, scopes)
 
     def visitor(self, kind: str) -> Visitor:
-        """One of `VISITORS`. The account is suspended by `suspend` only."""
+        """One of `VISITORS`. The account is suspended by `suspend`, and requires by `require`, only."""
         what, _, which = kind.rpartition(" ")
         if which in ROLES:
             return self.by_session(kind, self.person(which))
         if which == "nobody":
             return Visitor(kind, *self.world.client(), {})
-        scopes = SCOPES if what == "suspended" else [each for each in SCOPES if each == which]
+        scopes = SCOPES if what in {"suspended", "owing"} else [each for each in SCOPES if each == which]
         return self.by_key(kind, *scopes)
 
     def suspend(self) -> None:
         self.world.services.directory.set_status(self.account_id, "suspended")
+
+    def require_second_factor(self) -> None:
+        now = self.world.clock.now()
+        self.world.services.directory.change_account(
+            self.account_id, lambda each: msgspec.structs.replace(each, second_factor_required_at=now)
+        )
 
     def made(self, path: str, **body: Any) -> str:
         """The id of what the owner makes there; without a body, of the description's example."""
@@ -399,6 +410,11 @@ class Place:
         code = pyotp.TOTP(made.secret).at(self.world.clock.now())
         return self.world.services.second_factors.confirm(person.person_id, code)[0]
 
+    def own_code(self, asking: Visitor) -> str:
+        """A code of whoever asks, or of the owner, where they may not have one."""
+        owes = asking.kind.startswith("owing")
+        return self.recovery_code(self.host if owes or asking.person is None else asking.person)
+
     def code_owed(self, asking: Visitor) -> str:
         """The code that the owner still owes, who has begun to log in where the visitor sits."""
         code = self.recovery_code(self.host)
@@ -471,6 +487,8 @@ BODIES: Final[dict[str, BodyMaker]] = {
         "password": PASSWORD,
         "code": place.recovery_code(asking.person or place.host),
     },
+    "POST /v1/account/second-factor/require": lambda place, asking: {"code": place.own_code(asking)},
+    "POST /v1/account/second-factor/waive": lambda place, asking: {"code": place.own_code(asking)},
     "POST /v1/person/erase": lambda *_: {"password": PASSWORD},
     "POST /v1/session/switch": lambda place, _: {"account_id": place.account_id},
     "POST /v1/person/email": lambda place, _: {"email": place.world.email(), "password": PASSWORD},

@@ -43,18 +43,20 @@ def world(folder: Path) -> Iterator[World]:
 def expected(operation: Operation, kind: str) -> tuple[int, str]:
     """What the table of roles says of the cell: a status, and the code of a refusal."""
     need, done = NEED_OF[operation.name], ANSWERED.get(operation.name, (operation.done, ""))
-    is_suspended, _, which = kind.rpartition(" ")
+    state, _, which = kind.rpartition(" ")
     if need == "anyone":
         return done
     if which == "nobody":
         return 401, "unauthenticated"
-    if is_suspended == "suspended" and need != "person":
+    if state == "suspended" and need != "person":
         return 403, "account_suspended"
+    if kind == "owing owner" and need != "person":
+        return 403, "second_factor_required"
     if which in ROLES:
         return done if role_may(which, need) else (403, "role_missing")
     if TABLE[need].scope is None:
         return 403, "session_required"
-    return done if TABLE[need].scope == which else (403, "scope_missing")
+    return done if TABLE[need].scope == which or kind == "owing key" else (403, "scope_missing")
 
 
 def outcome(response: TestResponse) -> tuple[int, str]:
@@ -78,6 +80,8 @@ def test_each_visitor_does_what_the_table_of_roles_says_and_no_more(
         sent = request_of(operation, place, asking)
         if kind.startswith("suspended"):
             place.suspend()
+        if kind.startswith("owing"):
+            place.require_second_factor()
         found[kind] = outcome(asking.ask(sent))
 
     assert found == {kind: expected(operation, kind) for kind in VISITORS}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -201,7 +202,7 @@ def test_nothing_is_read_before_it_is_wanted(
     assert store.documents_read > read_first
 
 
-@pytest.mark.parametrize("what", ["suspended", "logged out everywhere"])
+@pytest.mark.parametrize("what", ["suspended", "logged out everywhere", "second factor owed"])
 def test_an_export_under_way_ends_with_the_right_to_it(
     ada: Person,
     app: Flask,
@@ -217,6 +218,10 @@ def test_an_export_under_way_ends_with_the_right_to_it(
 
     if what == "suspended":
         directory.set_status(ada.account_id, "suspended")
+    elif what == "second factor owed":
+        directory.change_account(
+            ada.account_id, lambda each: msgspec.structs.replace(each, second_factor_required_at=clock.now())
+        )
     else:
         people = app.extensions["modeltrack"].people
         people.end_all_sessions(sqlite_store.query(Query(collection=PEOPLE))[0].document_id)

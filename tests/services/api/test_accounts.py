@@ -40,6 +40,7 @@ def test_a_new_account_shows_its_defaults(ada: Person) -> None:
         "bedrock": {"region": "", "inference_profiles": {}},
         "events_kept_days": 400,
         "prompt_fingerprints": False,
+        "second_factor_required": False,
     }
 
 

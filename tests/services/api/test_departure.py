@@ -8,7 +8,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from api_service.identities import Identity
-from api_service.resources.departure import FRESH
+from api_service.resources.person import FRESH
 from metering.collections import INDEXED_FIELDS, membership_path
 from metering.stores import DocumentStore, Query, Update
 from tests.doubles.clock import ManualClock

@@ -54,6 +54,11 @@ def give(by: Person, to: Person | str, role: str) -> Any:
     return by.write("PATCH", f"/v1/members/{person_id}", {"role": role})
 
 
+def logged_out(by: Person, whom: Person | str) -> Any:
+    person_id = whom if isinstance(whom, str) else id_of(whom)
+    return by.write("POST", f"/v1/members/{person_id}/end-sessions")
+
+
 def remove(by: Person, whom: Person | str) -> Any:
     person_id = whom if isinstance(whom, str) else id_of(whom)
     return by.write("DELETE", f"/v1/members/{person_id}")
@@ -603,3 +608,47 @@ def test_a_right_that_is_lost_between_its_reading_and_the_commit_counts_no_more(
     }
     assert ada.get("/v1/invites").get_json()["data"] == []
     assert ada.get("/v1/keys").get_json()["data"] == []
+
+
+def test_a_member_is_logged_out_of_the_account_on_every_instance_and_stays_a_member(
+    ada: Person, app: Flask, join: Join, make_app: MakeApp, sqlite_store: DocumentStore
+) -> None:
+    bob = join(ada, "member", on=make_app(sqlite_store))
+
+    assert logged_out(ada, bob).status_code == 204
+
+    assert bob.get("/v1/account").status_code == 401
+    assert bob.get("/v1/person").status_code == 401
+    again = log_in(app.test_client(), BOB)
+    assert (again.status_code, again.get_json()["account"]["id"]) == (200, ada.account_id)
+    assert again.get_json()["role"] == "member"
+    assert ada.get("/v1/account").status_code == 200
+
+
+def test_their_sessions_in_other_accounts_are_their_own(
+    ada: Person, app: Flask, join: Join, sign_up: SignUp, mailbox: Mailbox
+) -> None:
+    bob = sign_up(BOB)
+    ada.write("POST", "/v1/invites", {"email": BOB, "role": "member"})
+    client = app.test_client()
+    told = log_in(client, BOB).get_json()
+    in_adas = Person(client, told["csrf_token"], ada.account_id, BOB)
+    joined = in_adas.write("POST", "/v1/invites/accept", {"token": mailbox.token(BOB)})
+    assert joined.get_json()["account"]["id"] == ada.account_id
+
+    assert logged_out(ada, id_of(bob)).status_code == 204
+
+    assert in_adas.get("/v1/account").status_code == 401
+    assert bob.get("/v1/account").get_json()["id"] == bob.account_id
+
+
+@pytest.mark.parametrize(
+    ("by", "whom", "status"),
+    [("owner", "owner", 204), ("admin", "member", 204), ("admin", "owner", 403), ("member", "viewer", 403)],
+)
+def test_who_logs_out_whom(ada: Person, join: Join, by: str, whom: str, status: int) -> None:
+    makers = join(ada, by, "by@example.com")
+    others = join(ada, whom, "whom@example.com")
+
+    assert logged_out(makers, id_of(others)).status_code == status
+    assert (others.get("/v1/account").status_code == 401) is (status == 204)

@@ -60,7 +60,8 @@ def test_where_many_share_a_deployment_an_account_begins_with_the_least_plan(
         json={"email": "ada@example.com", "password": "correct horse battery", "account_name": "Ada"},
     )
 
-    assert response.get_json()["account"]["events_kept_days"] == 7
+    assert response.status_code == 201
+    assert client.get("/v1/account").get_json()["events_kept_days"] == 7
 
 
 @pytest.mark.parametrize(("days", "status"), [(90, 200), (91, 422)])
