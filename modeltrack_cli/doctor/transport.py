@@ -20,6 +20,12 @@ _MOVED: Final = (
     HTTPStatus.TEMPORARY_REDIRECT,
     HTTPStatus.PERMANENT_REDIRECT,
 )
+_REFUSED: Final = (HTTPStatus.FORBIDDEN, HTTPStatus.UPGRADE_REQUIRED)
+_PATHS_OF_PROGRAMS: Final[dict[Place, str]] = {"api": "/v1/account", "proxy": "/v1/messages"}
+_PLAIN_ADVICE: Final = (
+    "have port 80 refuse programs (403), redirect pages to https:// on the same host, and serve nothing;"
+    " keys would go readable"
+)
 _LOCAL: Final = "this machine's own address, by http"
 
 # OpenSSL's codes of what is wrong with a certificate → what to do
@@ -78,20 +84,28 @@ def protocols(visit: Visit, place: Place) -> Verdict:
 
 
 def plain_http(visit: Visit, place: Place) -> Verdict:
-    """Whether plain http leads to https, or to nothing."""
+    """Whether plain http serves nothing: programs are refused there, and at most pages lead to https."""
     if visit.deployment.is_local(place) and not visit.deployment.is_https(place):
         return not_applicable(_LOCAL)
     host, port = urlsplit(visit.deployment.url(place)).hostname or "", visit.deployment.http_port
     try:
-        status, location = ask_in_the_clear(visit, host, port, "/health")
+        status, location = ask_in_the_clear(visit, host, port, _PATHS_OF_PROGRAMS[place])
+        of_page, leads_to = ask_in_the_clear(visit, host, port, "/")
     except CannotConnect:
         return passed(f"nothing answers on port {port}")
-    if status in _MOVED and _leads_to(location) == ("https", host):
-        return passed(f"{status} to https")
-    advice = "have port 80 answer with a redirect to https://, and with nothing else; keys would go readable"
     if status in _MOVED:
-        return failed(f"it leads to {words_of(location)}", advice)
-    return failed(f"it answers {status} over plain http", advice)
+        return failed(
+            f"it leads programs on to {words_of(location)}",
+            "have port 80 refuse them (403), as the examples in infra/ do: a client set up with http:// sends"
+            " its key readable with each request, and nobody notices",
+        )
+    if status not in _REFUSED:
+        return failed(f"it answers {status} over plain http", _PLAIN_ADVICE)
+    if of_page in _MOVED and _leads_to(leads_to) != ("https", host):
+        return failed(f"it leads to {words_of(leads_to)}", _PLAIN_ADVICE)
+    if of_page not in _MOVED and of_page not in _REFUSED:
+        return failed(f"it answers {of_page} over plain http", _PLAIN_ADVICE)
+    return passed(f"{status}" if of_page in _REFUSED else f"{status}; {of_page} to https for pages")
 
 
 def _leads_to(location: str) -> tuple[str, str]:

@@ -133,6 +133,18 @@ def test_another_port_of_the_machine_is_the_one_that_the_api_tells() -> None:
     assert told("api", API_PORT="9000")["public_url"] == "http://127.0.0.1:9000"
 
 
+def test_caddy_refuses_programs_without_tls_and_leads_pages_on() -> None:
+    text = (ROOT / "infra/compose/Caddyfile").read_text()
+    plain = {
+        name: block for name, block in re.findall(r"^http://\{\$(\w+)\} \{\n(.*?)^\}", text, re.M | re.S)
+    }
+
+    assert plain["PROXY_DOMAIN"].split() == ["import", "refused", "*"]
+    assert "@programs path /v1/* /metrics" in plain["API_DOMAIN"]
+    assert "import refused @programs" in plain["API_DOMAIN"]
+    assert re.search(r"respond \{args\[0\]\} `.*rotate the keys.*` 403", text)
+
+
 def test_caddy_relays_to_both_and_says_nothing_of_a_call() -> None:
     text = (ROOT / "infra/compose/Caddyfile").read_text()
 

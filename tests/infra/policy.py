@@ -222,7 +222,7 @@ def nobody_comes_in_past_the_load_balancer(made: Plan) -> Iterator[str]:
 
 
 def nothing_travels_readable(made: Plan) -> Iterator[str]:
-    """The load balancer speaks TLS 1.2 and newer; without TLS it only says where to."""
+    """The load balancer speaks TLS 1.2 and newer; without TLS it leads there or refuses, and serves none."""
     policies = {each.values["id"]: each for each in made.of_type("google_compute_ssl_policy")}
     maps = {each.values["id"]: each for each in made.of_type("google_compute_url_map")}
     for each in made.of_type("google_compute_target_https_proxy"):
@@ -230,9 +230,26 @@ def nothing_travels_readable(made: Plan) -> Iterator[str]:
         if policy is None or policy.values["min_tls_version"] not in ("TLS_1_2", "TLS_1_3"):
             yield f"{each.address}: speaks TLS older than 1.2"
     for each in made.of_type("google_compute_target_http_proxy"):
-        redirect = one(maps[each.values["url_map"]].values["default_url_redirect"])
-        if redirect.get("https_redirect") is not True or maps[each.values["url_map"]].values["host_rule"]:
+        if not all(map(serves_nobody, _places_of(maps[each.values["url_map"]].values))):
             yield f"{each.address}: serves without TLS"
+
+
+def _places_of(url_map: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Whatever of the map says what is done with a request."""
+    yield url_map
+    for matcher in url_map["path_matcher"]:
+        yield matcher
+        yield from matcher["path_rule"]
+        yield from matcher["route_rules"]
+
+
+def serves_nobody(place: dict[str, Any]) -> bool:
+    """Whether each request is led to https there, or refused."""
+    redirect = one(place.get("default_url_redirect") or place.get("url_redirect"))
+    action = one(place.get("default_route_action") or place.get("route_action"))
+    abort = one(one(action.get("fault_injection_policy")).get("abort"))
+    refused = abort.get("percentage") == 100 and 400 <= abort.get("http_status", 0) < 500
+    return redirect.get("https_redirect") is True or refused
 
 
 def the_load_balancer_is_guarded(made: Plan) -> Iterator[str]:

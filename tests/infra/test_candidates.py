@@ -23,7 +23,7 @@ def test_each_host_has_it_under_a_path_of_its_own_beside_everything_else(
 ) -> None:
     maps = plan_of("production").of_type("google_compute_url_map")
 
-    (matchers,) = [each.values["path_matcher"] for each in maps if each.values["path_matcher"]]
+    (matchers,) = [each.values["path_matcher"] for each in maps if each.name == "edge"]
     for matcher in matchers:
         rules = {rule["paths"][0]: rule["route_action"][0]["url_rewrite"][0] for rule in matcher["path_rule"]}
         assert rules["/candidate/*"]["path_prefix_rewrite"] == "/"

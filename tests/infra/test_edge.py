@@ -61,11 +61,36 @@ def test_nothing_older_than_tls_1_2_is_spoken_and_no_first_flight_is_taken_twice
     assert one(edge, "google_compute_target_https_proxy", "edge")["tls_early_data"] == "DISABLED"
 
 
-def test_plain_http_is_redirected_so_that_a_post_does_not_follow(edge: Plan) -> None:
-    (redirect,) = one(edge, "google_compute_url_map", "http")["default_url_redirect"]
+@pytest.fixture
+def plain(edge: Plan) -> dict[str, Any]:
+    """What port 80 answers."""
+    return one(edge, "google_compute_url_map", "http")
 
-    assert redirect["https_redirect"] is True
-    assert redirect["redirect_response_code"] == "MOVED_PERMANENTLY_DEFAULT"
+
+def refuses(action: dict[str, Any]) -> bool:
+    (policy,) = action["fault_injection_policy"]
+    (abort,) = policy["abort"]
+    return (abort["http_status"], abort["percentage"]) == (403, 100)
+
+
+def test_plain_http_leads_pages_to_https_and_no_post_follows(plain: dict[str, Any]) -> None:
+    (api,) = [matcher for matcher in plain["path_matcher"] if matcher["name"] == "api"]
+
+    for redirect in (*plain["default_url_redirect"], *api["default_url_redirect"]):
+        assert redirect["https_redirect"] is True
+        assert redirect["redirect_response_code"] == "MOVED_PERMANENTLY_DEFAULT"
+
+
+def test_a_program_that_calls_by_plain_http_is_refused_and_not_led_on(plain: dict[str, Any]) -> None:
+    matchers = {matcher["name"]: matcher for matcher in plain["path_matcher"]}
+    (programs,) = matchers["api"]["path_rule"]
+
+    assert {host for rule in plain["host_rule"] for host in rule["hosts"]} == HOSTS
+    assert not matchers["proxy"]["default_url_redirect"]
+    assert not matchers["proxy"]["path_rule"]
+    assert refuses(*matchers["proxy"]["default_route_action"])
+    assert {"/v1/*", "/metrics", "/candidate/*"} <= set(programs["paths"])
+    assert refuses(*programs["route_action"])
 
 
 def test_the_published_health_address_is_answered_by_each_service(edge: Plan) -> None:

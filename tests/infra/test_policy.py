@@ -272,6 +272,16 @@ PLANTED: list[tuple[Policy, Callable[[Plan], Plan], str]] = [
         "serves without TLS",
     ),
     (
+        nothing_travels_readable,
+        lambda made: changed(
+            made,
+            "google_compute_url_map.http[0]",
+            "path_matcher",
+            to=[{"name": "proxy", "default_service": "proxy", "path_rule": [], "route_rules": []}],
+        ),
+        "serves without TLS",
+    ),
+    (
         the_load_balancer_is_guarded,
         lambda made: changed(made, BACKEND, "security_policy", to=None),
         "nothing guards it",

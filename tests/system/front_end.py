@@ -13,6 +13,7 @@ IS_FOR_ALL = os.environ.get("DEPLOYMENT") == "behind-nginx"  # `make behind-ngin
 CONFIGURATION = ROOT / "infra" / "nginx" / "nginx.conf"
 ACCESS_LOG = "access.log"
 _TLS = "listen 443 ssl http2;\n    server_name"
+_PLAIN = "listen 80;\n    server_name"
 TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
@@ -77,7 +78,8 @@ def _configured(
         "/etc/ssl/modeltrack.key": str(pem),
         f"{_TLS} proxy": f"listen 127.0.0.1:{ports.proxy} ssl http2;\n    server_name proxy",
         f"{_TLS} api": f"listen 127.0.0.1:{ports.api} ssl http2;\n    server_name api",
-        "listen 80;": f"listen 127.0.0.1:{ports.plain};",
+        f"{_PLAIN} proxy": f"listen 127.0.0.1:{ports.plain};\n    server_name proxy",
+        f"{_PLAIN} api": f"listen 127.0.0.1:{ports.plain};\n    server_name api",
         "http {\n": "http {\n" + "".join(f"  {each}_temp_path {folder}/{each};\n" for each in TEMPORARY),
         **{f"127.0.0.1:{8080 + at};": f"127.0.0.1:{port};" for at, port in enumerate(proxies)},
         **{f"127.0.0.1:{3001 + at};": f"127.0.0.1:{port};" for at, port in enumerate(apis)},

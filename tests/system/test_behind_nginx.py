@@ -204,14 +204,40 @@ def test_figures_of_the_processes_are_not_for_whoever_comes_by_nginx(
     )
 
 
-def test_without_tls_everybody_is_sent_to_where_it_is(deployment: Deployment) -> None:
-    answer = requests.post(
-        f"{deployment.plain_url}/v1/messages?beta=true", json={}, allow_redirects=False, timeout=10
+@pytest.mark.parametrize(
+    ("host", "path"),
+    [
+        ("proxy.example.com", "/v1/messages?beta=true"),
+        ("proxy.example.com", "/ws/AAAA/v1/messages"),
+        ("proxy.example.com", "/"),
+        ("api.example.com", "/v1/account"),
+        ("api.example.com", "/metrics"),
+    ],
+)
+def test_a_program_that_calls_without_tls_is_refused_and_led_nowhere(
+    deployment: Deployment, host: str, path: str
+) -> None:
+    for method in ("GET", "POST"):
+        answer = requests.request(
+            method, deployment.plain_url + path, headers={"Host": host}, allow_redirects=False, timeout=10
+        )
+
+        assert answer.status_code == 403
+        assert "Location" not in answer.headers
+        assert path == "/metrics" or "rotate the keys" in answer.json()["error"]["message"]
+
+
+def test_a_page_that_is_opened_without_tls_leads_to_where_it_is(deployment: Deployment) -> None:
+    answer = requests.get(
+        f"{deployment.plain_url}/login?next=/keys",
+        headers={"Host": "api.example.com"},
+        allow_redirects=False,
+        timeout=10,
     )
 
     assert (answer.status_code, answer.headers["Location"]) == (
-        308,
-        "https://127.0.0.1/v1/messages?beta=true",
+        301,
+        "https://api.example.com/login?next=/keys",
     )
 
 

@@ -73,8 +73,21 @@ class Site:
         self.proxy.added = {"X-ModelTrack-Key": "nobody's"}
         for front in (self.api, self.proxy):
             front.alter = leave
-        self.api_http.alter = _redirect(self.api)
-        self.proxy_http.alter = _redirect(self.proxy)
+        self.api_http.alter = _without_tls(self.api)
+        self.proxy_http.alter = _without_tls(self.proxy)
+
+
+def _without_tls(to: FrontEnd) -> Callable[[Passing], None]:
+    """Refuses programs, and leads pages there."""
+    lead_on = _redirect(to)
+
+    def alter(passing: Passing) -> None:
+        if passing.path.startswith("/v1/"):
+            passing.status = 403
+        else:
+            lead_on(passing)
+
+    return alter
 
 
 def _redirect(to: FrontEnd) -> Callable[[Passing], None]:
@@ -302,12 +315,20 @@ def test_plain_http_that_does_not_lead_to_https_is_found(well: Site, run: Run, f
 
 
 def test_plain_http_that_leads_to_another_host_is_found(well: Site, run: Run, found_alone: Expect) -> None:
-    well.proxy_http.alter = _redirect(FrontEnd(url="https://elsewhere.example\x1b[2J"))
+    well.proxy_http.alter = _without_tls(FrontEnd(url="https://elsewhere.example\x1b[2J"))
 
     examined = run()
 
     found_alone(examined, "proxy_http", "redirect")
     assert "\x1b" not in examined.of("proxy_http")["found"]
+
+
+def test_plain_http_that_leads_programs_on_is_found(well: Site, run: Run, found_alone: Expect) -> None:
+    well.api_http.alter = _redirect(well.api)
+
+    examined = run()
+
+    found_alone(examined, "api_http", "nobody notices")
 
 
 def test_an_address_without_tls_is_found(well: Site, run: Run) -> None:
