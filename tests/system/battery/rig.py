@@ -114,6 +114,12 @@ def memory_kilobytes(process: Process) -> int:
     return int(status.partition("VmRSS:")[2].split()[0])
 
 
+def peak_kilobytes(process: Process) -> int:
+    """The most that the process has held in memory since its start."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0])
+
+
 def sockets(process: Process) -> int:
     """How many sockets the process has open."""
     names = []

@@ -36,6 +36,7 @@ from tests.system.battery.rig import (
     frame,
     headers_of,
     memory_kilobytes,
+    peak_kilobytes,
     percentile,
     posted,
     request,
@@ -287,7 +288,11 @@ def test_what_is_too_large_is_refused_at_once_in_little_memory(
             assert take_answer(wire).status == 413
             assert time.monotonic() - began < 1
         assert status_of_endless_chunks(proxy, heads) == 413
-        growth = memory_kilobytes(proxy) - before
+        packed = gzip.compress(b'{"model":"' + b"x" * 64 * MEGABYTE)
+        swelling = posted(MESSAGES, heads | {"content-encoding": "gzip"}, packed)
+        with dialled(proxy.port, swelling) as wire:
+            assert take_answer(wire).status == 413
+        growth = peak_kilobytes(proxy) - before
 
     record_property("battery_figure", f"P7 {growth / KILOBYTE:.0f} MiB")
     assert upstream.requests == []
