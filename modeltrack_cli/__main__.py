@@ -10,21 +10,25 @@ from metering.settings import SettingsRefused
 from modeltrack_cli.collect import aws_client, collect
 from modeltrack_cli.doctor.command import EXIT_INCOMPLETE, Given, add_arguments, doctor
 from modeltrack_cli.errors import CommandFailed
+from modeltrack_cli.privacy import command as privacy
 from modeltrack_cli.reconcile import DAYS_DEFAULT, DAYS_MAX, PROVIDERS, reconcile
 from modeltrack_cli.settings import CommandSettings
 
 COLLECTED_DAYS_DEFAULT = 2
+_STATUS_OF_FAILURE = {"doctor": EXIT_INCOMPLETE, "privacy-check": privacy.COULD_NOT_LOOK}
 
 
 def main(arguments: Sequence[str] | None = None, clock: Clock | None = None) -> int:
     """Run the command; the exit status. What went wrong is said on standard error, without any secret."""
     given = _parser().parse_args(arguments)
     known = clock or SystemClock()
-    now, status_of_failure = known.now(), EXIT_INCOMPLETE if given.command == "doctor" else 1
+    now, status_of_failure = known.now(), _STATUS_OF_FAILURE.get(given.command, 1)
     try:
         settings = CommandSettings()
         if given.command == "doctor":
             return doctor(Given.of(given), settings, known, sys.stdout, sys.stderr)
+        if given.command == "privacy-check":
+            return privacy.privacy_check(privacy.Given.of(given), settings, known, sys.stdout, sys.stderr)
         if given.command == "collect":
             collect(settings, given.days, now, _say, aws_client)
         else:
@@ -51,6 +55,11 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--days", type=_days, default=COLLECTED_DAYS_DEFAULT, help="how many before today")
     add_arguments(
         commands.add_parser("doctor", help="look at a deployment from outside, and say what is wrong")
+    )
+    privacy.add_arguments(
+        commands.add_parser(
+            "privacy-check", help="send canaries through every route, and look where they must not be"
+        )
     )
     return parser
 

@@ -93,7 +93,7 @@ def post(place: str, url: str, body: object, *, credential: Credential) -> dict[
     return _called(place, "POST", url, credential, json=body)
 
 
-def ask(
+def ask(  # noqa: PLR0913 - what may be said of a question, by name
     place: str,
     method: str,
     url: str,
@@ -102,12 +102,14 @@ def ask(
     seconds: float = READ_SECONDS,
     is_verified: bool = True,
     session: requests.Session | None = None,
+    into: Callable[[bytes], None] | None = None,
+    bytes_max: int = ANSWER_BYTES_MAX,
     **sent: Any,
 ) -> Answer:
     """What is answered there, whatever it is. `seconds` may pass in silence.
 
     Without `is_verified`, whoever answers is believed; no credential goes there then. A `session` keeps its
-    connection for the next question.
+    connection for the next question. `into` is given the content piece by piece, and the answer has none.
     Raises: NoAnswer; CommandFailed, where nothing may be sent there.
     """
     may_open = auth is not None and not isinstance(auth, Nobody)
@@ -119,12 +121,15 @@ def ask(
     if is_this_machine(url):
         options["proxies"] = _NO_PROXY
 
+    def content(response: requests.Response) -> bytes:
+        return _content(place, response, into, bytes_max)
+
     def asked() -> Answer:
         if is_verified:
-            return _asked(place, request, method, url, options)
+            return _asked(place, request, method, url, options, content)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", urllib3.exceptions.InsecureRequestWarning)
-            return _asked(place, request, method, url, {**options, "verify": False})
+            return _asked(place, request, method, url, {**options, "verify": False}, content)
 
     try:
         return ended_within(seconds + ANSWER_SECONDS_MAX, asked)
@@ -155,15 +160,27 @@ def _asked(
     method: str,
     url: str,
     options: Mapping[str, Any],
+    content: Callable[[requests.Response], bytes],
 ) -> Answer:
     try:
         with request(method, url, allow_redirects=False, stream=True, **options) as response:
             cookies = tuple(response.raw.headers.getlist("Set-Cookie"))
-            return Answer(response.status_code, response.headers, cookies, _content(place, response))
+            return Answer(response.status_code, response.headers, cookies, content(response))
     except requests.RequestException as error:
         raise NoAnswer(place, type(error).__name__, _reason(error)) from None
     except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:  # requests lets some through
         raise NoAnswer(place, type(error).__name__, "the answer cannot be read") from None
+
+
+def is_base_url(url: str) -> bool:
+    """Whether that is scheme and host, and maybe a path, and nothing besides."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return False
+    is_bare = not (parts.username or parts.password or parts.query or parts.fragment)
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and is_bare and url.isprintable()
 
 
 def carries_keys(url: str) -> bool:
@@ -219,12 +236,16 @@ def _check(place: str, url: str, *, has_credential: bool) -> None:
         raise CommandFailed(f"{place}: a key is sent by https only, but to this machine")
 
 
-def _content(place: str, response: requests.Response) -> bytes:
-    content = bytearray()
+def _content(
+    place: str, response: requests.Response, into: Callable[[bytes], None] | None, bytes_max: int
+) -> bytes:
+    content, taken = bytearray(), 0
+    take = content.extend if into is None else into
     for piece in response.iter_content(64 * 1024):
-        content += piece
-        if len(content) > ANSWER_BYTES_MAX:
+        taken += len(piece)
+        if taken > bytes_max:
             raise CommandFailed(f"{place}: the answer is too long")
+        take(piece)
     return bytes(content)
 
 

@@ -12,6 +12,9 @@ class CommandSettings(Settings):
 
     modeltrack_url: str = "http://127.0.0.1:3001"
     modeltrack_key: Secret = Secret("")
+    modeltrack_email: str = ""
+    modeltrack_password: Secret = Secret("")
+    modeltrack_code: Secret = Secret("")
     openai_admin_key: Secret = Secret("")
     openai_admin_url: str = "https://api.openai.com"
     anthropic_admin_key: Secret = Secret("")

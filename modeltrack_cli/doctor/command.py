@@ -5,12 +5,11 @@ import getpass
 import io
 import sys
 from typing import Final, Self, TextIO
-from urllib.parse import urlsplit
 
 import msgspec
 
 from metering.clock import Clock
-from modeltrack_cli.calls import is_this_machine
+from modeltrack_cli.calls import is_base_url, is_this_machine
 from modeltrack_cli.doctor.checks import examine
 from modeltrack_cli.doctor.findings import EXIT_INCOMPLETE, exit_code
 from modeltrack_cli.doctor.report import Progress, document, end, head, rows, wants_colours
@@ -110,7 +109,7 @@ def deployment_of(given: Given, settings: CommandSettings) -> Deployment:
         "proxy": given.proxy_url or settings.modeltrack_proxy_url,
     }
     for place, url in urls.items():
-        if not _is_base_url(url):
+        if not is_base_url(url):
             raise CommandFailed(
                 f"give {ADDRESS_SETTINGS[place]} as scheme and host, such as https://api.example.com"
             )
@@ -139,16 +138,6 @@ def _keys(settings: CommandSettings, options: Options, deployment: Deployment) -
     if asked_for and deployment.is_hosted and not of_provider:
         of_provider = getpass.getpass(f"Key of {options.provider} (goes there alone; Enter: none): ").strip()
     return Keys(asked_for, of_provider)
-
-
-def _is_base_url(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        return False
-    is_bare = not (parts.username or parts.password or parts.query or parts.fragment)
-    return parts.scheme in {"http", "https"} and bool(parts.hostname) and is_bare and url.isprintable()
 
 
 def _port(text: str) -> int:
