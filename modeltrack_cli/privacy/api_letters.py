@@ -171,15 +171,11 @@ def _besides(canaries: Canaries) -> Iterator[Letter]:
 
     route = "API, any other address"
     mint = canaries.of(route)
-    for path in ("/{}", "/v1/{}", "/static/{}", "/overview?team={}", "/login?return_to=/{}", "/events/{}"):
-        yield _letter(route, "GET", path.format(mint("address")), None)
-        yield _letter(
-            route,
-            "POST",
-            path.format(mint("address")),
-            {mint("name", is_told_back=True): mint("value")},
-            opens="key",
-        )
+    for path in ("/{}", "/v1/{}", "/static/{}", "/overview?team={}", "/login?next=/{}", "/events/{}"):
+        # a page that asks to log in leads back to where one wanted to go
+        yield _letter(route, "GET", path.format(mint(f"address {path}", is_told_back=True)), None)
+        body = {mint("name", is_told_back=True): mint("value")}
+        yield _letter(route, "POST", path.format(mint(f"address {path}")), body, opens="key")
     for promised, is_cut in ((HUGE_BYTES, False), (CUT_BYTES, True)):
         where = "a body that is cut" if is_cut else "a body that is too large"
         yield Letter(
@@ -219,7 +215,7 @@ def _path(operation: Operation, mint: Mint) -> str:
 
 
 def _path_that_is(operation: Operation, mint: Mint) -> str:
-    """The path with, where the description says what may stand there, the first of that. Of questions alone."""
+    """The path with the first of what may stand there, where the description lists that. Of questions alone."""
     path = operation.path
     for each in operation.parameters:
         choices = (each.get("schema") or {}).get("enum") if each["in"] == "path" else None
