@@ -21,7 +21,7 @@ with the secret opens none of them, only whoever sends the same again does.
 import hashlib
 import hmac
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final, Literal
 
@@ -168,10 +168,14 @@ class CommitsNoted:
         return self._store.get(path, timeout_seconds=timeout_seconds)
 
     def get_many(
-        self, paths: Sequence[str], *, timeout_seconds: float = STORE_TIMEOUT_SECONDS
+        self,
+        paths: Sequence[str],
+        *,
+        known: Mapping[str, str] | None = None,
+        timeout_seconds: float = STORE_TIMEOUT_SECONDS,
     ) -> dict[str, Document]:
         """As `DocumentStore.get_many`."""
-        return self._store.get_many(paths, timeout_seconds=timeout_seconds)
+        return self._store.get_many(paths, known=known, timeout_seconds=timeout_seconds)
 
     def query(self, query: Query, *, timeout_seconds: float = STORE_TIMEOUT_SECONDS) -> list[Document]:
         """As `DocumentStore.query`."""

@@ -6,7 +6,7 @@ serve are not all spent on waiting, and health checks still get through.
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
@@ -36,11 +36,16 @@ class PatienceLimited:
             return self._store.get(path, timeout_seconds=min(timeout_seconds, CALL_SECONDS_MAX))
 
     def get_many(
-        self, paths: Sequence[str], *, timeout_seconds: float = CALL_SECONDS_MAX
+        self,
+        paths: Sequence[str],
+        *,
+        known: Mapping[str, str] | None = None,
+        timeout_seconds: float = CALL_SECONDS_MAX,
     ) -> dict[str, Document]:
         """As `DocumentStore.get_many`."""
         with self._call():
-            return self._store.get_many(paths, timeout_seconds=min(timeout_seconds, CALL_SECONDS_MAX))
+            timeout_seconds = min(timeout_seconds, CALL_SECONDS_MAX)
+            return self._store.get_many(paths, known=known, timeout_seconds=timeout_seconds)
 
     def query(self, query: Query, *, timeout_seconds: float = CALL_SECONDS_MAX) -> list[Document]:
         """As `DocumentStore.query`."""

@@ -2,21 +2,23 @@
 
 A day that is over is asked about again and again, by many parts of one page; its document seldom changes.
 Remembered is what a question about one document came to, under everything that it depends on: the document's
-path, which holds the account, its revision, the kind of cell, which quarter hours go where, and the grouping.
-The document itself is read each time, and its revision with it, so no answer is ever older than the store's;
-one that was written since is another key. What is not asked for any more is forgotten, and so is everything
-with the process: nothing is lost by that but time.
+path, which holds the account, the kind of cell, which quarter hours go where, and the grouping; beside it
+the document's revision. That is read each time, so no answer is ever older than the store's: what was made of
+another revision counts as unknown. What is not asked for any more is forgotten, and so is everything with the
+process: nothing is lost by that but time.
 
-Two things are remembered of a document: the sums that were asked for, and, where that is much smaller than
-what is stored, its cells with the quarter hours added up, from which other questions are answered.
+Three things are remembered: the sums that were asked for, of a document; what these came to together, of
+several whole days (`Together`); and, where that is much smaller than what is stored, a document's cells with
+the quarter hours added up, from which other questions are answered.
 
-Measured: docs/decisions/0021.
+Measured: docs/decisions/0021, 0033.
 """
 
+import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Hashable, Sequence
-from typing import Final, TypeVar, cast
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from typing import Final, NamedTuple, TypeVar, cast
 
 import msgspec
 
@@ -36,11 +38,17 @@ DAY_MEMORY_BYTES_MAX: Final = 48 * 1024 * 1024
 ENTRY_BYTES_MAX: Final = 512 * 1024
 ENTRY_OVERHEAD_BYTES: Final = 256  # of two objects and their place, beside what they hold
 NO_SLOT: Final = 255  # no day has so many slots
+ROWS_TOGETHER_MAX: Final = 1_500  # about what `ENTRY_BYTES_MAX` holds
 
 Group = TypeVar("Group", bound=Hashable)
 Sums = dict[tuple[int, Group], Amounts]  # by the number of the slot and the group
 
-_SUMS: Final = msgspec.msgpack.Decoder(list[tuple[int, tuple[str, ...], Amounts]])
+GroupSums = Sums[tuple[str, ...]]
+
+_ROWS: Final = msgspec.msgpack.Decoder(list[tuple[int, tuple[str, ...], Amounts]])
+_OF_REVISION: Final = msgspec.msgpack.Decoder(tuple[str, msgspec.Raw])
+_OF_REVISIONS: Final = msgspec.msgpack.Decoder(tuple[list[str], msgspec.Raw])
+_TOO_MANY: Final = msgspec.Raw(msgspec.msgpack.encode(None))
 _encode: Final = msgspec.msgpack.Encoder().encode
 
 
@@ -74,17 +82,18 @@ class DayMemory:
                 self._entries.move_to_end(key)
             return content
 
-    def keep(self, key: bytes, content: bytes) -> None:
-        """Remember that; one that is larger than `ENTRY_BYTES_MAX`, or than there is room, is not kept."""
+    def keep(self, key: bytes, content: bytes) -> bool:
+        """Remember that; false where it is larger than `ENTRY_BYTES_MAX`, or than there is room."""
         weight = _weight(key, content)
         if weight > min(ENTRY_BYTES_MAX, self._bytes_max):
-            return
+            return False
         with self._lock:
             self._forget(key)
             while self._bytes_held + weight > self._bytes_max:
                 self._forget(next(iter(self._entries)))
             self._entries[key] = content
             self._bytes_held += weight
+        return True
 
     def _forget(self, key: bytes) -> None:
         content = self._entries.pop(key, None)
@@ -93,6 +102,30 @@ class DayMemory:
 
 
 NO_MEMORY: Final = DayMemory(0)
+
+
+class Recalled(NamedTuple):
+    """What a question about a document came to, and of which revision."""
+
+    revision: str
+    content: msgspec.Raw
+
+    def sums(self) -> GroupSums:
+        """The sums."""
+        return _sums_in(self.content)
+
+
+def recalled(
+    memory: DayMemory,
+    path: str,
+    kind: Kind,
+    slots: bytes,
+    group_of: Grouping,
+    names: Collection[str] | None = None,
+) -> Recalled | None:
+    """What `StoredDay.summed` last came to for the document, which may have changed since."""
+    known = memory.find(_key(path, kind, slots, _asked(group_of, names)))
+    return None if known is None else Recalled(*_OF_REVISION.decode(known))
 
 
 class StoredDay:
@@ -124,15 +157,15 @@ class StoredDay:
 
     def _grouped(
         self, kind: Kind, slots: bytes, group_of: Grouping, names: Collection[str] | None
-    ) -> Sums[tuple[str, ...]]:
+    ) -> GroupSums:
         if not group_of.knows(kind):
             return {}
-        key = self._key(kind, slots, [*group_of.question, None if names is None else sorted(names)])
-        known = self._memory.find(key)
+        key = _key(self._document.path, kind, slots, _asked(group_of, names))
+        known = self._find(key)
         if known is not None:
-            return {(slot, group): sums for slot, group, sums in _SUMS.decode(known)}
+            return _sums_in(known)
         found = self._smaller_sheet(kind, slots, names).summed(places(slots), group_of, names)
-        self._memory.keep(key, _encode([(slot, group, sums) for (slot, group), sums in found.items()]))
+        self._memory.keep(key, _encode((self._document.revision, _rows_of(found))))
         return found
 
     def _smaller_sheet(self, kind: Kind, slots: bytes, names: Collection[str] | None) -> Sheet:
@@ -140,15 +173,15 @@ class StoredDay:
 
         It is not made for the sake of a few columns: to read these alone is quicker.
         """
-        key = self._key(kind, slots, [])
-        known = self._memory.find(key)
+        key = _key(self._document.path, kind, slots, [])
+        known = self._find(key)
         if known is not None:
-            return stored_sheet(msgspec.Raw(known))
+            return stored_sheet(known)
         whole = self._sheet(kind)
         if names is not None or not self._memory.has_room or not _is_worth_it(whole, slots):
             return whole
         smaller = _with_slots_in_one(whole, slots)
-        self._memory.keep(key, packed_sheet(smaller))
+        self._memory.keep(key, _encode((self._document.revision, msgspec.Raw(packed_sheet(smaller)))))
         return smaller
 
     def _sheet(self, kind: Kind) -> Sheet:
@@ -156,8 +189,73 @@ class StoredDay:
             self._sheets = stored_part(self._document.fields, self._kinds).sheets
         return self._sheets.get(kind, NO_SHEET)
 
-    def _key(self, kind: Kind, slots: bytes, question: Sequence[object]) -> bytes:
-        return _encode((self._document.path, self._document.revision, kind, slots, question))
+    def _find(self, key: bytes) -> msgspec.Raw | None:
+        known = self._memory.find(key)
+        if known is None:
+            return None
+        revision, content = _OF_REVISION.decode(known)
+        return content if revision == self._document.revision else None
+
+
+class Together:
+    """What a question about several days came to: `days` has each one's path, and its slots by number.
+
+    The numbers are the same over all days, and so tell which slots of different days are one.
+    """
+
+    def __init__(
+        self,
+        memory: DayMemory,
+        kinds: Sequence[Kind],
+        days: Iterable[tuple[str, bytes, Sequence[int]]],
+        group_of: Grouping,
+        names: Collection[str] | None,
+    ) -> None:
+        self._memory = memory
+        asked = _encode(("together", kinds, list(days), _asked(group_of, names)))
+        self._key = hashlib.blake2b(asked, digest_size=32).digest()
+        self.is_too_much = False
+
+    def find(self, revisions: Sequence[str]) -> GroupSums | None:
+        """The sums, by the numbers of slots, where the documents still are at these revisions."""
+        known = self._memory.find(self._key)
+        if known is None:
+            return None
+        made_of, content = _OF_REVISIONS.decode(known)
+        if made_of != list(revisions):
+            return None
+        self.is_too_much = bytes(content) == bytes(_TOO_MANY)
+        return None if self.is_too_much else _sums_in(content)
+
+    def keep(self, revisions: Sequence[str], parts: Iterable[GroupSums]) -> None:
+        """Remember what the parts come to; that it is too much, beyond `ROWS_TOGETHER_MAX` rows."""
+        found: GroupSums = {}
+        for part in parts:
+            for place, sums in part.items():
+                totals = found.setdefault(place, {})
+                for name, amount in sums.items():
+                    totals[name] = totals.get(name, 0) + amount
+            if len(found) > ROWS_TOGETHER_MAX:
+                break
+        fits = len(found) <= ROWS_TOGETHER_MAX
+        if not fits or not self._memory.keep(self._key, _encode((revisions, _rows_of(found)))):
+            self._memory.keep(self._key, _encode((revisions, _TOO_MANY)))
+
+
+def _key(path: str, kind: Kind, slots: bytes, asked: Sequence[object]) -> bytes:
+    return _encode((path, kind, slots, asked))
+
+
+def _asked(group_of: Grouping, names: Collection[str] | None) -> list[object]:
+    return [*group_of.question, None if names is None else sorted(names)]
+
+
+def _rows_of(sums: GroupSums) -> list[tuple[int, tuple[str, ...], Amounts]]:
+    return [(slot, group, amounts) for (slot, group), amounts in sums.items()]
+
+
+def _sums_in(content: msgspec.Raw) -> GroupSums:
+    return {(slot, group): amounts for slot, group, amounts in _ROWS.decode(content)}
 
 
 def places(slots: bytes) -> list[int | None]:

@@ -30,6 +30,7 @@ from metering.mixes import Mix, Model, Prices, Switch, mix_of, switched
 from metering.model_names import known_names, served_model, word_for
 from metering.periods import Period, period_of
 from metering.quarters import DayRollups, open_room, rollups_within
+from metering.questions import Question
 from metering.rollups import DIMENSIONS, OTHER, USAGE_SUMS, Amounts, Cell, Kind, quarter_of
 from metering.routing import RoutingRule, applicable, choose
 from metering.rule_savings import RuleFigures, RuleSums
@@ -184,14 +185,13 @@ class _Follower:
 
     def follow(self, days: Iterator[DayRollups], end: datetime) -> None:
         """Go through the days, oldest first, up to `end`."""
+        in_week = Question(
+            lambda quarter: quarter if quarter < end else None, self._group_of, _COUNTED, since=self._start
+        )
         for day in days:
-            if day.day < self._start:
-                self._add_before(day)
+            self._add_before(day)
             quarters: dict[datetime, list[tuple[tuple[str, ...], Amounts]]] = {}
-            in_week = day.summed(
-                lambda quarter: quarter if self._start <= quarter < end else None, self._group_of, _COUNTED
-            )
-            for (quarter, group), amounts in in_week.items():
+            for (quarter, group), amounts in day.summed(in_week).items():
                 quarters.setdefault(quarter, []).append((group, amounts))
             for quarter in sorted(quarters):
                 self._look(quarter, quarters[quarter])
@@ -210,7 +210,8 @@ class _Follower:
         def slot_of(quarter: datetime) -> int | None:
             return bisect_right(edges, quarter) if quarter < self._start else None
 
-        for (slot, group), amounts in day.summed(slot_of, self._group_of, {_COST}).items():
+        asked = Question(slot_of, self._group_of, {_COST})
+        for (slot, group), amounts in day.summed(asked).items():
             subject = self._subject(group)
             for budget in subject.budgets:
                 if self._periods[budget.budget_id].starts_at <= edges[slot - 1]:
@@ -306,11 +307,12 @@ class _Follower:
     def _add_done(self, day: DayRollups, end: datetime) -> None:
         if "rule" not in self.kinds:
             return
-        found = day.summed(
-            lambda quarter: True if self._start <= quarter < end else None,
+        asked = Question(
+            lambda quarter: True if quarter < end else None,
             lambda cell: cell[1:] if cell[0] == "rule" else None,
+            since=self._start,
         )
-        for (_, cell), amounts in found.items():
+        for (_, cell), amounts in day.summed(asked).items():
             self.rules.add(cell, amounts)
 
 

@@ -30,6 +30,7 @@ from metering.ids import repeatable_digest
 from metering.mixes import Mix, Model, mix_of
 from metering.periods import is_timezone
 from metering.quarters import DayRollups, Within, open_room, rollups_between, rollups_within
+from metering.questions import AnyQuestion, Question
 from metering.rollups import DIMENSIONS, OTHER, QUARTER, Kind, quarter_of
 from metering.stores import DocumentStore
 from metering.usage_groups import Grouping
@@ -106,7 +107,7 @@ class Outlooks:
     def spend_and_mixes(self, account_id: str, now: datetime, timezone: str) -> tuple[DailySpend, list[Mix]]:
         """`daily_spend` of all calls, and `mixes`, each day read once. Raises: InvalidInput, for no zone."""
         spending, mixes = _Spending(now, timezone, {}), _Mixes(now)
-        within = self._within(account_id, spending)
+        within = self._within(account_id, spending, mixes.asked)
         for day in within.days:
             spending.add(day)
             mixes.add(day)
@@ -148,6 +149,8 @@ class Outlooks:
             raise InvalidInput("start_time must lie in the past, and before end_time", "start_time")
         if end - start > ANOMALY_DAYS_MAX * _DAY:
             raise InvalidInput(f"give a range of at most {ANOMALY_DAYS_MAX} days", "start_time")
+        if quarter_of(start) > quarter_of(end - QUARTER / 2):
+            return []  # it began just now: no quarter hour of it is told yet
         table = self._hours(account_id, start.astimezone(UTC), end.astimezone(UTC), ZoneInfo(timezone))
         found = [anomaly for team in table.spent for anomaly in table.anomalies(team, material)]
         found.sort(key=lambda each: (each.anomaly.starts_at, each.anomaly.spent), reverse=True)
@@ -155,14 +158,17 @@ class Outlooks:
 
     def _hours(self, account_id: str, start: datetime, end: datetime, zone: ZoneInfo) -> "_HourTable":
         table = _HourTable(start - COMPARED_DAYS * _DAY, start, end, zone)
-        by_team = Grouping("main", ("team",), {})
-        by_model = Grouping("main", ("team", "provider", "model"), {})
-        for day in self._days(account_id, table.begins, table.ends, "main"):
-            for (place, (team,)), sums in day.summed(table.place, by_team, {_COST}).items():
+        by_team = Question(table.place, Grouping("main", ("team",), {}), {_COST})
+        by_model = Question(
+            table.place,
+            Grouping("main", ("team", "provider", "model"), {}),
+            {_COST, "requests"},
+            since=table.judged,
+        )
+        for day in self._days(account_id, table.begins, table.ends, "main", by_team, by_model):
+            for (place, (team,)), sums in day.summed(by_team).items():
                 table.add(team, place, sums.get(_COST, 0))
-            for (place, values), sums in day.summed(
-                table.judged_place, by_model, {_COST, "requests"}
-            ).items():
+            for (place, values), sums in day.summed(by_model).items():
                 table.add_model(place, values, sums)
         return table
 
@@ -172,26 +178,36 @@ class Outlooks:
         Features beyond `MIXES_MAX` are told together, as `other`.
         """
         mixes = _Mixes(now)
-        for day in self._days(account_id, mixes.start, mixes.end, "main"):
+        for day in self._days(account_id, mixes.start, mixes.end, "main", mixes.asked):
             mixes.add(day)
         return mixes.told()
 
-    def _within(self, account_id: str, spending: "_Spending") -> Within:
+    def _within(self, account_id: str, spending: "_Spending", *more: AnyQuestion) -> Within:
         start, end = spending.start, spending.end
-        open_max = open_room((start, end))
         return rollups_within(
-            self._store, account_id, start, end, spending.kind, open_max=open_max, memory=self._memory
+            self._store,
+            account_id,
+            start,
+            end,
+            spending.kind,
+            open_max=open_room((start, end)),
+            memory=self._memory,
+            questions=(spending.asked, *more),
         )
 
-    def _days(self, account_id: str, start: datetime, end: datetime, kind: Kind) -> Iterator[DayRollups]:
-        return rollups_between(self._store, account_id, start, end, kind, memory=self._memory)
+    def _days(
+        self, account_id: str, start: datetime, end: datetime, kind: Kind, *questions: AnyQuestion
+    ) -> Iterator[DayRollups]:
+        return rollups_between(
+            self._store, account_id, start, end, kind, memory=self._memory, questions=questions
+        )
 
     def _daily_spend_so_far(
         self, account_id: str, now: datetime, timezone: str, filters: Filters
     ) -> DailySpend:
         """`daily_spend` up to now, however many shards are open."""
         spending = _Spending(now, timezone, filters)
-        for day in self._days(account_id, spending.start, spending.end, spending.kind):
+        for day in self._days(account_id, spending.start, spending.end, spending.kind, spending.asked):
             spending.add(day)
         return spending.told(now)
 
@@ -231,12 +247,12 @@ class _Spending:
         # The zone's day may begin up to 14 hours before the UTC day; skipped midnights are moments, too.
         self.start = quarter_of(datetime.combine(self._first, time(), self._zone).astimezone(UTC))
         self.end = quarter_of(now) + QUARTER
-        self._grouping = Grouping(self.kind, (), filters)
+        self.asked = Question(self._day_of, Grouping(self.kind, (), filters), {_COST})
         self._costs: dict[date, int] = {}
 
     def add(self, day: DayRollups) -> None:
         """Add a UTC day."""
-        for (local, _), sums in day.summed(self._day_of, self._grouping, {_COST}).items():
+        for (local, _), sums in day.summed(self.asked).items():
             self._costs[local] = self._costs.get(local, 0) + sums.get(_COST, 0)
 
     def told(self, complete_to: datetime) -> DailySpend:
@@ -262,14 +278,12 @@ class _Mixes:
     def __init__(self, now: datetime) -> None:
         self.start, self.end = quarter_of(now - MIX_DAYS * _DAY), quarter_of(now) + QUARTER
         self._sums: dict[tuple[str, ...], dict[str, int]] = {}
-        self._grouping = Grouping("main", ("provider", "model", "feature"), {})
+        grouping = Grouping("main", ("provider", "model", "feature"), {})
+        self.asked = Question(lambda _: True, grouping, since=self.start)
 
     def add(self, day: DayRollups) -> None:
         """Add a UTC day, as far as it lies in the range."""
-        if day.day + _DAY <= self.start:
-            return
-        found = day.summed(lambda quarter: True if quarter >= self.start else None, self._grouping)
-        for (_, group), amounts in found.items():
+        for (_, group), amounts in day.summed(self.asked).items():
             has_room = group in self._sums or len(self._sums) < MIXES_MAX
             totals = self._sums.setdefault(group if has_room else (*group[:2], OTHER), {})
             for name, amount in amounts.items():
@@ -296,17 +310,13 @@ class _HourTable:
             self._places[quarter] = len(self._starts) - 1
             quarter += QUARTER
         self._first = self._places[quarter_of(start)]
+        self.judged = self._starts[self._first].astimezone(UTC)
         self.spent: dict[str, list[int]] = {}
         self._models: dict[tuple[int, str], dict[Model, tuple[int, int]]] = {}
 
     def place(self, quarter: datetime) -> int:
         """Which hour the quarter hour lies in."""
         return self._places[quarter]
-
-    def judged_place(self, quarter: datetime) -> int | None:
-        """The same, None before the hours that are judged."""
-        place = self._places[quarter]
-        return place if place >= self._first else None
 
     def add(self, team: str, place: int, cost: int) -> None:
         """Add what a team spent in an hour."""

@@ -21,6 +21,7 @@ from metering.errors import InvalidInput
 from metering.ids import repeatable_digest
 from metering.latencies import Latencies
 from metering.quarters import rollups_within
+from metering.questions import Question
 from metering.rollups import OTHER, QUARTER, Amounts, Cell, quarter_of
 from metering.stores import DocumentStore, Query
 
@@ -117,8 +118,9 @@ class _Traffic:
         within = rollups_within(
             store, account_id, begin, self._end, "main", "latency", open_max=OPEN_SHARDS_MAX
         )
+        asked = Question(self._is_last_hour, _provider_of)
         for (is_last_hour, (kind, provider)), amounts in [
-            each for day in within.days for each in day.summed(self._is_last_hour, _provider_of).items()
+            each for day in within.days for each in day.summed(asked).items()
         ]:
             for window in WINDOWS if is_last_hour else ("day",):
                 self._count(window, kind, provider, account_id, amounts)

@@ -17,31 +17,30 @@ more days than leave room for them reads `rollups_within` a bound, and is told u
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final, Generic, NamedTuple, TypeVar
+from itertools import groupby
+from typing import Any, Final, NamedTuple, Protocol, TypeVar, cast
 
 import msgspec
 
 from metering.collections import quarters_collection
 from metering.day_documents import (
     NO_PART,
-    NO_SHEET,
     NOT_HELD,
     PART_OF,
     QUARTERS_A_DAY,
     SHARDS_GONE,
-    Sheet,
-    added_up,
     day_path,
     days_between,
     number_of,
-    sheet_of,
     stored_shards,
 )
-from metering.day_memory import NO_MEMORY, NO_SLOT, DayMemory, StoredDay, places
+from metering.day_memory import NO_MEMORY, NO_SLOT, DayMemory, Recalled, StoredDay
 from metering.errors import InvalidInput
+from metering.questions import ALL_DAY, AnyQuestion, Question, Slots, Stretch
 from metering.rollups import CELLS, QUARTER, VALUES, Amounts, Cell, Kind, beginning_of_day
+from metering.settled_days import Answer, SettledDay, SettledRun
 from metering.shards import SHARDS_MAX, ShardKey
 from metering.stores import Document, DocumentStore, Query
 
@@ -59,85 +58,99 @@ Group = TypeVar("Group", bound=Hashable)
 Slot = TypeVar("Slot", bound=Hashable)
 
 ShardCells = list[tuple[Cell, Amounts]]
-Stretch = tuple[int, int]  # the number of a day's quarter hour, and the one behind the last
 _Open = dict[datetime, dict[int, ShardCells]]  # quarter hour → number of the shard → cells
 
 
-class DayRollups(msgspec.Struct, frozen=True, kw_only=True):
-    """The cells of the kinds asked for in one UTC day, as far as it lies in the range asked for."""
+class DayRollups(Protocol):
+    """The cells of the kinds asked for in one UTC day or several, as far as they lie in the range."""
+
+    def summed(self, question: Question[Slot, Group]) -> dict[tuple[Slot, Group], Amounts]:
+        """What the question comes to, but for what another part of the range tells.
+
+        Sums that are 0 are not named. Raises: ValueError, where questions were announced, and this is none.
+        """
+
+
+class _SeveralDays:
+    """Whole days, of which is known what they come to together."""
+
+    def __init__(self, told: Mapping[AnyQuestion, Answer], announced: Collection[AnyQuestion]) -> None:
+        self._told = told
+        self._announced = announced
+
+    def summed(self, question: Question[Slot, Group]) -> dict[tuple[Slot, Group], Amounts]:
+        _check(question, self._announced)
+        return self._told.get(question, {})
+
+
+class _Day(msgspec.Struct, frozen=True, kw_only=True):
+    """One day: what is stored of it, or known; `told` questions are answered elsewhere."""
 
     day: datetime
     stored: StoredDay | None
+    known: Mapping[AnyQuestion, Sequence[Recalled]] = {}
+    slots: Mapping[AnyQuestion, Slots[Any]] = {}  # of what is stored, where these are known
     kinds: tuple[Kind, ...]  # of what is stored
     held: tuple[Stretch, ...]  # the quarter hours that count of what is stored
-    opened: Sheet
+    opened: Sequence[tuple[int, ShardCells]]  # by the number of the quarter hour
     range: Stretch
+    announced: Collection[AnyQuestion]
+    told: Collection[AnyQuestion] = ()
 
-    def summed(
-        self,
-        slot_of: Callable[[datetime], Slot | None],
-        group_of: Callable[[Cell], Group | None],
-        names: Collection[str] | None = None,
-    ) -> dict[tuple[Slot, Group], Amounts]:
-        """The cells added up by the slot of their quarter hour and the group of their cell; None leaves out.
-
-        The quarter hours of one slot follow one another. Sums that are 0 are not named, nor are others than
-        `names`, where these are given.
-        """
+    def summed(self, question: Question[Slot, Group]) -> dict[tuple[Slot, Group], Amounts]:
+        _check(question, self.announced)
         found: dict[tuple[Slot, Group], Amounts] = {}
-        if self.stored is not None and self.held:
-            slots = _Slots(self.day, self.held, slot_of)
+        if question in self.told:
+            return found
+        if question in self.known:
+            for each in self.known[question]:
+                _add_all(found, self.slots[question], cast("dict[tuple[int, Group], Amounts]", each.sums()))
+        elif self.stored is not None and self.held:
+            slots = self.slots.get(question) or Slots(self.day, self.held, question)
             for kind in self.kinds:
-                _add_all(found, slots, self.stored.summed(kind, slots.places, group_of, names))
-        if self.opened.cells:
-            slots = _Slots(self.day, (self.range,), slot_of)
-            _add_all(found, slots, self.opened.summed(places(slots.places), group_of, names))
+                sums = self.stored.summed(kind, slots.places, question.group_of, question.names)
+                _add_all(found, slots, sums)
+        if self.opened:
+            _add_opened(found, self.opened, Slots(self.day, (self.range,), question), question)
         return found
 
 
-class _Slots(Generic[Slot]):
-    """The slots of a day's quarter hours, numbered as they come; `NO_SLOT` for what is left out."""
-
-    def __init__(
-        self, day: datetime, counted: Sequence[Stretch], slot_of: Callable[[datetime], Slot | None]
-    ) -> None:
-        self._day = day
-        self._slot_of = slot_of
-        self.named: list[Slot] = []
-        self._numbers: dict[Slot, int] = {}
-        self._places = bytearray([NO_SLOT]) * QUARTERS_A_DAY
-        for first, end in counted:
-            self._place(first, self._at(first), end - 1, self._at(end - 1))
-        self.places = bytes(self._places)
-
-    def _at(self, number: int) -> Slot | None:
-        return self._slot_of(self._day + number * QUARTER)
-
-    def _place(self, first: int, slot: Slot | None, last: int, last_slot: Slot | None) -> None:
-        """Place these quarter hours; those between two of one slot are of it, too."""
-        if first == last or (slot == last_slot and slot is not None):
-            if slot is not None:
-                self._places[first : last + 1] = bytes([self._number(slot)]) * (last + 1 - first)
-            return
-        middle = (first + last) // 2
-        self._place(first, slot, middle, self._at(middle))
-        self._place(middle + 1, self._at(middle + 1), last, last_slot)
-
-    def _number(self, slot: Slot) -> int:
-        number = self._numbers.setdefault(slot, len(self.named))
-        if number == len(self.named):
-            self.named.append(slot)
-        return number
+def _check(question: AnyQuestion, announced: Collection[AnyQuestion]) -> None:
+    if announced and question not in announced:
+        raise ValueError("questions were announced, and this is none of them")
 
 
 def _add_all(
-    found: dict[tuple[Slot, Group], Amounts], slots: _Slots[Slot], more: Mapping[tuple[int, Group], Amounts]
+    found: dict[tuple[Slot, Group], Amounts], slots: Slots[Slot], more: Mapping[tuple[int, Group], Amounts]
 ) -> None:
     for (number, group), sums in more.items():
         totals = found.setdefault((slots.named[number], group), sums)
         if totals is not sums:
             for name, amount in sums.items():
                 totals[name] = totals.get(name, 0) + amount
+
+
+def _add_opened(
+    found: dict[tuple[Slot, Group], Amounts],
+    opened: Sequence[tuple[int, ShardCells]],
+    slots: Slots[Slot],
+    question: Question[Slot, Group],
+) -> None:
+    for number, cells in opened:
+        place = slots.places[number]
+        if place == NO_SLOT:
+            continue
+        for cell, sums in cells:
+            group = question.group_of(cell)
+            wanted = sums if question.names is None else _only(sums, question.names)
+            if group is not None and wanted:
+                totals = found.setdefault((slots.named[place], group), {})
+                for name, amount in wanted.items():
+                    totals[name] = totals.get(name, 0) + amount
+
+
+def _only(sums: Amounts, names: Collection[str]) -> Amounts:
+    return {name: amount for name, amount in sums.items() if name in names}
 
 
 def rollups_between(
@@ -147,14 +160,16 @@ def rollups_between(
     end: datetime,
     *kinds: Kind,
     memory: DayMemory = NO_MEMORY,
+    questions: Sequence[AnyQuestion] = (),
 ) -> Iterator[DayRollups]:
-    """The account's cells of those kinds from `start` (inclusive) to `end`, whole quarter hours, day by day.
+    """The account's cells of those kinds from `start` (inclusive) to `end`, whole quarter hours, in parts.
 
-    Reads a document a UTC day, beside the open shards; so several kinds must be of one document. A store
+    Reads a document a UTC day, beside the open shards; so several kinds must be of one document. Where all
+    `questions` are announced, days that have not changed since they were asked are told from memory. A store
     failure passes to the caller, and so does DayUnreadable: no figure is made up. Raises: InvalidInput, for
     more open shards than one answer reads.
     """
-    return _Reader(store, account_id, start, end, kinds, memory).all_days()
+    return _Reader(store, account_id, start, end, kinds, memory, questions).all_days()
 
 
 def open_room(*ranges: tuple[datetime, datetime]) -> int:
@@ -185,13 +200,14 @@ def rollups_within(
     *kinds: Kind,
     open_max: int,
     memory: DayMemory = NO_MEMORY,
+    questions: Sequence[AnyQuestion] = (),
 ) -> Within:
     """As `rollups_between`, with at most `open_max` documents (and two more) beside those of the days.
 
     What these do not reach is left out: the last quarter hours of the range, until they are compacted. Where
     compaction is behind, and that were more than `OPEN_FOR`, all is read.
     """
-    return _Reader(store, account_id, start, end, kinds, memory).within(open_max)
+    return _Reader(store, account_id, start, end, kinds, memory, questions).within(open_max)
 
 
 def open_quarters(store: DocumentStore, account_id: str, start: datetime, end: datetime) -> set[datetime]:
@@ -217,10 +233,12 @@ def shard_number(document: Document) -> int:
     return number
 
 
-def shard_cells(document: Document) -> ShardCells:
-    """A shard's cells, of all kinds."""
+def shard_cells(document: Document, kinds: Collection[Kind] | None = None) -> ShardCells:
+    """A shard's cells, of these kinds where they are given."""
     cells = []
     for stored in document.fields[CELLS].values():
+        if kinds is not None and stored[VALUES][0] not in kinds:
+            continue
         sums = dict(stored)
         cells.append((tuple(sums.pop(VALUES)), sums))
     return cells
@@ -279,7 +297,9 @@ class _Reader:
         end: datetime,
         kinds: tuple[Kind, ...],
         memory: DayMemory,
+        questions: Sequence[AnyQuestion],
     ) -> None:
+        self._questions = questions
         self._store = store
         self._account_id = account_id
         self._start = start
@@ -341,13 +361,55 @@ class _Reader:
     ) -> Iterator[DayRollups]:
         """These days, read at once and unpacked one by one: compressed, a day is small."""
         paths = {day: day_path(self._account_id, day, self._part) for day in days}
-        documents = self._store.get_many(list(paths.values()))
+        settled = self._settled(paths, opened)
+        known = {paths[day]: each.revision for day, each in settled.items() if each.revision is not None}
+        # A store failure passes to the caller.
+        documents = self._store.get_many(list(paths.values()), known=known)
         held = {
-            day: stored_shards(documents[path].fields) if path in documents else NO_PART.shards
+            day: NO_PART.shards
+            if day in settled or path not in documents
+            else stored_shards(documents[path].fields)
             for day, path in paths.items()
         }
         opened = self._complete(opened, held, open_max)
-        return (self._day(day, documents.pop(path, None), opened) for day, path in paths.items())
+        return self._told(paths, settled, documents, held, opened)
+
+    def _told(
+        self,
+        paths: Mapping[datetime, str],
+        settled: Mapping[datetime, SettledDay],
+        documents: dict[str, Document],
+        held: Mapping[datetime, tuple[int, ...]],
+        opened: _Open,
+    ) -> Iterator[DayRollups]:
+        """The days in their order; those that follow one another settled and are known together, at once."""
+        revisions = {path: document.revision for path, document in documents.items()}
+        for is_settled, each in groupby(paths, lambda day: day in settled and day + _DAY <= self._end):
+            days = list(each)
+            if not is_settled:
+                for day in days:
+                    yield self._day(day, documents.pop(paths[day], None), held[day], opened)
+                continue
+            run = SettledRun([settled[day] for day in days], self._kinds, self._memory, self._questions)
+            at = [revisions.get(paths[day], "") for day in days]
+            told = run.found(at)
+            if told:
+                yield _SeveralDays(told, self._questions)
+            if len(told) < len(self._questions):
+                for day in days:
+                    yield self._settled_day(settled[day], documents.pop(paths[day], None), told)
+                run.keep(at, told)
+
+    def _settled(self, paths: Mapping[datetime, str], opened: _Open) -> dict[datetime, SettledDay]:
+        """The days of which all lies in the range and nothing is open, where questions are announced."""
+        if not self._memory.has_room or not self._questions:
+            return {}
+        not_settled = {beginning_of_day(quarter) for quarter in opened}
+        return {
+            day: SettledDay(day, path, self._kinds, self._memory, self._questions)
+            for day, path in paths.items()
+            if self._start <= day and day + _DAY <= self._end and day not in not_settled
+        }
 
     def _complete(
         self, opened: _Open, held_of: dict[datetime, tuple[int, ...]], open_max: int | None
@@ -379,28 +441,47 @@ class _Reader:
                 complete[paths[path]][shard_number(document)] = self._cells(document)
         return complete
 
-    def _day(self, day: datetime, document: Document | None, opened: _Open) -> DayRollups:
+    def _day(
+        self, day: datetime, document: Document | None, shards: Sequence[int], opened: _Open
+    ) -> DayRollups:
         first = max(0, (self._start - day) // QUARTER)
         end = min(QUARTERS_A_DAY, (self._end - day) // QUARTER)
-        shards = NO_PART.shards if document is None else stored_shards(document.fields)
         reopened = {
             number_of(quarter): found for quarter, found in opened.items() if beginning_of_day(quarter) == day
         }
-        rows = added_up(
-            ((cell, number), sums)
-            for number, found in reopened.items()
-            if first <= number < end
-            for cells in found.values()
-            for cell, sums in cells
-        )
-        return DayRollups(
+        return _Day(
             day=day,
             stored=None if document is None else StoredDay(document, self._kinds, self._memory),
             kinds=self._kinds,
             held=_held(shards, first, end, reopened),
-            opened=sheet_of(rows) if rows else NO_SHEET,
+            opened=[
+                (number, cells)
+                for number, found in reopened.items()
+                if first <= number < end
+                for cells in found.values()
+            ],
             range=(first, end),
+            announced=self._questions,
+        )
+
+    def _settled_day(
+        self, day: SettledDay, document: Document | None, told: Collection[AnyQuestion]
+    ) -> DayRollups:
+        """The day, from what is known of it where its document still is as it was then."""
+        is_known = document is not None and document.revision == day.revision
+        has_fields = document is not None and not is_known
+        return _Day(
+            day=day.day,
+            stored=StoredDay(document, self._kinds, self._memory) if document and has_fields else None,
+            known=day.known if is_known else {},
+            slots=day.slots,
+            kinds=self._kinds,
+            held=(ALL_DAY,),
+            opened=(),
+            range=ALL_DAY,
+            announced=self._questions,
+            told=told,
         )
 
     def _cells(self, document: Document) -> ShardCells:
-        return [each for each in shard_cells(document) if each[0][0] in self._kinds]
+        return shard_cells(document, self._kinds)

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Final, Literal, NamedTuple, get_args
+from typing import Any, Final, Literal, NamedTuple, get_args
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -24,6 +24,7 @@ from metering.day_memory import NO_MEMORY, DayMemory
 from metering.errors import InvalidInput, NotFound
 from metering.periods import period_of
 from metering.quarters import open_room, rollups_between, rollups_within
+from metering.questions import Question
 from metering.rollups import OTHER, QUARTER, Amounts, quarter_of
 from metering.stats import ComparedGroup, DaySums
 from metering.stores import DocumentStore
@@ -214,17 +215,20 @@ class _Cuts:
 
     def read(self, store: DocumentStore, account_id: str, range_: Range, room: int | None) -> datetime:
         """Add the range, in so many open documents where there is a bound; up to when that is."""
-        start, end, memory = range_.start, range_.end, self._memory
-        complete_to, days = end, rollups_between(store, account_id, start, end, "main", memory=memory)
+        by_day = Question(self._day_of, _ALL)
+        by_cut = {name: Question(lambda _: True, grouping) for name, grouping in _BY_CUT.items()}
+        asked: dict[str, Any] = {"memory": self._memory, "questions": (by_day, *by_cut.values())}
+        start, end = range_.start, range_.end
+        complete_to, days = end, rollups_between(store, account_id, start, end, "main", **asked)
         if room is not None:
             complete_to, _, days = rollups_within(
-                store, account_id, start, end, "main", open_max=room, memory=memory
+                store, account_id, start, end, "main", open_max=room, **asked
             )
         for found in days:
-            for (day, _), amounts in found.summed(self._day_of, _ALL).items():
+            for (day, _), amounts in found.summed(by_day).items():
                 add(self.days.setdefault(day, zeros()), amounts)
-            for name, grouping in _BY_CUT.items():
-                for (_, group), amounts in found.summed(lambda _: True, grouping).items():
+            for name, question in by_cut.items():
+                for (_, group), amounts in found.summed(question).items():
                     self.groups[name].add(group, amounts)
         return complete_to
 

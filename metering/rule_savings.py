@@ -15,6 +15,7 @@ import msgspec
 from metering.buckets import Range, whole_quarters
 from metering.day_memory import NO_MEMORY, DayMemory
 from metering.quarters import rollups_between
+from metering.questions import Question
 from metering.rollups import DIMENSIONS, Amounts
 from metering.stores import DocumentStore
 from metering.usage_groups import Grouping, Groups, add, total, zeros
@@ -92,10 +93,20 @@ def routing_figures(
     """
     range_ = whole_quarters(start, end)
     sums, rules = zeros(), RuleSums()
-    for day in rollups_between(store, account_id, range_.start, range_.end, "main", "rule", memory=memory):
-        for amounts in day.summed(lambda _: True, _ALL, names).values():
+    of_all, by_rule = Question(lambda _: True, _ALL, names), Question(lambda _: True, _BY_RULE)
+    for day in rollups_between(
+        store,
+        account_id,
+        range_.start,
+        range_.end,
+        "main",
+        "rule",
+        memory=memory,
+        questions=(of_all, by_rule),
+    ):
+        for amounts in day.summed(of_all).values():
             add(sums, amounts)
-        for (_, cell), amounts in day.summed(lambda _: True, _BY_RULE).items():
+        for (_, cell), amounts in day.summed(by_rule).items():
             rules.add(cell, amounts)
     return RoutingFigures(range=range_, sums=sums, rules=rules.rules())
 

@@ -35,6 +35,7 @@ from metering.day_memory import NO_MEMORY, DayMemory
 from metering.errors import InvalidInput
 from metering.latencies import Latencies, Latency, ModelLatency
 from metering.quarters import DayRollups, Within, open_room, rollups_between, rollups_within
+from metering.questions import AnyQuestion, Question
 from metering.rollups import DIMENSIONS, KINDS_OF, OTHER, QUARTER, Amounts, Kind, quarter_of
 from metering.stores import DocumentStore
 from metering.usage_groups import Grouping, Groups, UsageGroup, add, total, zeros
@@ -230,11 +231,13 @@ class Statistics:
         edges = bucket_edges(query.start, query.end, query.bucket_width, ZoneInfo(query.timezone))
         known: set[tuple[str, ...]] = set()
         buckets = [Groups(query.group_by, known) for _ in edges[1:]]
-        group_of = Grouping(query.kind, query.group_by, query.filters)
+        asked = Question(
+            lambda quarter: bisect_right(edges, quarter) - 1,
+            Grouping(query.kind, query.group_by, query.filters),
+        )
         range_ = Range(edges[0], edges[-1])
-        for day in self._days(account_id, range_, query.kinds, open_max):
-            found = day.summed(lambda quarter: bisect_right(edges, quarter) - 1, group_of)
-            for (bucket, group), amounts in found.items():
+        for day in self._days(account_id, range_, query.kinds, asked, open_max=open_max):
+            for (bucket, group), amounts in day.summed(asked).items():
                 buckets[bucket].add(group, amounts)
         return UsageReport(
             start=edges[0],
@@ -250,8 +253,8 @@ class Statistics:
         """The sums of the range as a whole; the query's bucket width plays no part but for how long it is."""
         query.check()
         range_ = whole_quarters(query.start, query.end)
-        groups = Groups(query.group_by)
-        _add_days(groups, self._days(account_id, range_, query.kinds), query)
+        groups, asked = Groups(query.group_by), _of_all_the_range(query)
+        _add_days(groups, self._days(account_id, range_, query.kinds, asked), asked)
         return Totals(range=range_, groups=groups.dearest(), sums=total(groups.sums.values()))
 
     def comparison(self, account_id: str, query: UsageQuery, earlier: Earlier = "period") -> Comparison:
@@ -267,10 +270,11 @@ class Statistics:
         known: set[tuple[str, ...]] = set()
         now, then = Groups(query.group_by, known), Groups(query.group_by, known)
         room = open_room((range_.start, range_.end), (before.start, before.end))
-        read = self._within(account_id, range_, query.kinds, room)
-        _add_days(now, read.days, query)
-        read_before = self._within(account_id, before, query.kinds, max(0, room - read.opened))
-        _add_days(then, read_before.days, query)
+        asked = _of_all_the_range(query)
+        read = self._within(account_id, range_, query.kinds, (asked,), room)
+        _add_days(now, read.days, asked)
+        read_before = self._within(account_id, before, query.kinds, (asked,), max(0, room - read.opened))
+        _add_days(then, read_before.days, asked)
         is_all_of_it = read_before.complete_to == before.end
         compared = [
             ComparedGroup(
@@ -301,14 +305,16 @@ class Statistics:
         rows = _Rows(query.group_by, within)
         latencies = Latencies() if _tells_latencies(query) else None
         kinds: tuple[Kind, ...] = query.kinds if latencies is None else (*query.kinds, "latency")
-        group_of = Grouping(query.kind, (*query.group_by, *within), query.filters)
-        for day in self._days(account_id, range_, kinds):
-            for (_, values), amounts in day.summed(lambda _: True, group_of).items():
+        asked = Question(lambda _: 0, Grouping(query.kind, (*query.group_by, *within), query.filters))
+        histograms = _histograms(lambda _: 0, query.filters)
+        questions = (asked,) if latencies is None else (asked, histograms)
+        for day in self._days(account_id, range_, kinds, *questions):
+            for (_, values), amounts in day.summed(asked).items():
                 rows.add(values, amounts)
                 if latencies is not None:
                     latencies.count((values[0], values[1]), 0, amounts)
             if latencies is not None:
-                _add_histograms(latencies, day, lambda _: 0, query.filters)
+                _add_histograms(latencies, day, histograms)
         return Breakdown(range=range_, rows=rows.dearest(latencies), sums=total(rows.groups.sums.values()))
 
     def overview(self, account_id: str, now: datetime, timezone: str = "UTC") -> Overview:
@@ -322,10 +328,12 @@ class Statistics:
         models, teams = Groups(("provider", "model")), Groups(("team",))
         # A day more at the front, since the zone's day may begin up to 14 hours before the UTC day.
         start = datetime(first.year, first.month, first.day, tzinfo=UTC) - timedelta(days=1)
-        group_of = Grouping("main", ("provider", "model", "team"), {})
-        for found in self._days(account_id, Range(start, quarter_of(now) + QUARTER), ("main",)):
-            by_day = found.summed(lambda quarter: quarter.astimezone(zone).date(), group_of)
-            for (day, (provider, model, team)), amounts in by_day.items():
+        asked = Question(
+            lambda quarter: quarter.astimezone(zone).date(),
+            Grouping("main", ("provider", "model", "team"), {}),
+        )
+        for found in self._days(account_id, Range(start, quarter_of(now) + QUARTER), ("main",), asked):
+            for (day, (provider, model, team)), amounts in found.summed(asked).items():
                 add(days.setdefault(day, zeros()), amounts)
                 if day >= today.replace(day=1):
                     models.add((provider, model), amounts)
@@ -358,24 +366,45 @@ class Statistics:
         def bucket_of(quarter: datetime) -> int:
             return bisect_right(edges, quarter) - 1 if in_buckets else 0
 
-        calls_of = Grouping("main", ("provider", "model"), query.filters)
-        for day in self._days(account_id, Range(edges[0], edges[-1]), ("main", "latency")):
-            counted = day.summed(bucket_of, calls_of, {"requests", "errors"})
-            for (bucket, (provider, model)), amounts in counted.items():
+        calls = Question(
+            bucket_of, Grouping("main", ("provider", "model"), query.filters), {"requests", "errors"}
+        )
+        histograms = _histograms(bucket_of, query.filters)
+        range_ = Range(edges[0], edges[-1])
+        for day in self._days(account_id, range_, ("main", "latency"), calls, histograms):
+            for (bucket, (provider, model)), amounts in day.summed(calls).items():
                 latencies.count((provider, model), bucket, amounts)
-            _add_histograms(latencies, day, bucket_of, query.filters)
+            _add_histograms(latencies, day, histograms)
         return latencies.by_model(buckets)
 
     def _days(
-        self, account_id: str, range_: Range, kinds: Sequence[Kind], open_max: int | None = None
+        self,
+        account_id: str,
+        range_: Range,
+        kinds: Sequence[Kind],
+        *questions: AnyQuestion,
+        open_max: int | None = None,
     ) -> Iterable[DayRollups]:
         if open_max is None:
             return rollups_between(
-                self._store, account_id, range_.start, range_.end, *kinds, memory=self._memory
+                self._store,
+                account_id,
+                range_.start,
+                range_.end,
+                *kinds,
+                memory=self._memory,
+                questions=questions,
             )
-        return self._within(account_id, range_, kinds, open_max).days
+        return self._within(account_id, range_, kinds, questions, open_max).days
 
-    def _within(self, account_id: str, range_: Range, kinds: Sequence[Kind], open_max: int) -> Within:
+    def _within(
+        self,
+        account_id: str,
+        range_: Range,
+        kinds: Sequence[Kind],
+        questions: Sequence[AnyQuestion],
+        open_max: int,
+    ) -> Within:
         return rollups_within(
             self._store,
             account_id,
@@ -384,6 +413,7 @@ class Statistics:
             *kinds,
             open_max=open_max,
             memory=self._memory,
+            questions=questions,
         )
 
 
@@ -435,10 +465,13 @@ class _Rows:
         return tuple(parts[:TOP_MAX])
 
 
-def _add_days(groups: Groups, days: Iterable[DayRollups], query: UsageQuery) -> None:
-    group_of = Grouping(query.kind, query.group_by, query.filters)
+def _of_all_the_range(query: UsageQuery) -> Question[int, tuple[str, ...]]:
+    return Question(lambda _: 0, Grouping(query.kind, query.group_by, query.filters))
+
+
+def _add_days(groups: Groups, days: Iterable[DayRollups], asked: Question[int, tuple[str, ...]]) -> None:
     for day in days:
-        for (_, group), amounts in day.summed(lambda _: True, group_of).items():
+        for (_, group), amounts in day.summed(asked).items():
             groups.add(group, amounts)
 
 
@@ -446,14 +479,17 @@ def _tells_latencies(query: UsageQuery) -> bool:
     return query.group_by == ("provider", "model") and not query.filters.keys() - {"provider", "model"}
 
 
+def _histograms(
+    bucket_of: Callable[[datetime], int], filters: Mapping[str, Sequence[str]]
+) -> Question[int, tuple[str, ...]]:
+    # What else is filtered, a latency is not known by: then it is not asked for either.
+    return Question(bucket_of, Grouping("latency", ("provider", "model"), filters))
+
+
 def _add_histograms(
-    latencies: Latencies,
-    day: DayRollups,
-    bucket_of: Callable[[datetime], int],
-    filters: Mapping[str, Sequence[str]],
+    latencies: Latencies, day: DayRollups, histograms: Question[int, tuple[str, ...]]
 ) -> None:
-    measured_of = Grouping("latency", ("provider", "model"), filters)
-    for (bucket, (provider, model)), amounts in day.summed(bucket_of, measured_of).items():
+    for (bucket, (provider, model)), amounts in day.summed(histograms).items():
         latencies.measure((provider, model), bucket, amounts)
 
 

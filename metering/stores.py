@@ -125,9 +125,16 @@ class DocumentStore(Protocol):
         """The document as of now, or None."""
 
     def get_many(
-        self, paths: Sequence[str], *, timeout_seconds: float = STORE_TIMEOUT_SECONDS
+        self,
+        paths: Sequence[str],
+        *,
+        known: Mapping[str, str] | None = None,
+        timeout_seconds: float = STORE_TIMEOUT_SECONDS,
     ) -> dict[str, Document]:
-        """Those of the documents that exist, by path, in one round trip."""
+        """Those of the documents that exist, by path, at once.
+
+        One that still is at its revision in `known` may come without its fields: it has not changed.
+        """
 
     def query(self, query: Query, *, timeout_seconds: float = STORE_TIMEOUT_SECONDS) -> list[Document]:
         """The documents a query finds, in its order, at most its limit."""

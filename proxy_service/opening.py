@@ -1,7 +1,7 @@
 """A store that is opened beside the first calls, since loading gRPC takes as long as answering them."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol
 
 from metering.errors import StoreUnavailable
@@ -68,10 +68,14 @@ class OpeningStore:
         return self._opened(timeout_seconds).get(path, timeout_seconds=timeout_seconds)
 
     def get_many(
-        self, paths: Sequence[str], *, timeout_seconds: float = STORE_TIMEOUT_SECONDS
+        self,
+        paths: Sequence[str],
+        *,
+        known: Mapping[str, str] | None = None,
+        timeout_seconds: float = STORE_TIMEOUT_SECONDS,
     ) -> dict[str, Document]:
         """See `DocumentStore`."""
-        return self._opened(timeout_seconds).get_many(paths, timeout_seconds=timeout_seconds)
+        return self._opened(timeout_seconds).get_many(paths, known=known, timeout_seconds=timeout_seconds)
 
     def query(self, query: Query, *, timeout_seconds: float = STORE_TIMEOUT_SECONDS) -> list[Document]:
         """See `DocumentStore`."""

@@ -4,7 +4,8 @@ Nothing is retried and every call has a time-out of its own. The channel is made
 import and never before a fork. Collections are protected by our own code only: services come in through IAM.
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import grpc
@@ -18,6 +19,8 @@ from metering.firestore.outcomes import refused
 from metering.firestore.queries import query_request
 from metering.firestore.values import fields_of
 from metering.stores import STORE_TIMEOUT_SECONDS, Document, Query, Write, WriteResult
+
+_NO_FIELDS = ("__name__",)  # a mask that names no field: what comes back is name and revision
 
 
 def open_store(project: str, database: str, *, emulator_address: str = "") -> "FirestoreStore":
@@ -43,19 +46,48 @@ class FirestoreStore:
         return self.get_many([path], timeout_seconds=timeout_seconds).get(path)
 
     def get_many(
-        self, paths: Sequence[str], *, timeout_seconds: float = STORE_TIMEOUT_SECONDS
+        self,
+        paths: Sequence[str],
+        *,
+        known: Mapping[str, str] | None = None,
+        timeout_seconds: float = STORE_TIMEOUT_SECONDS,
     ) -> dict[str, Document]:
-        """Those of the documents that exist, by path, in one round trip."""
+        """Those of the documents that exist, by path, at once.
+
+        Of what is `known` the revision is asked for; what has changed since is read whole in a second round.
+        """
         check_paths(paths)
-        if not paths:
+        known = known or {}
+        deadline = time.monotonic() + timeout_seconds
+        found = self._found(paths, known, timeout_seconds)
+        changed = [
+            path
+            for path, document in found.items()
+            if known.get(path, document.revision) != document.revision
+        ]
+        if not changed:
+            return found
+        unchanged = {path: document for path, document in found.items() if path not in changed}
+        return unchanged | self._found(changed, {}, max(0.0, deadline - time.monotonic()))
+
+    def _found(
+        self, paths: Sequence[str], known: Mapping[str, str], timeout_seconds: float
+    ) -> dict[str, Document]:
+        """The documents, those that are known without their fields; asked for at once."""
+        requests = []
+        for is_known in (False, True):
+            names = [self._names + path for path in dict.fromkeys(paths) if (path in known) is is_known]
+            if names:
+                request = BatchGetDocumentsRequest(database=self._database, documents=names)
+                if is_known:
+                    request.mask.field_paths.extend(_NO_FIELDS)
+                requests.append(request)
+        if not requests:
             return {}
-        names = [self._names + path for path in dict.fromkeys(paths)]
-        request = BatchGetDocumentsRequest(database=self._database, documents=names)
-        calls = self._calls()
+        calls, metadata = self._calls(), self._connection.metadata
         try:
-            answers = list(
-                calls.batch_get(request, timeout=timeout_seconds, metadata=self._connection.metadata)
-            )
+            asked = [calls.batch_get(each, timeout=timeout_seconds, metadata=metadata) for each in requests]
+            answers = [answer for each in asked for answer in each]
         except grpc.RpcError as error:
             raise refused(error) from error
         found = [self._document(answer.found) for answer in answers if answer.HasField("found")]

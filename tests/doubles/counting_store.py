@@ -5,7 +5,7 @@ and ask `check_limits` at the end.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -62,10 +62,17 @@ class CountingStore:
         return self._store.get(path, timeout_seconds=timeout_seconds)
 
     def get_many(
-        self, paths: Sequence[str], *, timeout_seconds: float = STORE_TIMEOUT_SECONDS
+        self,
+        paths: Sequence[str],
+        *,
+        known: Mapping[str, str] | None = None,
+        timeout_seconds: float = STORE_TIMEOUT_SECONDS,
     ) -> dict[str, Document]:
         self.documents_read += len(paths)  # one that is missing is billed, too
-        return self._store.get_many(paths, timeout_seconds=timeout_seconds)
+        found = self._store.get_many(paths, known=known, timeout_seconds=timeout_seconds)
+        for path, revision in (known or {}).items():  # one that has changed since is read again, whole
+            self.documents_read += path in found and found[path].revision != revision
+        return found
 
     def query(self, query: Query, *, timeout_seconds: float = STORE_TIMEOUT_SECONDS) -> list[Document]:
         found = self._store.query(query, timeout_seconds=timeout_seconds)

@@ -1,6 +1,6 @@
 """A store in which somebody else is faster, once, at the worst moment."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from metering.stores import Document, DocumentStore, Query, Write, WriteResult
@@ -19,8 +19,10 @@ class Meddled:
     def get(self, path: str, *, timeout_seconds: float = 10) -> Document | None:
         return self._store.get(path, timeout_seconds=timeout_seconds)
 
-    def get_many(self, paths: Sequence[str], *, timeout_seconds: float = 10) -> dict[str, Document]:
-        return self._store.get_many(paths, timeout_seconds=timeout_seconds)
+    def get_many(
+        self, paths: Sequence[str], *, known: Mapping[str, str] | None = None, timeout_seconds: float = 10
+    ) -> dict[str, Document]:
+        return self._store.get_many(paths, known=known, timeout_seconds=timeout_seconds)
 
     def query(self, query: Query, *, timeout_seconds: float = 10) -> list[Document]:
         return self._store.query(query, timeout_seconds=timeout_seconds)

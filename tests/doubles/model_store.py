@@ -1,6 +1,6 @@
 """A store in memory, on the model of its promises: quick, and every fault of a commit as told."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from metering.errors import RevisionChanged, StoreError, StoreUnavailable
@@ -32,7 +32,11 @@ class ModelStore:
         return None if fields is None else Document(path, dict(fields), str(self._revisions[path]))
 
     def get_many(
-        self, paths: Sequence[str], *, timeout_seconds: float = STORE_TIMEOUT_SECONDS
+        self,
+        paths: Sequence[str],
+        *,
+        known: Mapping[str, str] | None = None,
+        timeout_seconds: float = STORE_TIMEOUT_SECONDS,
     ) -> dict[str, Document]:
         found = {path: self.get(path) for path in paths}
         return {path: document for path, document in found.items() if document is not None}

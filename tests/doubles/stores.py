@@ -1,6 +1,6 @@
 """Stores that misbehave."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from metering.errors import StoreUnavailable
@@ -23,7 +23,9 @@ class StoreDown:
         self._ask(timeout_seconds)
         return None
 
-    def get_many(self, paths: Sequence[str], *, timeout_seconds: float = 10) -> dict[str, Document]:
+    def get_many(
+        self, paths: Sequence[str], *, known: Mapping[str, str] | None = None, timeout_seconds: float = 10
+    ) -> dict[str, Document]:
         self._ask(timeout_seconds)
         return {}
 

@@ -1,6 +1,6 @@
 """A store between which and its caller things go wrong, as told."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 from metering.errors import StoreError, StoreUnavailable
@@ -33,10 +33,14 @@ class UnreliableStore:
         return self._inner.get(path, timeout_seconds=timeout_seconds)
 
     def get_many(
-        self, paths: Sequence[str], *, timeout_seconds: float = STORE_TIMEOUT_SECONDS
+        self,
+        paths: Sequence[str],
+        *,
+        known: Mapping[str, str] | None = None,
+        timeout_seconds: float = STORE_TIMEOUT_SECONDS,
     ) -> dict[str, Document]:
         self._before()
-        return self._inner.get_many(paths, timeout_seconds=timeout_seconds)
+        return self._inner.get_many(paths, known=known, timeout_seconds=timeout_seconds)
 
     def query(self, query: Query, *, timeout_seconds: float = STORE_TIMEOUT_SECONDS) -> list[Document]:
         self._before()

@@ -282,3 +282,27 @@ def test_many_documents_are_read_at_once_and_missing_ones_left_out(store: Docume
     }
     assert found[f"{A}/segments/s"].document_id == "s"
     assert store.get_many([]) == {}
+
+
+def test_what_is_known_comes_with_its_revision_and_what_has_changed_comes_whole(store: DocumentStore) -> None:
+    gone, late = f"{A}/segments/gone", f"{A}/segments/late"
+    store.commit([Create(A, {"n": 1}), Create(B, {"n": 2}), Create(gone, {"n": 3})])
+    known = {path: document.revision for path, document in store.get_many([A, B, gone]).items()}
+    store.commit([Put(B, {"n": 20}), Delete(gone), Create(late, {"n": 4})])
+
+    found = store.get_many([A, B, gone, late], known={**known, "accounts/none": "1"})
+
+    assert found.keys() == {A, B, late}
+    assert found[A].revision == known[A]
+    assert found[B].revision != known[B]
+    assert [found[path].fields for path in (B, late)] == [{"n": 20}, {"n": 4}]
+    assert _fields(store, A) == {"n": 1}
+
+
+def test_a_revision_that_is_none_of_the_documents_is_no_reason_to_leave_its_fields_out(
+    store: DocumentStore,
+) -> None:
+    store.commit([Create(A, {"n": 1})])
+
+    for revision in ("", "0", "none", "999999"):
+        assert store.get_many([A], known={A: revision})[A].fields == {"n": 1}

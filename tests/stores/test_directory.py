@@ -1,6 +1,6 @@
 """Accounts, keys and policies on both stores, alone and with somebody else changing things meanwhile."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -46,8 +46,10 @@ class Interrupted:
     def get(self, path: str, *, timeout_seconds: float = 10) -> Document | None:
         return self._store.get(path, timeout_seconds=timeout_seconds)
 
-    def get_many(self, paths: Sequence[str], *, timeout_seconds: float = 10) -> dict[str, Document]:
-        return self._store.get_many(paths, timeout_seconds=timeout_seconds)
+    def get_many(
+        self, paths: Sequence[str], *, known: Mapping[str, str] | None = None, timeout_seconds: float = 10
+    ) -> dict[str, Document]:
+        return self._store.get_many(paths, known=known, timeout_seconds=timeout_seconds)
 
     def query(self, query: Query, *, timeout_seconds: float = 10) -> list[Document]:
         return self._store.query(query, timeout_seconds=timeout_seconds)

@@ -1,6 +1,6 @@
 """Rows of infrastructure that come at the same moment, on both stores: none is lost, none counts twice."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -21,9 +21,13 @@ class Overtaken:
         self._meanwhile = meanwhile
 
     def get_many(
-        self, paths: Sequence[str], *, timeout_seconds: float = STORE_TIMEOUT_SECONDS
+        self,
+        paths: Sequence[str],
+        *,
+        known: Mapping[str, str] | None = None,
+        timeout_seconds: float = STORE_TIMEOUT_SECONDS,
     ) -> dict[str, Document]:
-        found = self._store.get_many(paths, timeout_seconds=timeout_seconds)
+        found = self._store.get_many(paths, known=known, timeout_seconds=timeout_seconds)
         self._meanwhile()
         return found
 

@@ -21,6 +21,7 @@ from metering.stores import (
 from tests.doubles.counting_store import CountingStore, weight_of
 
 A = "accounts/acct_a"
+B = "accounts/acct_b"
 MIB = 1024 * 1024
 
 
@@ -122,3 +123,16 @@ def test_a_counting_store_weighs_what_passes_and_counts_what_is_read(sqlite_stor
     assert [(weight.writes, weight.transforms) for weight in counting.commits] == [(2, 2), (1, 0)]
     assert counting.documents_read == 3
     counting.check_limits()
+
+
+def test_a_counting_store_counts_what_is_known_once_and_twice_where_it_has_changed(
+    sqlite_store: DocumentStore,
+) -> None:
+    counting = CountingStore(sqlite_store)
+    counting.commit([Create(A, {"n": 1}), Create(B, {"n": 1})])
+    known = {path: document.revision for path, document in counting.get_many([A, B]).items()}
+    counting.commit([Put(B, {"n": 2})])
+
+    counting.get_many([A, B], known=known)
+
+    assert counting.documents_read == 2 + 3
