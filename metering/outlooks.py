@@ -151,6 +151,8 @@ class Outlooks:
             raise InvalidInput(f"give a range of at most {ANOMALY_DAYS_MAX} days", "start_time")
         if quarter_of(start) > quarter_of(end - QUARTER / 2):
             return []  # it began just now: no quarter hour of it is told yet
+        if quarter_of(start) > quarter_of(end - QUARTER / 2):
+            return []  # it began just now: no quarter hour of it is told yet
         table = self._hours(account_id, start.astimezone(UTC), end.astimezone(UTC), ZoneInfo(timezone))
         found = [anomaly for team in table.spent for anomaly in table.anomalies(team, material)]
         found.sort(key=lambda each: (each.anomaly.starts_at, each.anomaly.spent), reverse=True)

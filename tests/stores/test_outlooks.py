@@ -139,6 +139,15 @@ def test_an_odd_hour_is_the_same_one_on_every_zones_clock(store: DocumentStore) 
     assert [each.anomaly.starts_at.minute for each in half_hours] == [30]
 
 
+def test_a_range_too_short_to_hold_an_hour_has_no_odd_ones(sqlite_store: DocumentStore) -> None:
+    outlooks, minute = Outlooks(sqlite_store), timedelta(minutes=1)
+
+    for past in range(15):
+        for length in (1, 7, 8, 16):
+            end = NOW + past * minute
+            assert outlooks.anomalies(ACCOUNT_ID, end - length * minute, end) == []
+
+
 def test_another_accounts_odd_hours_are_not_told(store: DocumentStore) -> None:
     theirs = make_id("acct")
     keep(store, [at_noon(age, account_id=theirs) for age in range(1, 29)])
