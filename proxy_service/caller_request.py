@@ -14,7 +14,14 @@ import msgspec
 
 from proxy_service.http1 import LAST_CHUNK, RequestReader, chunk, response_head
 from proxy_service.pace import NEVER
-from proxy_service.wire import BodyTooLarge, BodyUnreadable, CallerGone, Headers, RequestHead
+from proxy_service.wire import (
+    NOT_SNIFFED,
+    BodyTooLarge,
+    BodyUnreadable,
+    CallerGone,
+    Headers,
+    RequestHead,
+)
 
 BUFFERED_BYTES_MAX = 64 * 1024  # a direction and connection, beside the one read that crossed it
 
@@ -373,7 +380,7 @@ class CallerRequest:
         return b""
 
 
-_JSON: Headers = [(b"Content-Type", b"application/json")]
+_JSON: Headers = [(b"Content-Type", b"application/json"), NOT_SNIFFED]
 _REASONS = {
     400: b"Bad Request",
     405: b"Method Not Allowed",

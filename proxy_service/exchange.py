@@ -101,11 +101,12 @@ class Exchange:
         try:
             await self._tell(call)
         except RequestRefused as refused:
-            refuse(call, refused)
+            refuse(call, refused, self._steps.service_routes.own_headers)
         except CallerGone:
             pass  # before anything was sent on: nothing was spent
         except WireError as error:
-            refuse(call, refusal(error, self._steps.body_limit_bytes))
+            told = refusal(error, self._steps.body_limit_bytes)
+            refuse(call, told, self._steps.service_routes.own_headers)
         except Exception as error:  # noqa: BLE001 - the edge: a fault of ours costs its own call only
             self._steps.log.fault("call failed", error)
         finally:
@@ -123,7 +124,8 @@ class Exchange:
         if route is None:
             reply = await steps.service_routes.reply(call.head, given, downstream.peer_address)
             call.status = reply.status
-            headers = reply.headers + answer_headers(call, steps.clock.monotonic())
+            said = answer_headers(call, steps.clock.monotonic())
+            headers = reply.headers + steps.service_routes.own_headers + said
             return downstream.answer(reply.status, reply.reason, headers, reply.body)
         check_method(call.head, route)
         refuse_misplaced_key(inbound.outbound)

@@ -13,7 +13,7 @@ from typing import Final
 from proxy_service.app import Limits, Listener, Server, serve
 from proxy_service.exposition import PROMETHEUS, Figures, exposition, load_exposition
 from proxy_service.http1 import HeadLimits
-from proxy_service.wire import Downstream, Headers, RequestHead
+from proxy_service.wire import NOT_SNIFFED, Downstream, Headers, RequestHead
 
 METRICS_HOST: Final = "127.0.0.1"
 METRICS_PATH: Final = b"/metrics"
@@ -51,7 +51,7 @@ class MetricsListener:
     async def _handle(self, downstream: Downstream) -> None:
         status, body, extra = await self._answer(downstream.head)
         content_type = PROMETHEUS if status == HTTPStatus.OK else _PLAIN
-        headers = [content_type, _NOT_KEPT, *extra]
+        headers = [content_type, _NOT_KEPT, NOT_SNIFFED, *extra]
         downstream.answer(status, status.phrase.encode(), headers, body)
 
     async def _answer(self, head: RequestHead) -> tuple[HTTPStatus, bytes, Headers]:

@@ -84,7 +84,7 @@ def refusal(error: WireError, body_limit_bytes: int) -> RequestRefused:
     return RequestRefused(502, "upstream_cut", "the provider closed the connection without an answer")
 
 
-def refuse(call: Call, refused: RequestRefused) -> None:
+def refuse(call: Call, refused: RequestRefused, own_headers: Headers) -> None:
     """Answer with a refusal, in the shape that the caller's SDK reads."""
     dialect = call.route.dialect if call.route else dialect_of(call.head)
     headers, body = render_error(
@@ -97,7 +97,7 @@ def refuse(call: Call, refused: RequestRefused) -> None:
         details=refused.details,
         retry=refused.retry,
     )
-    headers.append((b"X-ModelTrack-Request-ID", call.request_id.encode()))
+    headers += [(b"X-ModelTrack-Request-ID", call.request_id.encode()), *own_headers]
     if refused.retry == "soon" or (refused.retry == "by status" and refused.status in _COME_BACK):
         headers.append((b"Retry-After", RETRY_AFTER_SECONDS))
     elif refused.retry == "never":

@@ -26,10 +26,11 @@ from proxy_service.identity import Credentials, Identity
 from proxy_service.process_figures import ProcessFigures
 from proxy_service.providers import RequestRefused, Route, match
 from proxy_service.tally import TOKEN_KINDS
-from proxy_service.wire import Headers, RequestHead
+from proxy_service.wire import NOT_SNIFFED, Headers, RequestHead
 
 READ_METHODS: Final = frozenset((b"GET", b"HEAD"))
 JSON: Final = (b"Content-Type", b"application/json")
+HTTPS_ONLY: Final = (b"Strict-Transport-Security", b"max-age=31536000; includeSubDomains")
 NOT_KEPT: Final = (b"Cache-Control", b"no-store")
 
 PROVIDER_PATHS: Final = (
@@ -87,7 +88,7 @@ def check_method(head: RequestHead, route: Route) -> None:
 
 
 class ServiceRoutes:
-    """Answers what is no provider's path."""
+    """Answers what is no provider's path. `own_headers` are on each answer of ours, and on no provider's."""
 
     def __init__(
         self,
@@ -106,6 +107,7 @@ class ServiceRoutes:
         self._cache = cache
         self._clock = clock
         self._is_hosted = is_hosted
+        self.own_headers: Headers = [NOT_SNIFFED, HTTPS_ONLY] if is_hosted else [NOT_SNIFFED]
         self._figures_of_month = figures_of_month
         self._version = (VERSION_HEADER.encode(), version.encode())
         self._routes: dict[bytes, Callable[[Figures], Reply]] = {

@@ -9,11 +9,14 @@ content encodings (gzip, …) are part of the body and are never touched.
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 Headers = list[tuple[bytes, bytes]]
+
+# On answers of our own, never on a provider's: no browser is to take one for anything but what it says it is.
+NOT_SNIFFED: Final = (b"X-Content-Type-Options", b"nosniff")
 
 
 def header(headers: Headers, name: bytes) -> bytes | None:

@@ -93,8 +93,7 @@ def test_what_is_not_met_is_told_first() -> None:
     for judged, words in (("**not met**", r"\*\*Not met: (.+?)\.\*\*"), ("**partly**", r"In part: (.+?)\. ")):
         told = re.search(words, DOCUMENT)
 
-        assert told
-        assert told[1].split(", ") == [
+        assert (told[1].split(", ") if told else []) == [
             f"V{named[0]}" for named, is_judged, _ in rows() if is_judged == judged
         ]
 

@@ -68,7 +68,7 @@ def test_each_broken_connection_has_its_status(error: WireError, status: int) ->
 def test_a_refusal_is_numbered_and_says_when_to_come_back(target: bytes) -> None:
     call = make_call(target)
 
-    refuse(call, RequestRefused(503, "busy", "try again"))
+    refuse(call, RequestRefused(503, "busy", "try again"), [])
 
     downstream = call.downstream
     assert isinstance(downstream, DownstreamDouble)
@@ -94,7 +94,7 @@ def test_whether_coming_back_helps_is_said_in_headers(
 ) -> None:
     call = make_call()
 
-    refuse(call, RequestRefused(status, "code", "words", retry=retry))
+    refuse(call, RequestRefused(status, "code", "words", retry=retry), [])
 
     assert isinstance(call.downstream, DownstreamDouble)
     assert call.downstream.answered is not None
@@ -131,7 +131,7 @@ def test_a_wrong_method_is_told_the_right_one() -> None:
     provider.route = make_route()
     allowed = []
     for call in (service, provider):
-        refuse(call, RequestRefused(405, "method_not_allowed", "no"))
+        refuse(call, RequestRefused(405, "method_not_allowed", "no"), [])
         assert isinstance(call.downstream, DownstreamDouble)
         assert call.downstream.answered is not None
         allowed.append(dict(call.downstream.answered[1])[b"Allow"])
