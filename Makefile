@@ -14,7 +14,7 @@ FOCUS_PYTHON ?=
 # Handed on to `make run`: STORE_URL=firestore://demo-modeltrack, UPSTREAM=real, other ports, any setting.
 export
 
-.PHONY: help setup setup-browser run test screenshots proof battery mutants behind-nginx focus infra fuzz audit modules check format bench memory prices passwords vendor lock pin-images images clean
+.PHONY: help setup setup-browser run test screenshots proof soak battery mutants behind-nginx focus infra fuzz audit modules check format bench memory prices passwords vendor lock pin-images images clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -44,6 +44,10 @@ screenshots: setup-browser ## Take pictures of every page in light, dark and pho
 
 proof: $(STAMPS)/dev ## Prove at full size that no call is lost, whatever dies; prints the counts (10 minutes)
 	@PROOF=full $(BIN)/python -m pytest -n 0 tests/system/test_nothing_lost.py tests/system/test_store_outage.py
+
+soak: $(STAMPS)/dev ## Run everything for long under mixed faults, then check all books; draws memory (MINUTES=30 SEED=… STORE=sqlite RATE=30)
+	@$(BIN)/python -m tests.system.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(STORE),--store $(STORE)) $(if $(RATE),--calls-per-second $(RATE)) $(if $(OUT),--out $(OUT))
 
 battery: setup-browser ## Run the acceptance battery at full size, and write what came of it into docs/battery.md (40 minutes)
 	@PROOF=full $(BIN)/python -m pytest -n 2 --dist loadgroup -m "battery or battery_class" --battery-table tests

@@ -83,16 +83,25 @@ class TcpRelay:
             if self._mode == "refuse":
                 caller.close()
                 continue
-            upstream = socket.create_connection(self._upstream)
+            try:
+                upstream = socket.create_connection(self._upstream)
+            except OSError:  # nobody is there, or not at the moment
+                caller.close()
+                continue
             with self._lock:
                 self._open += [caller, upstream]
             for source, target, replies in ((caller, upstream, False), (upstream, caller, True)):
                 threading.Thread(target=self._pump, args=(source, target, replies), daemon=True).start()
 
     def _pump(self, source: socket.socket, target: socket.socket, replies: bool) -> None:
-        with source, contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                self._passing.wait()
-                if not (replies and self._mode == "swallow_replies"):
-                    target.sendall(data)
-            target.shutdown(socket.SHUT_WR)
+        with source:
+            try:
+                while data := source.recv(65536):
+                    self._passing.wait()
+                    if not (replies and self._mode == "swallow_replies"):
+                        target.sendall(data)
+                how = socket.SHUT_WR
+            except OSError:  # whoever broke off hears nothing more, and sends nothing more
+                how = socket.SHUT_RDWR
+            with contextlib.suppress(OSError):
+                target.shutdown(how)

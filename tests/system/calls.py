@@ -5,6 +5,7 @@ import json
 import socket
 import ssl
 import struct
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 from tests.system.front_end import IS_FOR_ALL
 
 TIMEOUT_SECONDS = 60.0
+SLOW_READER_BYTES = 8192
 FRAMING = {"connection", "keep-alive", "transfer-encoding", "content-length"}
 
 MESSAGES = "/v1/messages"
@@ -91,6 +93,28 @@ def call(
         connection.endheaders(sent)
         with connection.getresponse() as answer:
             return Reply(answer.status, answer.getheaders(), answer.read())
+    finally:
+        connection.close()
+
+
+def slow_call(
+    url: str, path: str, body: Body, headers: Mapping[str, str], *, pause_seconds: float = 0.05
+) -> Reply:
+    """Make a call and take its answer a little at a time. Raises: as `call`."""
+    address = urlsplit(url)
+    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=TIMEOUT_SECONDS)
+    try:
+        connection.connect()
+        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SLOW_READER_BYTES)
+        connection.request("POST", address.path + path, json.dumps(body), dict(headers))
+        with connection.getresponse() as answer:
+            taken = []
+            while piece := answer.read(SLOW_READER_BYTES):
+                taken.append(piece)
+                time.sleep(pause_seconds)  # as somebody on a thin line does
+            if answer.length:  # read piece by piece, an answer that was cut says so nowhere else
+                raise http.client.IncompleteRead(b"".join(taken), answer.length)
+            return Reply(answer.status, answer.getheaders(), b"".join(taken))
     finally:
         connection.close()
 

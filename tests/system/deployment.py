@@ -28,6 +28,7 @@ SETTINGS = AccountSettings(
     azure=AzureSettings(resource="demo-resource", deployments=dict(AZURE_DEPLOYMENTS)),
     bedrock=BedrockSettings(region=REGION),
 )
+UPSTREAMS = ("ANTHROPIC_BASE_URL", "OPENAI_BASE_URL", "BEDROCK_ENDPOINT_URL", "AZURE_OPENAI_ENDPOINT")
 BUCKETS = (
     "input_tokens",
     "output_tokens",
@@ -93,18 +94,22 @@ class Deployment:
 
     def start(self, proxy_port: int = 0) -> None:
         """Start one of each, the proxy on that port where given."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.authority = trustme.CA()
-        self.authority.cert_pem.write_to_path(str(self.folder / "ca.pem"))
-        served = self.authority.issue_cert("127.0.0.1", "localhost")
-        served.private_key_and_cert_chain_pem.write_to_path(str(self.folder / "served.pem"))
-        self.provider = self.start_provider()
+        self.prepare()
         if self.is_behind_nginx:
             self._start_behind_nginx()
             return
         self.api = self.start_api()
         self.proxy_tls_port = free_port()
         self.proxy = self.start_proxy({"TLS_PORT": str(self.proxy_tls_port)}, port=proxy_port)
+
+    def prepare(self) -> None:
+        """Make what the services need to be started: their folder and certificates, and the provider."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.authority = trustme.CA()
+        self.authority.cert_pem.write_to_path(str(self.folder / "ca.pem"))
+        served = self.authority.issue_cert("127.0.0.1", "localhost")
+        served.private_key_and_cert_chain_pem.write_to_path(str(self.folder / "served.pem"))
+        self.provider = self.start_provider()
 
     def _start_behind_nginx(self) -> None:
         ports = free_ports()
@@ -166,10 +171,9 @@ class Deployment:
     ) -> Process:
         """Start a proxy in front of the demo provider, with a journal of its own in folder `data`."""
         port = port or free_port()
-        upstreams = ("ANTHROPIC_BASE_URL", "OPENAI_BASE_URL", "BEDROCK_ENDPOINT_URL", "AZURE_OPENAI_ENDPOINT")
         told = {
             **self._shared(),
-            **dict.fromkeys(upstreams, self.provider.url),
+            **dict.fromkeys(UPSTREAMS, self.provider.url),
             "PROXY_PORT": str(port),
             "DATA_DIR": str(self.folder / data),
             "TLS_CERT": str(self.folder / "served.pem"),

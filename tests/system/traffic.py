@@ -61,7 +61,7 @@ class Planned:
 
     def provider_key(self, salt: str) -> str:
         """A key that no other call uses but those that are the same."""
-        return f"{salt}-{self.number if self.like is None else self.like}"
+        return f"{salt}-{self.number}" if self.like is None else f"{salt}-like-{self.like}"
 
     def customer(self, salt: str) -> str:
         """The digest under which the demo provider's bill knows that key."""

@@ -43,6 +43,7 @@ class OwnEmulator:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                start_new_session=True,  # Ctrl-C is for whoever uses it
             )
         eventually(lambda: is_ready(self.address), seconds=START_SECONDS_MAX, what="the emulator's start")
 
