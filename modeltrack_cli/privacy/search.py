@@ -81,6 +81,7 @@ class Search:
         self._is_told_back = is_told_back
         self._is_over = False
         self._waiting = bytearray()
+        self._looked_at = 0  # bytes at its beginning that were, in the block before
         self._lines_before = 0
 
     def feed(self, data: bytes) -> None:
@@ -95,6 +96,7 @@ class Search:
             passed = len(self._waiting) - OVERLAP_BYTES
             self._lines_before += self._waiting.count(b"\n", 0, passed)
             del self._waiting[:passed]
+            self._looked_at = OVERLAP_BYTES - AROUND_BYTES
 
     def close(self) -> None:
         """That was all of it; what comes later is not looked at."""
@@ -109,7 +111,8 @@ class Search:
         self.request_ids |= self._wanted.request_ids.intersection(_REQUEST_ID.findall(data))
         for begins_at, layer in layers(data):
             is_plain = layer is data
-            for text, at in _found(layer, self._wanted.texts, end if is_plain else len(layer)):
+            span = (self._looked_at, end) if is_plain else (0, len(layer))
+            for text, at in _found(layer, self._wanted.texts, *span):
                 if len(self.spots) >= SPOTS_MAX:
                     return
                 place = self._wanted.place(text, layer, at)
@@ -123,9 +126,9 @@ class Search:
         self.spots[place, line] = Spot(place, self.source, line, path)
 
 
-def _found(data: bytes, texts: tuple[bytes, ...], end: int) -> Iterator[tuple[bytes, int]]:
+def _found(data: bytes, texts: tuple[bytes, ...], begin: int, end: int) -> Iterator[tuple[bytes, int]]:
     for text in texts:
-        at = data.find(text)
+        at = data.find(text, begin)
         while 0 <= at < end:
             yield text, at
             at = data.find(text, at + len(text))

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 SECONDS_MAX = 30.0
+BODY_BYTES_MAX = 16 * 1024 * 1024
 OF_ONE_CONNECTION = {"connection", "keep-alive", "transfer-encoding", "content-length"}
 
 Headers = list[tuple[str, str]]
@@ -51,10 +52,12 @@ class FrontEnd:
     url: str = ""
     source: str = "127.0.0.1"  # whom its target takes for the caller
     asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)  # of what was asked, in the same order
 
     def answer(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Passing:
         """What comes back."""
         self.asked.append((path, headers))
+        self.bodies.append(body)
         passing = Passing(method, path, 200, [], b"")
         if self.target:
             passing = self._handed_on(method, path, headers, body)
@@ -90,7 +93,13 @@ def running_front_end(
         protocol_version = "HTTP/1.1"
 
         def handle_any(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            length = int(self.headers.get("Content-Length") or 0)
+            if length > BODY_BYTES_MAX:
+                self.close_connection = True
+                self.send_response_only(413)
+                self.end_headers()
+                return
+            body = self.rfile.read(length)
             passing = front.answer(self.command, self.path, dict(self.headers.items()), body)
             self.send_response_only(passing.status)
             for name, value in passing.headers:
@@ -101,7 +110,7 @@ def running_front_end(
             self.wfile.write(passing.body)
 
         # as the base calls them
-        do_GET = do_POST = do_DELETE = do_PATCH = do_OPTIONS = handle_any  # noqa: N815
+        do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = handle_any  # noqa: N815
 
         def log_message(self, format: str, *args: object) -> None:
             """Say nothing."""
