@@ -28,6 +28,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cached_property
 from statistics import median
 from typing import Final, Literal
 
@@ -71,17 +72,12 @@ class Hours:
     def __init__(self, starts: Sequence[datetime], spent: Sequence[int]) -> None:
         self._starts = starts
         self._spent = spent
-        self._with_cost: list[int] = []
-        self._by_kind: dict[tuple[int, bool], list[int]] = {}
-        for place, start in enumerate(starts):
-            if spent[place]:
-                self._with_cost.append(place)
-                self._by_kind.setdefault(_kind(start), []).append(place)
 
     def anomaly(self, place: int, *, material: int = MATERIAL_NANODOLLARS) -> Anomaly | None:
         """What is odd about the hour of that place, None where nothing is or can be told."""
         spent = self._spent[place]
-        if spent < material:
+        # What is usual goes first: it is quick to see, and nearly all hours of steady traffic are.
+        if spent < material or self._is_usual(place):
             return None
         compared, basis = self._compared(place)
         if len(compared) < COMPARED_MIN:
@@ -93,7 +89,7 @@ class Hours:
         deviation = max(spread, DEVIATION_MIN) * (1 + _FEW / len(compared))
         is_far = math.log(spent) - middle > DEVIATIONS * deviation
         is_much = spent >= FACTOR_MIN * expected and spent - expected >= material
-        if not (is_far and is_much) or self._is_usual(place):
+        if not (is_far and is_much):
             return None
         factor = spent / expected
         return Anomaly(
@@ -110,14 +106,28 @@ class Hours:
         """The costs of earlier hours to compare with; those of the last day belong to what is judged."""
         begin, end = max(0, place - COMPARED_DAYS * 24), max(0, place - _LAST_DAY_HOURS)
         hour, is_weekend = _kind(self._starts[place])
+        by_kind = self._by_kind
         alike = [
             cost
             for apart in (-1, 0, 1)
-            for cost in self._costs(self._by_kind.get(((hour + apart) % 24, is_weekend), ()), begin, end)
+            for cost in self._costs(by_kind.get(((hour + apart) % 24, is_weekend), ()), begin, end)
         ]
         if len(alike) >= COMPARED_MIN:
             return alike, "same_hours"
         return self._costs(self._with_cost, begin, end), "all_hours"
+
+    @cached_property
+    def _with_cost(self) -> list[int]:
+        """The places of hours that cost something."""
+        return [place for place, cost in enumerate(self._spent) if cost]
+
+    @cached_property
+    def _by_kind(self) -> dict[tuple[int, bool], list[int]]:
+        """The same by the kind of hour."""
+        found: dict[tuple[int, bool], list[int]] = {}
+        for place in self._with_cost:
+            found.setdefault(_kind(self._starts[place]), []).append(place)
+        return found
 
     def _costs(self, places: Sequence[int], begin: int, end: int) -> list[int]:
         """What the hours of these places cost that lie between."""
@@ -126,11 +136,12 @@ class Hours:
     def _is_usual(self, place: int) -> bool:
         """Whether two of the last four weeks had at least half as much at that place of the week."""
         weeks = 0
-        for ago in range(1, 5):
-            middle = place - ago * _WEEK_HOURS
-            around = self._spent[max(0, middle - 1) : middle + 2] if middle >= 0 else ()
-            weeks += any(2 * cost >= self._spent[place] for cost in around)
-        return weeks >= 2
+        for middle in range(place - _WEEK_HOURS, max(-1, place - 5 * _WEEK_HOURS), -_WEEK_HOURS):
+            if 2 * max(self._spent[max(0, middle - 1) : middle + 2]) >= self._spent[place]:
+                weeks += 1
+                if weeks == 2:
+                    return True
+        return False
 
 
 def _kind(start: datetime) -> tuple[int, bool]:

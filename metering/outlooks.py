@@ -151,8 +151,6 @@ class Outlooks:
             raise InvalidInput(f"give a range of at most {ANOMALY_DAYS_MAX} days", "start_time")
         if quarter_of(start) > quarter_of(end - QUARTER / 2):
             return []  # it began just now: no quarter hour of it is told yet
-        if quarter_of(start) > quarter_of(end - QUARTER / 2):
-            return []  # it began just now: no quarter hour of it is told yet
         table = self._hours(account_id, start.astimezone(UTC), end.astimezone(UTC), ZoneInfo(timezone))
         found = [anomaly for team in table.spent for anomaly in table.anomalies(team, material)]
         found.sort(key=lambda each: (each.anomaly.starts_at, each.anomaly.spent), reverse=True)
@@ -322,7 +320,10 @@ class _HourTable:
 
     def add(self, team: str, place: int, cost: int) -> None:
         """Add what a team spent in an hour."""
-        self.spent.setdefault(self._known(team), [0] * len(self._starts))[place] += cost
+        hours = self.spent.get(self._known(team))
+        if hours is None:
+            hours = self.spent[self._known(team)] = [0] * len(self._starts)
+        hours[place] += cost
 
     def add_model(self, place: int, values: tuple[str, ...], sums: Mapping[str, int]) -> None:
         """Add what a team spent on a model in an hour that is judged."""
