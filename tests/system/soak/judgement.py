@@ -25,12 +25,15 @@ class Total:
 
 @dataclass(frozen=True)
 class BudgetBooks:
-    """What a budget says of itself. `limit` is None where it lets everything pass."""
+    """What a budget says of itself. `strict_limit` is None where it is not strict.
+
+    `held` is None where nobody waited for the leases of killed proxies to end.
+    """
 
     budget_id: str
     name: str
     spent: int
-    held: int
+    held: int | None
     strict_limit: int | None = None
 
 

@@ -11,6 +11,8 @@ PANEL_HEIGHT, GAP, TOP, LANE_HEIGHT = 220, 46, 56, 20
 COLOURS = ("#1f6feb", "#d1570a", "#1a7f37", "#8250df")
 FAULT_COLOUR, GRID_COLOUR, INK = "#cf222e", "#d0d7de", "#1f2328"
 TICKS = 6
+LEVELS = 5
+STEPS = (5, 10, 20, 30, 40, 50, 75, 100, 150, 200, 300, 500, 1_000, 10_000, 1_000_000)
 NARROWEST = 1.5  # so that a moment shows
 
 
@@ -56,17 +58,18 @@ def memory_panel(
     panel: str, lives: Sequence[Life], colours: dict[str, str], scale: Scale, top: float
 ) -> Iterable[str]:
     """The lines of one kind of process, from 0 to a little above the most."""
-    most = 1.15 * max((s.megabytes for life in lives for s in life.samples), default=1.0)
+    largest = max((sample.megabytes for life in lives for sample in life.samples), default=1.0)
+    step = next(each for each in STEPS if each * LEVELS > largest)
+    most = step * LEVELS
     bottom = top + PANEL_HEIGHT
 
     def y(megabytes: float) -> float:
         return bottom - PANEL_HEIGHT * megabytes / most
 
     yield text(LEFT, top - 10, f"{panel}: resident memory, MB", size=13)
-    for part in range(5):
-        level = most * part / 4
+    for level in range(0, most + 1, step):
         yield line(LEFT, y(level), WIDTH - RIGHT, y(level), GRID_COLOUR)
-        yield text(LEFT - 8, y(level) + 4, f"{level:.0f}", anchor="end")
+        yield text(LEFT - 8, y(level) + 4, f"{level}", anchor="end")
     for x, name in scale.ticks():
         yield text(x, bottom + 16, name, anchor="middle")
     for at, (name, colour) in enumerate(colours.items()):

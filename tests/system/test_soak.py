@@ -1,0 +1,28 @@
+"""A short run of `make soak`: everything at once on either store, faults of each part, books that agree."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.system.soak.course import SETTLING_SECONDS, Soak, Terms
+from tests.system.soak.stores import STORES
+
+SECONDS = 20.0
+CALLS_PER_SECOND = 15.0
+
+
+@pytest.mark.timeout(SECONDS + 4 * SETTLING_SECONDS)
+@pytest.mark.parametrize("store", sorted(STORES))
+def test_callers_of_all_kinds_under_mixed_faults_leave_books_that_agree(store: str, tmp_path: Path) -> None:
+    said: list[str] = []
+    seed = random.randrange(100_000)  # noqa: S311 - chance, not secrecy; it is said where anything is wrong
+    terms = Terms(SECONDS, seed, store, CALLS_PER_SECOND, tmp_path, awaits_leases=False)
+
+    outcome = Soak(terms, said.append).run()
+
+    assert outcome.violations == [], (seed, said, outcome.lines, outcome.happened)
+    assert {fault.lane for fault in outcome.happened} == {"store", "provider", "proxies", "APIs"}
+    assert all(life.samples for life in outcome.lives[:1])
+    for made in ("memory.svg", "memory.csv", "faults.csv"):
+        assert (tmp_path / made).read_text()
