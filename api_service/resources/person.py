@@ -51,6 +51,7 @@ LEFT_OUT_WHERE_FRESH: Final = (
 
 person = routes_of("person", is_open=True)
 
+_SHOWS = "that shows that it is you"
 _TOKEN_EXAMPLE = {"token": "Zx3…the-text-behind-#token=…Q"}  # nosec B105 # made up
 _SESSION_EXAMPLE: dict[str, Any] = {
     "id": "session_0190f3c2a1b47d6e8f90a1b2c3d4e5f6",
@@ -263,8 +264,13 @@ def list_own_sessions() -> Response:
 )
 @needs("person", even_suspended=True)
 def end_session(path: SessionPath) -> Response:
-    """End one of one's sessions, on every instance at once."""
+    """End one of one's sessions, on every instance at once.
+
+    Another than the present one within ten minutes of logging in: that shows that it is you.
+    """
     known = services()
+    if path.session_id != known.sessions.public_id(visitor().session_id):
+        require_fresh_sign_in(known, _SHOWS)
     for each in _sessions(known):
         if each.public_id == path.session_id:
             known.sessions.end(each)
@@ -275,8 +281,12 @@ def end_session(path: SessionPath) -> Response:
 @person.delete("/v1/person/sessions", responses={204: None, **may_refuse(*OF_VISITORS)}, security=_OWN)
 @needs("person", even_suspended=True)
 def end_all_sessions() -> Response:
-    """Log out everywhere: all of one's sessions end, this one too, and no mailed link works any more."""
+    """Log out everywhere: all of one's sessions end, this one too, and no mailed link works any more.
+
+    Within ten minutes of logging in: that shows that it is you.
+    """
     known, own = services(), own_seat().person
+    require_fresh_sign_in(known, _SHOWS)
     known.people.end_all_sessions(own.person_id)
     forget_sessions(known, own)
     return without_session(known)
@@ -376,10 +386,24 @@ def check_it_is_them(known: Services, own: Person, password: str) -> None:
     """
     if own.password_hash:
         check_password(known, own, password, "password")
-    elif (at := signed_in_at()) is None or known.clock.now() - at > FRESH:
+    else:
+        require_fresh_sign_in(known, "you have no password to show")
+
+
+def is_fresh(known: Services) -> bool:
+    """Whether whoever asks has just shown who they are, and in every way that they have to."""
+    at = signed_in_at()
+    return at is not None and known.clock.now() - at <= FRESH
+
+
+def require_fresh_sign_in(known: Services, why: str) -> None:
+    """Whoever has found somebody's session open does not change how that person comes in.
+
+    Raises: Refused (403).
+    """
+    if not is_fresh(known):
         minutes = FRESH // timedelta(minutes=1)
-        text = f"sign in anew, and do this within {minutes} minutes: you have no password to show"
-        raise Refused(403, "sign_in_again", text)
+        raise Refused(403, "sign_in_again", f"log in anew, and do this within {minutes} minutes: {why}")
 
 
 def forget_sessions(known: Services, ended: Person) -> None:

@@ -36,7 +36,7 @@ from api_service.resources.people import (
     set_device_cookie,
     set_session_cookie,
 )
-from api_service.resources.person import check_password
+from api_service.resources.person import check_password, require_fresh_sign_in
 from api_service.routing import OF_BODIES, OF_VISITORS, may_refuse, routes_of
 from api_service.services import Services, services
 from api_service.sign_in_providers import Attempt, ProviderName, SignInProvider
@@ -249,8 +249,12 @@ def begin_link(path: ProviderPath, body: LinkBegin) -> Response:
 )
 @needs("person", even_suspended=True)
 def unlink(path: ProviderPath) -> Response:
-    """Unlink an identity: it lets one in no more. One's only way in stays."""
+    """Unlink an identity: it lets one in no more. One's only way in stays.
+
+    Within ten minutes of logging in: that shows that it is you.
+    """
     known = services()
+    require_fresh_sign_in(known, "that shows that it is you")
     changed = known.identities.unlink(own_seat().person.person_id, path.provider)
     _tell(known, changed, path.provider, is_linked=False)
     return nothing()

@@ -10,11 +10,12 @@ from api_service.dashboard.rendering import page, render
 from api_service.dashboard.view_state import ViewState
 from api_service.resources.accounts import show_account
 from api_service.resources.people import list_accounts
-from api_service.resources.person import list_own_sessions, show_person
+from api_service.resources.person import is_fresh, list_own_sessions, show_person
 from api_service.resources.plan import show_plan
 from api_service.resources.retention import list_retention_rules
 from api_service.resources.second_factor import show_second_factor
 from api_service.resources.sign_in import list_identities, list_providers
+from api_service.services import services
 from metering.accounts import EVENTS_KEPT_DAYS_MAX
 
 LIMIT_NAMES: Final = {
@@ -65,5 +66,6 @@ def show_profile(state: ViewState) -> Response:
         identities=section_of(list_identities),
         providers=section_of(list_providers),
         sessions=section_of(list_own_sessions),
+        is_fresh=is_fresh(services()),
         account_names={each["account_id"]: each["account_name"] for each in accounts["data"] or []},
     )

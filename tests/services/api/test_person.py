@@ -9,6 +9,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from api_service.attempts import LOGINS_MAX, MAILS_MAX
+from api_service.resources.person import FRESH
 from api_service.tokens import LIFETIME_SECONDS, TOKENS_OF_PERSON_MAX
 from metering.directory import Directory
 from metering.stores import DocumentStore, Query
@@ -407,6 +408,29 @@ def test_one_session_is_ended_from_another_at_once(
     assert ended.status_code == 204
     assert other.get("/v1/account").status_code == 401
     assert ada.get("/v1/account").status_code == 200
+
+
+@pytest.mark.parametrize(("seconds", "is_taken"), [(0, True), (1, False)])
+def test_other_sessions_and_ways_in_are_ended_by_who_has_just_logged_in(
+    ada: Person, app: Flask, clock: ManualClock, seconds: int, is_taken: bool
+) -> None:
+    log_in(app.test_client())
+    listed = ada.get("/v1/person/sessions").get_json()["data"]
+    (own,) = [each["id"] for each in listed if each["is_current"]]
+    (other,) = [each["id"] for each in listed if not each["is_current"]]
+    clock.advance(FRESH.total_seconds() + seconds)
+
+    answers = [
+        ada.write("DELETE", "/v1/person/identities/google"),
+        ada.write("DELETE", f"/v1/person/sessions/{other}"),
+        ada.write("DELETE", "/v1/person/sessions"),
+    ]
+
+    assert [each.status_code for each in answers] == ([404, 204, 204] if is_taken else [403] * 3)
+    if not is_taken:
+        assert {each.get_json()["error"]["code"] for each in answers} == {"sign_in_again"}
+        assert "log in anew" in ada.get("/profile", headers={"Accept": "text/html"}).text
+        assert ada.write("DELETE", f"/v1/person/sessions/{own}").status_code == 204  # as logging out does
 
 
 def test_nobody_ends_sessions_of_others(ada: Person, sign_up: SignUp) -> None:
