@@ -199,7 +199,7 @@ def change_password(body: NewPasswordOfOwn) -> Response:
     All of one's sessions end, on every instance; the answer begins a new one. A mail tells of it.
     """
     known, seat = services(), own_seat()
-    check_password(known, seat.person, body.current_password, "current_password")
+    check_in_full(known, seat.person, body.current_password, "current_password")
     changed = known.people.change_password(seat.person, known.passwords.hashed(body.password))
     forget_sessions(known, changed)
     known.postbox.send(password_changed(changed.email, known.clock.now()))
@@ -218,7 +218,7 @@ def ask_for_address(body: WantedAddress) -> Response:
     The answer is the same where somebody else has the address; then nothing is mailed.
     """
     known, own = services(), own_seat().person
-    check_password(known, own, body.password, "password")
+    check_in_full(known, own, body.password, "password")
     known.attempts.take(("mail", body.email), MAILS_MAX)
 
     def write() -> Letter | None:
@@ -377,6 +377,16 @@ def check_password(known: Services, own: Person, password: str, param: str) -> N
     if not known.passwords.matches(own.password_hash or None, password):
         raise Refused(422, "invalid_input", "this is not your password", param)
     known.attempts.forget(attempts)
+
+
+def check_in_full(known: Services, own: Person, password: str, param: str) -> None:
+    """See that it is them by all that a log-in asks for: a code is not old where they show codes.
+
+    Raises: Refused (403, 422, 429).
+    """
+    if known.second_factors.of(own.person_id) is not None:
+        require_fresh_sign_in(known, "it takes the code of your app, too")
+    check_password(known, own, password, param)
 
 
 def check_it_is_them(known: Services, own: Person, password: str) -> None:

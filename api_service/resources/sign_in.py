@@ -36,7 +36,7 @@ from api_service.resources.people import (
     set_device_cookie,
     set_session_cookie,
 )
-from api_service.resources.person import check_password, require_fresh_sign_in
+from api_service.resources.person import check_in_full, require_fresh_sign_in
 from api_service.routing import OF_BODIES, OF_VISITORS, may_refuse, routes_of
 from api_service.services import Services, services
 from api_service.sign_in_providers import Attempt, ProviderName, SignInProvider
@@ -230,7 +230,7 @@ def begin_link(path: ProviderPath, body: LinkBegin) -> Response:
     """Begin to link an identity elsewhere to oneself, whatever its address: it lets one in from then on."""
     known, own = services(), own_seat().person
     provider = _provider(known, path.provider)
-    check_password(known, own, body.password, "password")
+    check_in_full(known, own, body.password, "password")
     begun = SignIn(
         purpose="link",
         provider=path.provider,

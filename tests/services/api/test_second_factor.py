@@ -13,6 +13,7 @@ from werkzeug.test import TestResponse
 
 from api_service.attempts import WINDOW_SECONDS
 from api_service.operator import operate
+from api_service.resources.person import FRESH
 from api_service.resources.second_factor import CODES_MAX
 from api_service.second_factors import ENROLMENT_SECONDS, RECOVERY_CODES, STEP_SECONDS
 from api_service.sign_ins import LIFETIME_SECONDS
@@ -458,3 +459,37 @@ def test_who_comes_from_google_owes_the_code_too(
     assert is_in(client)
     assert signs_in(client, provider).status_code == 200
     assert not is_in(client)
+
+
+@pytest.mark.parametrize(
+    ("path", "sent"),
+    [
+        ("/v1/person/password", {"current_password": PASSWORD, "password": "staple hoof seven"}),
+        ("/v1/person/email", {"email": "ada@example.net", "password": PASSWORD}),
+        ("/v1/person/identities/google", {"password": PASSWORD}),
+    ],
+)
+@pytest.mark.parametrize(("seconds", "is_taken"), [(0, True), (1, False)])
+def test_what_lets_one_in_is_changed_soon_after_a_code_was_shown(  # noqa: PLR0917  # fixtures, by name
+    make_app: MakeApp,
+    sqlite_store: DocumentStore,
+    connected: dict[str, str],
+    sign_up: Callable[..., Person],
+    clock: ManualClock,
+    path: str,
+    sent: dict[str, str],
+    seconds: int,
+    *,
+    is_taken: bool,
+) -> None:
+    ada = sign_up(on=make_app(sqlite_store, **connected))
+    phone = enrols(ada, clock)
+    confirmed = ada.write("POST", f"{OWN}/confirm", {"code": phone.code()})
+    ada.csrf_token = confirmed.get_json()["csrf_token"]
+    clock.advance(FRESH.total_seconds() + seconds)
+
+    answered = ada.write("POST", path, sent)
+
+    assert answered.status_code == 403 or is_taken, answered.text
+    assert answered.status_code < 300 or not is_taken, answered.text
+    assert is_taken or code_of(answered) == "sign_in_again"
