@@ -215,7 +215,7 @@ def _path(operation: Operation, mint: Mint) -> str:
 
 
 def _path_that_is(operation: Operation, mint: Mint) -> str:
-    """The path with the first of what may stand there, where the description lists that. Of questions alone."""
+    """The path with the first of what the description lists for it. Of questions alone."""
     path = operation.path
     for each in operation.parameters:
         choices = (each.get("schema") or {}).get("enum") if each["in"] == "path" else None

@@ -1,5 +1,6 @@
 """One run: what is sent, what is waited for, what is looked at, in that order."""
 
+import re
 import secrets
 import sys
 import time
@@ -17,15 +18,16 @@ from modeltrack_cli.privacy.canaries import Canaries
 from modeltrack_cli.privacy.looking import Gaze, headers_of
 from modeltrack_cli.privacy.reading import Reader
 from modeltrack_cli.privacy.search import Search, Wanted
-from modeltrack_cli.privacy.sending import Letter, Post, To
+from modeltrack_cli.privacy.sending import NAMES, UNANSWERED_MAX, Letter, Post, To
 from modeltrack_cli.privacy.signing_in import sign_in, sign_out
 
-POLL_SECONDS: Final = 0.5
+POLL_SECONDS: Final = 1.0
 QUIET_SECONDS: Final = 3.0  # so long no further event has come: the last instance has stored what it held
 LOGS_SECONDS: Final = 1.0  # until lines that are under way are written
 TOLD_ROUTES_MAX: Final = 200
 
 _REQUEST_IDS: Final[dict[To, str]] = {"proxy": "X-ModelTrack-Request-ID", "api": "X-Request-ID"}
+_REQUEST_ID: Final = re.compile(r"req_[0-9a-f]{32}")
 _RELAYED: Final = (
     "X-ModelTrack-Overhead-Ms"  # on what came from upstream, and on no refusal of the proxy's own
 )
@@ -65,7 +67,7 @@ def run(
     post: Post, key: str, person: Person, plan: Plan, clock: Clock, say: Callable[[str], None]
 ) -> Outcome:
     """Send, wait, look. Raises: CommandFailed, where nothing can be begun."""
-    files = _files(plan.logs)
+    _files(plan.logs)  # what is not there is told at once
     post.doors.key = key
     say("looking at what the API says of itself")
     listed = _described(post)
@@ -73,7 +75,7 @@ def run(
     own = {"your key": key, "your password": person.password}
     own |= {f"your session's cookie {at}": value for at, value in enumerate(values, 1)}
     gaze = Gaze(post, Wanted(Canaries(), own))
-    begun = _Begun(gaze, listed, files, f"{clock.now():%Y-%m-%dT%H:%M:%SZ}")
+    begun = _Begun(gaze, listed, f"{clock.now():%Y-%m-%dT%H:%M:%SZ}")
     try:
         return _sent_and_looked(begun, person.email, plan, say)
     finally:
@@ -86,7 +88,6 @@ class _Begun(msgspec.Struct, frozen=True):
 
     gaze: Gaze
     listed: Sequence[Operation]
-    files: Sequence[logs.LogFile]
     since: str
 
 
@@ -114,10 +115,10 @@ def _sent_and_looked(begun: _Begun, email: str, plan: Plan, say: Callable[[str],
     say("reading figures and pages")
     reader.figures(plan.figures)
     reader.pages()
-    if begun.files:
+    if plan.logs:
         say("reading logs")
         time.sleep(LOGS_SECONDS)
-        read_logs(gaze, begun.files, answers.request_ids, sys.stdin.buffer)
+        read_logs(gaze, _files(plan.logs), answers.request_ids, sys.stdin.buffer)
     return Outcome(canaries, post, gaze, events)
 
 
@@ -142,7 +143,9 @@ class _Answers:
         if answer is None:
             return ""
         request_id = answer.headers.get(_REQUEST_IDS[to], "")
-        if request_id.isprintable() and request_id:
+        if not _REQUEST_ID.fullmatch(request_id):
+            request_id = ""
+        else:
             self.request_ids[to].add(request_id.encode())
             self._gaze.wanted.request_ids.add(request_id.encode())
         self._searches[to].feed(_own_words(to, answer))
@@ -152,10 +155,13 @@ class _Answers:
         for search in self._searches.values():
             trouble = "" if search.bytes else "nothing was answered"
             self._gaze.keep(search, "names may be told back, values may not", trouble)
-        if unanswered := self._gaze.post.unanswered:
-            self._gaze.troubles.append(
-                f"{unanswered} requests got no answer in time (--timeout), or none at all"
-            )
+        for to, unanswered in self._gaze.post.unanswered.items():
+            if unanswered:
+                more = " and the rest was not sent" if unanswered >= UNANSWERED_MAX else ""
+                self._gaze.troubles.append(
+                    f"{unanswered} requests got no answer of {NAMES[to]} in time (--timeout), or none at all"
+                    + more
+                )
 
 
 def _own_words(to: To, answer: Answer) -> bytes:
@@ -167,15 +173,15 @@ def _own_words(to: To, answer: Answer) -> bytes:
 
 
 def _described(post: Post) -> list[Operation]:
-    answer = post.read("api", "/openapi.json", "nobody")
-    listed = operations(json_of(answer))
-    if answer.status != 200 or not listed:
-        raise CommandFailed(f"the API's description could not be read (/openapi.json: {answer.status})")
     answer = post.read("api", "/v1/account", "key")
     if answer.status != 200:
         raise CommandFailed(
             f"the API answers {answer.status} to the key: it needs the scopes proxy, read and stats"
         )
+    answer = post.read("api", "/openapi.json", "nobody")
+    listed = operations(json_of(answer))
+    if answer.status != 200 or not listed:
+        raise CommandFailed(f"the API's description could not be read (/openapi.json: {answer.status})")
     return listed
 
 
@@ -197,7 +203,7 @@ def _arrived(gaze: Gaze, own_call: str, since: str, wait_seconds: float) -> int:
     """How many events of this run can be read, once the last call's can and no further ones come."""
     began = changed = time.monotonic()
     count, is_there = 0, False
-    while (now := time.monotonic()) - began < wait_seconds:
+    while own_call and (now := time.monotonic()) - began < wait_seconds:
         if is_there and now - changed > QUIET_SECONDS:
             break
         time.sleep(POLL_SECONDS)

@@ -38,6 +38,7 @@ NAMES: Final[Mapping[To, str]] = {"api": "the API", "proxy": "the proxy"}
 TRIES_MAX: Final = 4
 PAUSE_SECONDS_MAX: Final = 60.0
 PAUSED_SECONDS_MAX: Final = 900.0  # in all; a plan of few requests a minute needs some of it
+UNANSWERED_MAX: Final = 20  # requests: whoever hangs or is gone is not waited for any longer
 RAW_ANSWER_BYTES_MAX: Final = 64 * 1024
 
 
@@ -71,7 +72,7 @@ class Post:
 
     def __init__(self, urls: Mapping[To, str], *, seconds: float, ca_file: Path | None = None) -> None:
         self.doors = Doors()
-        self.unanswered = 0
+        self.unanswered: Counter[To] = Counter()
         self.answered: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._urls = urls
         self._seconds = seconds
@@ -82,11 +83,13 @@ class Post:
 
     def send(self, letter: Letter) -> Answer | None:
         """What was answered, if anything was; both are counted by the letter's route."""
+        if self.unanswered[letter.to] >= UNANSWERED_MAX:
+            return None
         try:
             answer = self._cut(letter) if letter.promised or letter.is_cut else self._whole(letter)
         except NoAnswer:
             answer = None
-            self.unanswered += not letter.is_cut
+            self.unanswered[letter.to] += not letter.is_cut
         told = f"{answer.status}" if answer else "cut" if letter.is_cut else "none"
         self.answered[letter.route][told] += 1
         return answer
@@ -156,7 +159,7 @@ class Post:
             self._paused_seconds += seconds
             if self._paused_seconds > PAUSED_SECONDS_MAX:
                 return answer
-            time.sleep(seconds)
+            _wait(seconds)
         return send()
 
     def _cut(self, letter: Letter) -> Answer:
@@ -195,6 +198,10 @@ class Post:
         if given.is_dir():
             return ssl.create_default_context(capath=str(given))
         return ssl.create_default_context(cafile=str(given))
+
+
+def _wait(seconds: float) -> None:
+    time.sleep(seconds)
 
 
 def _taken(connection: socket.socket) -> bytes:
