@@ -10,18 +10,20 @@ from tests.doubles.tcp_relay import TcpRelay
 from tests.emulator import new_project
 from tests.system.deployment import Deployment, Tenant
 from tests.system.front_end import IS_FOR_ALL
+from tests.system.invariants import Watched, broken
 
 DEPLOYMENTS = {"deployment", "sqlite_deployment", "firestore_deployment", "nginx_deployment"}
 
 
 @contextmanager
 def _running(folder: Path, store_url: str, *, is_behind_nginx: bool = IS_FOR_ALL) -> Iterator[Deployment]:
-    deployment = Deployment(folder, store_url, is_behind_nginx=is_behind_nginx)
+    deployment = Watched(folder, store_url, is_behind_nginx=is_behind_nginx)
     try:
         deployment.start()
         yield deployment
     finally:
         deployment.stop()
+    assert broken(deployment) == []
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,9 @@
 """Loaded first by each Python process that has this folder on its PYTHONPATH: writes down what it dials.
 
 DIALLED_FILE gets a line for each address that a socket is connected or sent to, and for each name that is
-looked up. uvloop does both in C, where nobody hears of it, so asyncio's own loop stands in for it. What gRPC
-dials is not heard of either: here that is the emulator alone.
+looked up. uvloop does both in C, where nobody hears of it, so asyncio's own loop stands in for it; with
+DIALLED_BY_UVLOOP it stays, and what it is asked to connect to is written down. What gRPC dials is not heard
+of either: here that is the emulator alone.
 
 DIALLED_PLANT is an address that each such process dials, like a library that calls home.
 """
@@ -36,10 +37,30 @@ def _call_home(address: str) -> None:
         caller.connect_ex((host, int(port)))
 
 
+def _listen_to_uvloop() -> None:
+    import uvloop  # noqa: PLC0415 - only where it stays
+
+    connect = uvloop.Loop.create_connection
+
+    def noting(loop: Any, factory: Any, host: Any = None, port: Any = None, **more: Any) -> Any:
+        if host is not None:
+            os.write(_FILE, f"dialled {host}:{port}\n".encode())
+        return connect(loop, factory, host, port, **more)
+
+    uvloop.Loop.create_connection = noting  # type: ignore[method-assign,assignment]
+
+
+def _stand_in_for_uvloop() -> None:
+    loop: Any = types.ModuleType("uvloop")
+    loop.new_event_loop = asyncio.new_event_loop
+    loop.run = asyncio.run
+    sys.modules["uvloop"] = loop
+
+
 sys.addaudithook(_note)
-_loop: Any = types.ModuleType("uvloop")
-_loop.new_event_loop = asyncio.new_event_loop
-_loop.run = asyncio.run
-sys.modules["uvloop"] = _loop
+if "DIALLED_BY_UVLOOP" in os.environ:
+    _listen_to_uvloop()
+else:
+    _stand_in_for_uvloop()
 if "DIALLED_PLANT" in os.environ:
     threading.Thread(target=_call_home, args=(os.environ["DIALLED_PLANT"],), daemon=True).start()
