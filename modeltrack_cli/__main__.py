@@ -28,7 +28,9 @@ def main(arguments: Sequence[str] | None = None, clock: Clock | None = None) -> 
         if given.command == "doctor":
             return doctor(Given.of(given), settings, known, sys.stdout, sys.stderr)
         if given.command == "privacy-check":
-            return privacy.privacy_check(privacy.Given.of(given), settings, known, sys.stdout, sys.stderr)
+            return privacy.privacy_check(
+                privacy.Given.from_arguments(given), settings, known, sys.stdout, sys.stderr
+            )
         if given.command == "collect":
             collect(settings, given.days, now, _say, aws_client)
         else:

@@ -4,6 +4,7 @@ import argparse
 import getpass
 import io
 import sys
+from pathlib import Path
 from typing import Final, Self, TextIO
 
 import msgspec
@@ -12,7 +13,7 @@ from metering.clock import Clock
 from modeltrack_cli.calls import is_base_url
 from modeltrack_cli.errors import CommandFailed
 from modeltrack_cli.privacy.report import COULD_NOT_LOOK, document, exit_code, lines
-from modeltrack_cli.privacy.run import Person, Plan, run
+from modeltrack_cli.privacy.run import Outcome, Person, Plan, look_again, run
 from modeltrack_cli.privacy.sending import Post
 from modeltrack_cli.settings import CommandSettings
 
@@ -30,10 +31,12 @@ class Given(msgspec.Struct, frozen=True):
     metrics_url: list[str]
     timeout: float
     wait: float
+    keep: str
+    of: str
     json: bool
 
     @classmethod
-    def of(cls, parsed: argparse.Namespace) -> Self:
+    def from_arguments(cls, parsed: argparse.Namespace) -> Self:
         """The same, with types."""
         return cls(**{name: getattr(parsed, name) for name in cls.__struct_fields__})
 
@@ -58,6 +61,12 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--timeout", type=_seconds, default=15.0, help="seconds to wait for an answer")
     command.add_argument("--wait", type=_seconds, default=30.0, help="seconds to wait for the calls' events")
+    command.add_argument(
+        "--keep", default="", metavar="FILE", help="keep what was sent, for logs that come later (--of)"
+    )
+    command.add_argument(
+        "--of", default="", metavar="FILE", help="send nothing: look through --logs for that earlier run"
+    )
     command.add_argument("--json", action="store_true", help="print everything at the end, as JSON")
 
 
@@ -72,20 +81,36 @@ def privacy_check(
         raise CommandFailed("REQUESTS_CA_BUNDLE: there is no such file")
     if isinstance(output, io.TextIOWrapper):
         output.reconfigure(errors="replace")  # a sign that a terminal cannot show is no reason to end
+    post = Post({"api": api_url, "proxy": proxy_url}, seconds=given.timeout, ca_file=ca_file)
+    if given.of:
+        return _told(_again(given, settings, post), given, output)
     key = settings.modeltrack_key.get_secret_value().strip() or _asked("ModelTrack key: ", "-" in given.logs)
     if not key:
         raise CommandFailed(
             "set MODELTRACK_KEY to a key of the account with the scopes proxy, read and stats"
         )
     person = _person(settings, is_asked="-" not in given.logs)
-    post = Post({"api": api_url, "proxy": proxy_url}, seconds=given.timeout, ca_file=ca_file)
-    plan = Plan(api_url, given.logs, given.metrics_url, given.wait)
+    keep = Path(given.keep) if given.keep else None
+    plan = Plan(api_url, given.logs, given.metrics_url, given.wait, keep)
 
     def say(what: str) -> None:
         terminal.write(f"… {what}\n")
         terminal.flush()
 
-    outcome = run(post, key, person, plan, clock, say)
+    return _told(run(post, key, person, plan, clock, say), given, output)
+
+
+def _again(given: Given, settings: CommandSettings, post: Post) -> Outcome:
+    if not given.logs:
+        raise CommandFailed("--of looks through logs: give --logs")
+    own = {
+        "your key": settings.modeltrack_key.get_secret_value().strip(),
+        "your password": settings.modeltrack_password.get_secret_value(),
+    }
+    return look_again(post, own, Path(given.of), given.logs)
+
+
+def _told(outcome: Outcome, given: Given, output: TextIO) -> int:
     has_logs = bool(given.logs)
     if given.json:
         output.write(f"{document(outcome, has_logs=has_logs)}\n")

@@ -39,10 +39,18 @@ def lines(outcome: Outcome, *, has_logs: bool) -> Iterator[str]:
     """Everything, a line each."""
     sent, answered = outcome.canaries.by_route(), outcome.post.answered
     width = max(map(len, answered), default=0)
+    if not answered:
+        yield f"looking again for {len(outcome.canaries)} canaries that were sent before"
+        yield from _looked(outcome, has_logs=has_logs)
+        return
     yield "sent: canaries by route, and the answers by status (cut: hung up on before the end, on purpose)"
     for route, statuses in answered.items():
         yield f"  {route:<{width}}  {sent[route]:>4}  {_counted(statuses)}"
     yield f"  {outcome.events} events of these calls can be read"
+    yield from _looked(outcome, has_logs=has_logs)
+
+
+def _looked(outcome: Outcome, *, has_logs: bool) -> Iterator[str]:
     yield "looked at"
     width = max((len(each.source) for each in outcome.gaze.looked), default=0)
     for each in outcome.gaze.looked:

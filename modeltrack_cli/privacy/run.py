@@ -1,10 +1,10 @@
 """One run: what is sent, what is waited for, what is looked at, in that order."""
 
-import re
 import secrets
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import BinaryIO, Final
 
 import msgspec
@@ -12,12 +12,12 @@ import msgspec
 from metering.clock import Clock
 from modeltrack_cli.calls import Answer, json_of
 from modeltrack_cli.errors import CommandFailed
-from modeltrack_cli.privacy import api_letters, logs, proxy_letters
+from modeltrack_cli.privacy import api_letters, logs, proxy_letters, record
 from modeltrack_cli.privacy.api_letters import Operation, operations
 from modeltrack_cli.privacy.canaries import Canaries
 from modeltrack_cli.privacy.looking import Gaze, headers_of
 from modeltrack_cli.privacy.reading import Reader
-from modeltrack_cli.privacy.search import Search, Wanted
+from modeltrack_cli.privacy.search import REQUEST_ID, Search, Wanted
 from modeltrack_cli.privacy.sending import NAMES, UNANSWERED_MAX, Letter, Post, To
 from modeltrack_cli.privacy.signing_in import sign_in, sign_out
 
@@ -27,7 +27,6 @@ LOGS_SECONDS: Final = 1.0  # until lines that are under way are written
 TOLD_ROUTES_MAX: Final = 200
 
 _REQUEST_IDS: Final[dict[To, str]] = {"proxy": "X-ModelTrack-Request-ID", "api": "X-Request-ID"}
-_REQUEST_ID: Final = re.compile(r"req_[0-9a-f]{32}")
 _RELAYED: Final = (
     "X-ModelTrack-Overhead-Ms"  # on what came from upstream, and on no refusal of the proxy's own
 )
@@ -46,12 +45,16 @@ class Person(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What is to be looked at besides, and how long one waits for the events of what was sent."""
+    """What is to be looked at besides, and how long one waits for the events of what was sent.
+
+    `keep`: where what was sent is kept for `look_again`.
+    """
 
     api_url: str
     logs: Sequence[str]
     figures: Sequence[str]
     wait_seconds: float
+    keep: Path | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -83,6 +86,19 @@ def run(
             gaze.troubles.append("the session of this run could not be ended: end it in your profile")
 
 
+def look_again(post: Post, own: Mapping[str, str], kept: Path, given: Sequence[str]) -> Outcome:
+    """Look through logs for what an earlier run sent. Raises: CommandFailed, without a run or a log."""
+    earlier = record.load(kept)
+    canaries = earlier.canaries()
+    gaze = Gaze(post, Wanted(canaries, own))
+    ids: dict[To, set[bytes]] = {
+        to: {each.encode() for each in told} for to, told in earlier.request_ids.items()
+    }
+    gaze.wanted.request_ids = set().union(*ids.values())
+    read_logs(gaze, _files(given), ids, sys.stdin.buffer)
+    return Outcome(canaries, post, gaze, 0)
+
+
 class _Begun(msgspec.Struct, frozen=True):
     """A run that has begun, and what it knows by then."""
 
@@ -105,6 +121,8 @@ def _sent_and_looked(begun: _Begun, email: str, plan: Plan, say: Callable[[str],
     )
     own_call = answers.send("proxy", proxy_letters.control(control))
     answers.keep()
+    if plan.keep is not None:
+        record.save(plan.keep, canaries, answers.request_ids)
     say("waiting for the events")
     events = _arrived(gaze, own_call, begun.since, plan.wait_seconds)
     reader = Reader(gaze, since=begun.since, own_call=own_call)
@@ -143,11 +161,12 @@ class _Answers:
         if answer is None:
             return ""
         request_id = answer.headers.get(_REQUEST_IDS[to], "")
-        if not _REQUEST_ID.fullmatch(request_id):
-            request_id = ""
+        told = request_id.encode("utf-8", "replace")
+        if REQUEST_ID.fullmatch(told):
+            self.request_ids[to].add(told)
+            self._gaze.wanted.request_ids.add(told)
         else:
-            self.request_ids[to].add(request_id.encode())
-            self._gaze.wanted.request_ids.add(request_id.encode())
+            request_id = ""
         self._searches[to].feed(_own_words(to, answer))
         return request_id
 

@@ -21,7 +21,7 @@ SPOTS_MAX: Final = 1_000  # of one source; what else there is, is in the same pl
 PATH_DEPTH_MAX: Final = 20
 SECRET_CHARACTERS_MIN: Final = 10  # a shorter one might stand anywhere by chance
 
-_REQUEST_ID: Final = re.compile(rb"req_[0-9a-f]{32}")
+REQUEST_ID: Final = re.compile(rb"req_[0-9a-f]{32}")
 _ORDINARY_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
 
@@ -108,7 +108,7 @@ class Search:
     def _look(self, end: int) -> None:
         data = bytes(self._waiting)
         self.controls.update(each for each in self._wanted.controls if each.encode() in data)
-        self.request_ids |= self._wanted.request_ids.intersection(_REQUEST_ID.findall(data))
+        self.request_ids |= self._wanted.request_ids.intersection(REQUEST_ID.findall(data))
         for begins_at, layer in layers(data):
             is_plain = layer is data
             span = (self._looked_at, end) if is_plain else (0, len(layer))

@@ -22,7 +22,7 @@ from tests.system.calls import MESSAGES, call, message
 from tests.system.deployment import Deployment
 from tests.system.processes import ROOT
 
-PASSWORD = "plum orchard lantern"
+PASSWORD = "correct horse battery"
 # What moves by itself, or is told of every request: not part of what the account has set up.
 OF_REQUESTS = {"export", "end", "usage", "event", "audit_event", "session"}
 OF_TIMES = {"last_used_at", "seen_at"}
@@ -472,6 +472,34 @@ def test_logs_of_another_run_are_told_not_to_cover_this_one(stage: Stage, check:
         "the logs that were given do not cover the",
     ] * 2
     assert ran.status == 2
+
+
+def test_logs_that_come_later_are_looked_through_for_an_earlier_run(
+    stage: Stage, check: Run, tmp_path: Path
+) -> None:
+    kept, late = tmp_path / "run.json", tmp_path / "late.log"
+    check("--keep", str(kept), **stage.settings)
+    asked = len(stage.proxy.asked) + len(stage.api.asked)
+    late.write_bytes(stage.log.read_bytes() + base64.b64encode(stage.proxy.bodies[2]))
+
+    clean = check("--of", str(kept), "--logs", str(stage.log), **stage.settings)
+    red = check("--of", str(kept), "--logs", str(late), **stage.settings)
+
+    assert (clean.status, clean.report["not_looked_at"]) == (0, [])
+    assert ("prompt", f"log {late}") in red.found
+    assert red.status == 1
+    assert len(stage.proxy.asked) + len(stage.api.asked) == asked
+    assert kept.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_was_kept_of_a_run_has_to_be_that(stage: Stage, check: Run, tmp_path: Path) -> None:
+    kept = tmp_path / "run.json"
+    for content in ("", "{}", '{"format":1,"marks":["",""],"places":[],"request_ids":{}}'):
+        kept.write_text(content)
+        ran = check("--of", str(kept), "--logs", str(stage.log), **stage.settings)
+        assert ran.said.startswith(f"modeltrack: {kept}: ")
+        assert ran.status == 2
+    assert check("--of", str(kept), **stage.settings).said.endswith("give --logs\n")
 
 
 @pytest.mark.parametrize(
