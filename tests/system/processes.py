@@ -72,7 +72,12 @@ class Process:
                 start_new_session=True,
             )
         self._verify: bool | str = ca_file or True
-        eventually(lambda: self._is_ready(ready), seconds=READY_SECONDS, what=f"the start of {module}")
+        try:
+            eventually(lambda: self._is_ready(ready), seconds=READY_SECONDS, what=f"the start of {module}")
+        except BaseException:
+            if self.status is None:  # nobody else would end it
+                self.kill()
+            raise
 
     @property
     def pid(self) -> int:

@@ -16,7 +16,15 @@ STATES = {
     "whole": {"completed"},
     "provider_error": {"upstream_error"},
     "hung_up": {"client_closed", "completed", "upstream_truncated", "lost"},
-    "cut": {"upstream_truncated", "lost", "completed", "client_closed", "upstream_error", "drained"},
+    "cut": {
+        "upstream_truncated",
+        "lost",
+        "completed",
+        "client_closed",
+        "upstream_error",
+        "drained",
+        "refused",
+    },
     "refused": {"refused"},
     "not_taken": set(),
 }

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.soak.course import SETTLING_SECONDS, Soak, Terms
+from tests.system.soak.course import Soak, Terms
+from tests.system.soak.readings import SETTLING_SECONDS
 from tests.system.soak.stores import STORES
 
 SECONDS = 20.0

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from itertools import count
 from typing import Literal
@@ -24,6 +24,7 @@ MODELS = {
     CHAT: ("gpt-4o", "gpt-4o-mini", "gpt-4.1-mini", "gpt-5-mini"),
 }
 OF_THE_PROVIDER = {502, 504, 529}  # its own error, or that no answer came from it
+TOO_LATE = "too_late"
 # How often in a thousand calls something goes wrong at the provider or at the caller.
 REFUSED_BY_PROVIDER, RESET_BY_PROVIDER, CUT_BY_PROVIDER, HUNG_UP, SLOW = 20, 10, 15, 15, 60
 
@@ -70,12 +71,16 @@ class Planned:
 
 @dataclass(frozen=True)
 class Made:
-    """What became of a call, as its caller saw it. `code` is the proxy's own word for a refusal."""
+    """What became of a call, as its caller saw it, and when that was (`time.monotonic`).
+
+    `code` is the proxy's own word for a refusal; `TOO_LATE`, where nothing came at all.
+    """
 
     planned: Planned
     outcome: Outcome
     status: int = 0
     code: str = ""
+    over_at: float = 0.0
 
 
 def planned_call(number: int) -> Planned:
@@ -171,7 +176,8 @@ class Traffic:
                 if self._idle.wait(max(0.0, due - time.monotonic())):
                     return
                 planned = self.plan(number)
-                self.made.append(self._call(planned, self.urls[number % len(self.urls)]))
+                made = self._call(planned, self.urls[number % len(self.urls)])
+                self.made.append(replace(made, over_at=time.monotonic()))
         except BaseException as failure:  # noqa: BLE001 - handed to the test's own thread
             self._failures.append(failure)
 
@@ -192,6 +198,8 @@ class Traffic:
             reply = make(url, planned.path, planned.body, headers)
         except ConnectionRefusedError:
             return Made(planned, "not_taken")
+        except TimeoutError:
+            return Made(planned, "cut", code=TOO_LATE)
         except (OSError, http.client.HTTPException):
             return Made(planned, "cut")
         if reply.status == HTTPStatus.OK:

@@ -1,7 +1,6 @@
 """One run from start to end: services, callers, faults, then the settling and the check."""
 
 import csv
-import json
 import random
 import signal
 import threading
@@ -10,40 +9,46 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from typing import TypeVar
 
 import requests
 
 from metering.budgets import Budget
 from metering.clock import SystemClock
 from metering.directory import KeyTerms
-from metering.nightly_check import Check, check_of
-from metering.opening import open_store
 from tests.doubles.tcp_relay import TcpRelay
 from tests.system.deployment import UPSTREAMS, Deployment, Faults, Row, Tenant, nanodollars
 from tests.system.processes import Process
 from tests.system.soak.callers import PLANS, Reader, Stranger
 from tests.system.soak.faults import Fault, Happened, Lane
-from tests.system.soak.judgement import Books, BudgetBooks, Total, violations
+from tests.system.soak.judgement import Books, Total, unexplained_ends, violations
 from tests.system.soak.memory import Life, leaks, told, write_table
 from tests.system.soak.plot import plot
+from tests.system.soak.readings import (
+    SETTLING_SECONDS,
+    budgets,
+    counts,
+    differences,
+    exported,
+    focus_nanodollars,
+    patiently,
+    within,
+)
 from tests.system.soak.seats import Seat
 from tests.system.soak.stores import STORES, Stage
 from tests.system.statement import Statement, all_events, compared
 from tests.system.traffic import Planned, Traffic
 
-T = TypeVar("T")
 LIMIT = 1_000_000 * 10**9  # generous: of these budgets the counting is proved
 USUAL_NANODOLLARS = 1_600_000  # of an honest call, about
 TIGHT_PART = 0.6  # of the calls is what the tight budget lasts for
 CALLS_MAX = 1_000_000  # of one caller's: numbers of calls stay apart
 CALLS_OF_A_SEED = 10_000_000
 LOST_REPLIES_PERCENT = (0, 2, 20)
-SETTLING_SECONDS = 240.0  # for each step; a killed proxy's leases last two minutes
-LOOK_SECONDS = 1.0
-READ_TRIES = 20
+# Of answers, so that it is full early on and what grows then is a leak.
+SMALL_MEMORY = {"CACHE_MAX_ENTRIES": "200", "CACHE_MAX_BYTES": str(4 * 1024 * 1024)}
+PROXIES = "proxies"
 USUAL_SECONDS = 300.0  # of a run whose faults last as long as they may
 SAMPLE_SECONDS = (0.25, 2.0)
 
@@ -133,7 +138,7 @@ class Soak:
     # What there is before it begins.
 
     def _take_seats(self, deployment: Deployment, relay: TcpRelay) -> None:
-        told = dict.fromkeys(UPSTREAMS, f"http://{relay.address}")
+        told = {**dict.fromkeys(UPSTREAMS, f"http://{relay.address}"), **SMALL_MEMORY}
 
         def unreliable(start: Callable[[], Process]) -> Process:
             percent = self._dice.choice(LOST_REPLIES_PERCENT)
@@ -164,7 +169,7 @@ class Soak:
             * TIGHT_PART
             * USUAL_NANODOLLARS
         )
-        budgets = {
+        wanted = {
             "of every kind": (_budget("strict", mode="strict"), _budget("normal")),
             "within a strict limit": (
                 _budget("tight", mode="strict", limit_nanodollars=max(tight, 50 * USUAL_NANODOLLARS)),
@@ -174,7 +179,7 @@ class Soak:
         }
         rulebook = deployment.rulebook()
         for caller in self._callers:
-            for budget in budgets[caller.name]:
+            for budget in wanted[caller.name]:
                 rulebook.create_budget(caller.tenant.account_id, budget)
         self._make_traffic(deployment)
 
@@ -209,7 +214,7 @@ class Soak:
         offers: dict[str, tuple[float, Callable[[], Sequence[Fault]]]] = {
             "store": (35.0, lambda: stage.faults),
             "provider": (25.0, lambda: upstream),
-            "proxies": (45.0, lambda: self._ends_of(self._proxies)),
+            PROXIES: (45.0, lambda: self._ends_of(self._proxies)),
             "APIs": (60.0, lambda: self._ends_of(self._apis)),
         }
         short = min(1.0, self._terms.seconds / USUAL_SECONDS)
@@ -307,16 +312,26 @@ class Soak:
         if self._terms.awaits_leases:
             self._wait("budgets hold nothing", lambda each: self._holds_nothing(deployment, each))
         bill = deployment.whole_bill()
+        ends = [
+            (self._began + each.began_seconds, self._began + each.ended_seconds)
+            for lane in self._lanes
+            for each in lane.happened
+            if lane.name == PROXIES
+        ]
         self._lines: list[str] = []
         found = [line for seat in self._seats for line in (*seat.faults, *seat.errors())]
         for caller in self._callers:
-            books = patiently(lambda caller=caller: self._books(deployment, caller, bill))  # type: ignore[misc]  # inferred
+            try:
+                books = self._books(deployment, caller, bill)
+            except (AssertionError, requests.RequestException) as error:
+                found.append(f"{caller.name}: its books cannot be read: {error}")
+                continue
             self._lines += [
                 f"{caller.name}:",
                 *(f"  {line}" for line in books.statement.printed().splitlines()),
             ]
             self._lines += [f"  budget {b.name}: spent {b.spent}, held {b.held}" for b in books.budgets]
-            found += violations(books)
+            found += violations(books) + unexplained_ends(books, ends)
         for seat in self._apis:
             seat.tell_to_stop()
         return found
@@ -335,41 +350,42 @@ class Soak:
 
     def _is_complete(self, deployment: Deployment, caller: Caller) -> bool:
         """Whether nothing is in flight, and each call that needs an event has one."""
-        if _counts(deployment, caller.tenant, self._since)["in_flight"]:
+        if counts(deployment, caller.tenant, self._since)["in_flight"]:
             return False
         events = all_events(deployment, caller.tenant)
         return not self._statement(deployment, caller, deployment.whole_bill(), events).without_event()
 
     def _is_counted(self, deployment: Deployment, caller: Caller) -> bool:
         cost = nanodollars(deployment.usage(caller.tenant).get("cost_usd", 0))
-        return all(budget.spent == cost for budget in _budgets(deployment, caller.tenant))
+        return all(budget.spent == cost for budget in budgets(deployment, caller.tenant))
 
     def _holds_nothing(self, deployment: Deployment, caller: Caller) -> bool:
-        return not any(budget.held for budget in _budgets(deployment, caller.tenant))
+        return not any(budget.held for budget in budgets(deployment, caller.tenant))
 
     def _books(self, deployment: Deployment, caller: Caller, bill: Sequence[Row]) -> Books:
-        tenant = caller.tenant
-        events = all_events(deployment, tenant)
-        budgets = _budgets(deployment, tenant)
-        if not self._terms.awaits_leases:
-            budgets = [replace(budget, held=None) for budget in budgets]
-        usages = {f"usage by {seat.name}": deployment.usage(tenant, api=seat.process) for seat in self._apis}
-        totals = {
-            name: Total(int(usage.get("requests", 0)), nanodollars(usage.get("cost_usd", 0)))
-            for name, usage in usages.items()
-        }
-        totals["the export of events"] = _exported(deployment, tenant, self._since)
+        tenant, since = caller.tenant, self._since
+        events = patiently(lambda: all_events(deployment, tenant))
+        totals = {f"usage by {seat.name}": self._usage(deployment, caller, seat) for seat in self._apis}
+        totals["the export of events"] = patiently(lambda: exported(deployment, tenant, since))
         # Its rows are sums of an hour each: what they cost is compared, not how many they are.
-        totals["the FOCUS export"] = Total(len(events), _focus_nanodollars(deployment, tenant, self._since))
+        focus = patiently(lambda: focus_nanodollars(deployment, tenant, since))
+        totals["the FOCUS export"] = Total(len(events), focus)
+        standing = patiently(lambda: budgets(deployment, tenant))
+        if not self._terms.awaits_leases:
+            standing = [replace(budget, held=None) for budget in standing]
         return Books(
             caller.name,
             self._statement(deployment, caller, bill, events),
             events,
             totals,
-            _counts(deployment, tenant, self._since),
-            budgets,
-            _differences(deployment, tenant, self._began_at),
+            patiently(lambda: counts(deployment, tenant, since)),
+            standing,
+            differences(deployment, tenant, self._began_at),
         )
+
+    def _usage(self, deployment: Deployment, caller: Caller, seat: Seat) -> Total:
+        usage = patiently(lambda: deployment.usage(caller.tenant, api=seat.process))
+        return Total(int(usage.get("requests", 0)), nanodollars(usage.get("cost_usd", 0)))
 
     @property
     def _since(self) -> str:
@@ -402,34 +418,6 @@ class Soak:
 STOP, CONTINUE = signal.SIGSTOP, signal.SIGCONT
 
 
-def within(seconds: float, claim: Callable[[], bool]) -> bool:
-    """Whether the claim came true in time. An API that cannot answer yet is asked again."""
-    deadline = time.monotonic() + seconds
-    never = threading.Event()
-    while True:
-        try:
-            if claim():
-                return True
-        except (AssertionError, requests.RequestException):
-            pass
-        if time.monotonic() > deadline:
-            return False
-        never.wait(LOOK_SECONDS)
-
-
-def patiently(read: Callable[[], T]) -> T:
-    """What was read, once it could be: an export notes that it was, and that commit's reply may be lost.
-
-    Raises: what the last try does.
-    """
-    for _ in range(READ_TRIES - 1):
-        try:
-            return read()
-        except (AssertionError, requests.RequestException):
-            threading.Event().wait(LOOK_SECONDS)
-    return read()
-
-
 def _nothing() -> None:
     """It is over as soon as it was."""
 
@@ -445,59 +433,6 @@ def _budget(name: str, **terms: object) -> Budget:
     zone = "UTC" if (now + timedelta(hours=6)).month == now.month else "Pacific/Honolulu"
     told: dict[str, object] = {"limit_nanodollars": LIMIT, "timezone": zone, **terms}
     return Budget(budget_id="", name=name, **told)  # type: ignore[arg-type]  # of these fields
-
-
-def _budgets(deployment: Deployment, tenant: Tenant) -> list[BudgetBooks]:
-    found = []
-    for budget in deployment.ask_api(tenant, "/v1/budgets")["data"]:
-        values = budget["values"] if budget["each"] else [budget]
-        is_strict = budget["mode"] == "strict" and budget["action"] == "block"
-        found.append(
-            BudgetBooks(
-                budget["id"],
-                budget["name"],
-                spent=sum(value["spent_nanodollars"] for value in values),
-                held=sum(value["held_nanodollars"] for value in values),
-                strict_limit=budget["limit_nanodollars"] if is_strict else None,
-            )
-        )
-    return found
-
-
-def _counts(deployment: Deployment, tenant: Tenant, since: str) -> Row:
-    days = deployment.ask_api(tenant, f"/v1/conservation?start_time={since}")["data"]
-    return {name: sum(day[name] for day in days) for name in ("admitted", "settled", "in_flight", "lost")}
-
-
-def _download(deployment: Deployment, tenant: Tenant, path: str) -> Iterator[str]:
-    headers = {"Authorization": f"Bearer {tenant.key}"}
-    answer = requests.get(deployment.api.url + path, headers=headers, timeout=600, stream=True)
-    answer.raise_for_status()
-    yield from answer.iter_lines(decode_unicode=True)
-
-
-def _exported(deployment: Deployment, tenant: Tenant, since: str) -> Total:
-    path = f"/v1/exports/events?format=ndjson&start_time={since}"
-    costs = [json.loads(line)["cost_nanodollars"] for line in _download(deployment, tenant, path)]
-    return Total(len(costs), sum(costs))
-
-
-def _focus_nanodollars(deployment: Deployment, tenant: Tenant, since: str) -> int:
-    rows = csv.DictReader(_download(deployment, tenant, f"/v1/exports/focus?start_time={since}"))
-    return sum(int(row["x_BilledNanodollars"]) for row in rows)
-
-
-def _differences(deployment: Deployment, tenant: Tenant, since: datetime) -> list[str]:
-    """What the nightly check will find of each day that the run was on."""
-    store, now = open_store(deployment.store_url), SystemClock().now()
-    account = deployment.directory().account(tenant.account_id)
-    assert account is not None
-    days = sorted({since.astimezone(UTC).date(), now.date()})
-    checks: list[Check] = [check_of(store, account, day, now) for day in days]
-    return [
-        *(f"{check.day}: {each}" for check in checks for each in check.differences),
-        *(f"{check.day}: {check.in_flight} calls in flight" for check in checks if check.in_flight),
-    ]
 
 
 def _write_faults(path: Path, happened: Sequence[Happened]) -> None:

@@ -8,10 +8,13 @@ from metering.counters import lease_named
 from metering.recovery import NUMBER_OF_UNSEEN
 from tests.system.deployment import Row, nanodollars
 from tests.system.statement import Statement, recorded_nanodollars
-from tests.system.traffic import Made
+from tests.system.traffic import TOO_LATE, Made
 
 # States of calls that were never let through to a provider.
 NEVER_ADMITTED = {"refused", "cache_hit"}
+# What callers are refused with: their budget is spent or cannot be asked, or nobody can tell whose key it is.
+REFUSED_WITH = {429, 503}
+LATE_SECONDS = 5.0  # by which a caller may notice late that a proxy is gone
 SHOWN_MAX = 20  # differences of one account; the rest are counted
 
 
@@ -67,6 +70,28 @@ def violations(books: Books) -> list[str]:
         *(f"the nightly check: {each}" for each in books.differences),
     ]
     return [f"{books.account}: {line}" for line in lines]
+
+
+def unexplained_ends(books: Books, ends: Sequence[tuple[float, float]]) -> list[str]:
+    """Calls that vanished although no proxy ended, and answers that nobody should get, a line each.
+
+    `ends` are the times (`time.monotonic`) at which a proxy was ended and not there yet again.
+    """
+    found = []
+    for made in books.statement.made:
+        said = f"call {made.planned.number}: {made.outcome} {made.status} {made.code}".strip()
+        is_known = books.statement.event(made) is not None
+        is_explained = is_known or any(first <= made.over_at <= last + LATE_SECONDS for first, last in ends)
+        if made.code == TOO_LATE:
+            found.append(f"no answer in time: {said}")
+        elif made.outcome == "refused" and made.status not in REFUSED_WITH:
+            found.append(f"refused without reason: {said}")
+        elif (
+            made.outcome in {"cut", "not_taken"} and not is_explained and books.statement.event(made) is None
+        ):
+            found.append(f"nothing is known of it, and all proxies were there: {said}")
+    more = [f"and {len(found) - SHOWN_MAX} more of these"] if len(found) > SHOWN_MAX else []
+    return [f"{books.account}: {line}" for line in [*found[:SHOWN_MAX], *more]]
 
 
 def _wrong_totals(books: Books) -> list[str]:

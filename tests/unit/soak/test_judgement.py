@@ -7,9 +7,9 @@ import pytest
 from metering.recovery import NUMBER_OF_UNSEEN
 from tests.system.calls import MESSAGES, message
 from tests.system.deployment import BUCKETS, Row
-from tests.system.soak.judgement import Books, BudgetBooks, Total, violations
+from tests.system.soak.judgement import LATE_SECONDS, Books, BudgetBooks, Total, unexplained_ends, violations
 from tests.system.statement import compared
-from tests.system.traffic import Made, Planned
+from tests.system.traffic import TOO_LATE, Made, Outcome, Planned
 
 SALT = "sk-test"
 COST = 1_500
@@ -169,3 +169,33 @@ def test_what_the_nightly_check_finds_is_a_violation() -> None:
     assert violations(replace(SOUND, differences=["cost differs"])) == [
         "one: the nightly check: cost differs"
     ]
+
+
+@pytest.mark.parametrize("outcome", ["cut", "not_taken"])
+@pytest.mark.parametrize(
+    ("over_at", "is_explained"),
+    [(9.9, False), (10.0, True), (12.0 + LATE_SECONDS, True), (12.1 + LATE_SECONDS, False)],
+)
+def test_a_call_may_vanish_only_with_its_proxy(outcome: Outcome, over_at: float, is_explained: bool) -> None:
+    sound = books([Made(CALLS[0], outcome, over_at=over_at)], [], [])
+
+    assert (unexplained_ends(sound, [(10.0, 12.0)]) == []) is is_explained
+
+
+def test_a_call_that_was_cut_and_has_its_event_needs_no_proxy_to_have_gone() -> None:
+    made = [Made(CALLS[0], "cut", over_at=1.0)]
+
+    assert unexplained_ends(books(made, BILL[:1], [event(CALLS[0], "upstream_truncated")]), []) == []
+
+
+@pytest.mark.parametrize(("status", "is_sound"), [(429, True), (503, True), (500, False), (401, False)])
+def test_a_refusal_has_a_reason(status: int, is_sound: bool) -> None:
+    made = [Made(CALLS[0], "refused", status)]
+
+    assert (unexplained_ends(books(made, [], []), []) == []) is is_sound
+
+
+def test_a_call_that_was_never_answered_is_a_violation_whatever_ended() -> None:
+    made = [Made(CALLS[0], "cut", code=TOO_LATE, over_at=1.0)]
+
+    assert len(unexplained_ends(books(made, [], []), [(0.0, 2.0)])) == 1
