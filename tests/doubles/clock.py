@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 
 class ManualClock:
-    """Stands at a moment of your choosing; `advance` moves both readings together."""
+    """Stands at a moment of your choosing; `advance` moves both readings, `jump` the time of day alone."""
 
     def __init__(self, start: datetime | None = None) -> None:
         self._now = start or datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
@@ -19,3 +19,6 @@ class ManualClock:
     def advance(self, seconds: float) -> None:
         self._now += timedelta(seconds=seconds)
         self._monotonic += seconds
+
+    def jump(self, seconds: float) -> None:
+        self._now += timedelta(seconds=seconds)

@@ -1,11 +1,15 @@
 """What is over its time is deleted on both stores, and nothing else."""
 
 from collections.abc import Mapping
+from contextlib import closing
 from datetime import timedelta
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from metering.accounts import Account, AccountSettings
 from metering.budgets import Budget
@@ -24,7 +28,9 @@ from metering.counters import counter_key
 from metering.day_documents import NOT_HELD, part_fields
 from metering.directory import Directory
 from metering.ledger import Ledger
+from metering.opening import open_store
 from metering.periods import period_of
+from metering.price_sheet import SINCE_EVER
 from metering.retention import COUNTS_KEPT, DELETED_AT_ONCE, HISTORY_KEPT, LEASES_KEPT, run
 from metering.retention_rules import RULES
 from metering.segments import Segment
@@ -177,6 +183,36 @@ def test_what_goes_by_a_moment_goes_then_and_not_before(
     for collection in rule.collections:
         assert store.get(f"{place}{collection}/young") is not None
         assert store.get(f"{place}{collection}/old") is None
+
+
+AGES = st.integers(-3 * 24 * 3600, 3 * 24 * 3600)
+JUMPS = st.lists(st.integers(-40 * 24 * 3600, 40 * 24 * 3600), min_size=1, max_size=5)
+
+
+@pytest.mark.battery_class("clocks that jump")
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from([name for name, rule in RULES.items() if rule.moment]), st.lists(AGES, max_size=6), JUMPS
+)
+def test_however_a_clock_jumps_nothing_goes_before_its_time_and_all_at_it(
+    name: str, ages: list[int], jumps: list[int]
+) -> None:
+    clock, rule = ManualClock(), RULES[name]
+    over = [clock.now() + timedelta(seconds=age) for age in ages]
+    with TemporaryDirectory() as folder, closing(open_store(f"sqlite:///{folder}/modeltrack.db")) as store:
+        account = Directory(store, clock, SECRET).create_account("Ada")
+        place = "" if rule.is_shared else f"accounts/{account.account_id}/"
+        paths = {f"{place}{rule.collections[0]}/{at}": moment for at, moment in enumerate(over)}
+        for path, moment in paths.items():
+            store.commit([Put(path, {rule.moment: moment - (rule.kept or timedelta(0))})])
+        latest = SINCE_EVER
+        for jump in jumps:
+            clock.jump(jump)
+            latest = max(latest, clock.now())
+            run(store, clock)
+
+            there = {path for path in paths if store.get(path) is not None}
+            assert there == {path for path, moment in paths.items() if moment >= latest}
 
 
 def by_prompt(store: DocumentStore, account: Account, clock: ManualClock) -> Mapping[str, int]:

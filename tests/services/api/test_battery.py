@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,6 +16,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
+from api_service.sessions import (
+    IDLE_SECONDS_MAX,
+    LIFETIME_SECONDS,
+    SEEN_RESOLUTION_SECONDS,
+    Sessions,
+)
+from metering.errors import Unauthenticated
+from tests.doubles.clock import ManualClock
+from tests.services.api.conftest import SECRET
 from tests.services.api.operations import (
     DATABASE,
     NEED_OF,
@@ -31,6 +41,7 @@ from tests.services.api.operations import (
 )
 
 # A map of names to names takes any: none of them is a field.
+IDLE, LIFETIME = timedelta(seconds=IDLE_SECONDS_MAX), timedelta(seconds=LIFETIME_SECONDS)
 MAPS = {"PUT /v1/infrastructure/namespace-map"}
 WITH_BODY = [each for each in OPERATIONS if each.example is not None and each.name not in MAPS]
 INGESTING = [OPERATION_OF["POST /v1/reconciliations"], OPERATION_OF["POST /v1/infrastructure/costs"]]
@@ -283,3 +294,66 @@ def test_however_another_accounts_id_is_written_nobody_is_told_of_it(
 
     assert response.status_code in {301, 308, 404, 422}, response.text
     assert theirs.account_id not in response.text
+
+
+def any_case(name: str) -> st.SearchStrategy[str]:
+    """The name with each letter large or small."""
+    return st.tuples(*(st.sampled_from((each, each.upper())) for each in name)).map("".join)
+
+
+WRAPPED = st.recursive(
+    st.just("HERE"),
+    lambda inner: (
+        st.lists(inner, min_size=1, max_size=2) | st.dictionaries(st.text(max_size=4), inner, min_size=1)
+    ),
+    max_leaves=4,
+)
+
+
+@pytest.mark.battery_class("content at any depth")
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.sampled_from(INGESTING), st.sampled_from(CONTENT).flatmap(any_case), WRAPPED, st.booleans())
+def test_content_is_refused_wherever_it_stands_and_however_its_name_is_written(
+    world: World, operation: Operation, name: str, wrapped: Any, is_in_row: bool
+) -> None:
+    world.clock.advance(60)
+    canary = f"canary {secrets.token_hex(12)}"
+    asking, sent = sent_by(world, operation)
+    body = fields_of(sent)
+    value = json.loads(json.dumps(wrapped).replace("HERE", canary))
+    rows = next(each for each in body.values() if isinstance(each, list))
+    (rows[0] if is_in_row else body)[name] = value
+
+    response = asking.ask(with_body(sent, body))
+
+    assert response.status_code == 422, response.text
+    assert canary not in response.text
+
+
+JUMPS = st.lists(st.tuples(st.booleans(), st.integers(-IDLE_SECONDS_MAX, 2 * IDLE_SECONDS_MAX)), max_size=12)
+
+
+@pytest.mark.battery_class("clocks that jump")
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(JUMPS)
+def test_however_the_clock_jumps_a_session_lives_as_long_as_it_may(
+    world: World, jumps: list[tuple[bool, int]]
+) -> None:
+    clock, place = ManualClock(), world.place().host_place
+    sessions = Sessions(world.store, clock, SECRET)
+    opened = seen = clock.now()
+    session_id = sessions.open(place, 0, "")
+
+    for is_used, seconds in jumps:
+        clock.jump(seconds)
+        now = clock.now()
+        is_live = now - opened < LIFETIME and now - seen < IDLE
+        if not is_used:
+            continue
+        try:
+            sessions.find(session_id)
+            assert is_live
+        except Unauthenticated:
+            assert not is_live
+        if is_live and now - seen >= timedelta(seconds=SEEN_RESOLUTION_SECONDS):
+            seen = now

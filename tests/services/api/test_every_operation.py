@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from metering.directory import KeyTerms
 from metering.keys import SCOPES, key_hash
@@ -59,9 +61,9 @@ def test_no_made_up_credential_and_no_id_opens_an_operation(world: World, operat
     _, record = world.services.directory.create_key(place.account_id, KeyTerms(scopes=SCOPES))
     ids = (place.account_id, place.host.person_id, record.key_id, record.key_hash, "mt_" + record.key_hash)
 
-    for given in (*MALFORMED, *(f"Bearer {each}" for each in ids)):
-        response = replace(asking, headers={**asking.headers, "Authorization": given}).ask(sent)
-        assert response.status_code == 401, (given, response.text)
+    for shown in (*MALFORMED, *(f"Bearer {each}" for each in ids)):
+        response = replace(asking, headers={**asking.headers, "Authorization": shown}).ask(sent)
+        assert response.status_code == 401, (shown, response.text)
     for each in ids:  # nor where a browser's session would stand
         visitor = place.visitor("nobody")
         visitor.client.set_cookie("modeltrack_session", each)
@@ -99,3 +101,28 @@ def test_a_body_that_nobody_asked_for_commands_nothing(
 
     assert response.status_code < 500
     assert (elsewhere.connections, touched.exists()) == (0, False)
+
+
+HEADER_TEXT = st.text(
+    st.characters(min_codepoint=32, max_codepoint=255, exclude_characters="\x7f"), max_size=90
+)
+
+
+@pytest.mark.battery_class("credentials of any shape")
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.sampled_from(GUARDED), st.sampled_from(("", "Bearer ", "bearer ", "Bearer mt_", "Basic ")), HEADER_TEXT
+)
+def test_no_text_whatever_opens_an_operation(
+    world: World, operation: Operation, scheme: str, text: str
+) -> None:
+    world.clock.advance(60)
+    asking = world.place().owner
+    sent = request_of(operation, world.place(), asking)
+
+    given_as_key = replace(asking, headers={**asking.headers, "Authorization": scheme + text}).ask(sent)
+    nobody = world.place().visitor("nobody")
+    nobody.client.set_cookie("modeltrack_session", text)
+    given_as_session = nobody.ask(sent)
+
+    assert (given_as_key.status_code, given_as_session.status_code) == (401, 401)

@@ -2,16 +2,19 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from socket import SHUT_WR
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 
 from metering.accounts import LOCAL_ACCOUNT_ID
 from metering.budgets import Scope
 from metering.directory import KeyTerms
 from metering.keys import KEY_PREFIX, SCOPES, _checksum, is_well_formed_key
-from tests.doubles.raw_upstream import RawUpstream, ReceivedAnswer, call
+from tests.doubles.raw_upstream import RawUpstream, ReceivedAnswer, call, dialled, take_answer
 from tests.services.proxy.calls import messages_call, post
 from tests.services.proxy.governed import HAIKU, Using, govern, make_budget, script_of
 from tests.services.proxy.running import RunningProxy
@@ -221,3 +224,43 @@ def test_a_failing_call_writes_a_bounded_number_of_log_lines(tmp_path: Path) -> 
     assert statuses == {502}
     assert len(lines) <= 2 * calls + 20
     assert max(map(len, lines)) < 2_000
+
+
+@pytest.fixture(scope="module")
+def hosted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningProxy, RawUpstream, bytes]]:
+    """A proxy that wants a key, what it stands before, and a key that it knows."""
+    folder = tmp_path_factory.mktemp("hosted")
+    with RawUpstream(Using()) as upstream, RunningProxy(folder, upstream, is_hosted=True) as proxy:
+        account = proxy.directory.create_account("One")
+        yield proxy, upstream, proxy.directory.create_key(account.account_id, KeyTerms())[0].encode()
+
+
+@st.composite
+def spoilt(draw: st.DrawFn) -> tuple[int, bytes]:
+    """Where a key is changed, and to what."""
+    return draw(st.integers(0, 74)), draw(
+        st.sampled_from([b"", b"0", b"f", b"F", b"x", b"\xe9", b"%30", b"-"])
+    )
+
+
+@pytest.mark.battery_class("credentials of any shape")
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.binary(max_size=90) | spoilt(), st.sampled_from([b"X-ModelTrack-Key: ", b"/ws/"]))
+def test_no_bytes_whatever_let_a_call_in(
+    hosted: tuple[RunningProxy, RawUpstream, bytes], given_bytes: bytes | tuple[int, bytes], way: bytes
+) -> None:
+    proxy, upstream, known = hosted
+    if isinstance(given_bytes, tuple):
+        at, instead = given_bytes
+        given_bytes = known[:at] + instead + known[at + 1 :]
+    assume(given_bytes.strip(b" \t") != known)
+    raw = messages_call(path=way + given_bytes + b"/v1/messages")
+    if way != b"/ws/":
+        raw = messages_call(headers=way + given_bytes + b"\r\n")
+
+    with dialled(proxy.port, raw) as wire:
+        wire.connection.shutdown(SHUT_WR)  # what is no request is not waited for
+        status = take_answer(wire).status
+
+    assert 400 <= status < 500
+    assert upstream.requests == []
