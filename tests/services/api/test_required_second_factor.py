@@ -127,6 +127,30 @@ def test_another_account_of_the_same_person_is_open_as_before(
     assert bob.get("/v1/account").status_code == 200
 
 
+def test_two_instances_on_either_store_hold_the_same_people(
+    make_app: MakeApp, store: DocumentStore, sign_up: Callable[..., Person], clock: ManualClock
+) -> None:
+    here, there = make_app(store), make_app(store)
+    ada, bob = sign_up(on=here), sign_up(BOB, on=there)
+    place = Membership(
+        person_id=id_of(bob), account_id=ada.account_id, role="admin", created_at=clock.now(), place_id="1"
+    )
+    store.commit([creation_of_place(place)])
+    moved = bob.write("POST", "/v1/session/switch", {"account_id": ada.account_id})
+    bob.csrf_token = moved.get_json()["csrf_token"]
+    assert bob.get("/v1/account").status_code == 200
+
+    told = require(ada, set_up(ada, clock)).get_json()
+
+    assert [each["email"] for each in told["members_without"]] == [BOB]
+    assert code_of(bob.get("/v1/account")) == (403, "second_factor_required")
+    set_up(bob, clock)
+    assert bob.get("/v1/account").status_code == 200
+    assert bob.get(REQUIRED).get_json()["members_without"] == []
+    assert ada.write("POST", f"/v1/members/{id_of(bob)}/end-sessions").status_code == 204
+    assert bob.get("/v1/person").status_code == 401
+
+
 def test_keys_go_on(ada: Person, phone: Phone, app: Flask, bearer: Callable[..., dict[str, str]]) -> None:
     key = bearer(ada.account_id, *SCOPES)
     require(ada, phone)
