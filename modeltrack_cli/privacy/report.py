@@ -121,10 +121,12 @@ def document(outcome: Outcome, *, has_logs: bool) -> str:
 
 
 def _end(outcome: Outcome, found: int) -> str:
-    requests = sum(sum(each.values()) for each in outcome.post.answered.values())
+    answered = outcome.post.answered
+    requests = sum(sum(each.values()) for each in answered.values())
+    how = f"in {requests} requests by {len(answered)} routes" if answered else "of an earlier run"
     looked = outcome.gaze.looked
     return (
-        f"{len(outcome.canaries)} canaries in {requests} requests by {len(outcome.post.answered)} routes;"
+        f"{len(outcome.canaries)} canaries {how};"
         f" {sum(each.bytes for each in looked):,} bytes of {len(looked)} sources searched for"
         f" {len(outcome.gaze.wanted.texts)} spellings; {found} found, {len(troubles(outcome))} not looked at:"
         f" {_ENDS[exit_code(outcome)]}"

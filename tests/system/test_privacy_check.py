@@ -153,10 +153,11 @@ def test_printed_it_is_a_line_a_route_and_a_line_a_source(sqlite_deployment: Dep
     owner = Owner(sqlite_deployment)
     log = sqlite_deployment.proxy.log.read_bytes()  # of before the run
 
+    nowhere = dict.fromkeys(("HTTP_PROXY", "http_proxy", "HTTPS_PROXY"), "http://127.0.0.1:9")
     ran = subprocess.run(
         [sys.executable, "-m", "modeltrack_cli", "privacy-check", "--logs", "-"],
         cwd=ROOT,
-        env={**owner.settings, "HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"},
+        env={**owner.settings, **nowhere, "REQUESTS_CA_BUNDLE": sqlite_deployment.ca_file},
         input=log, capture_output=True, timeout=110, check=False,
     )  # fmt: skip
 
