@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# What is asked of the proxy over a million calls (`make memory`), too. Within what is judged of half an hour a
+# What is asked of the proxy over a million calls too (`make memory`). Within what is judged of half an hour a
 # proxy gets 6,700 calls, so that a leak of a kilobyte a call rises above it. Sound processes rose by 0.2 to
 # 1.2 MB in two minutes (8 minutes on SQLite, 2026-11-22).
 GROWTH_MEGABYTES_MAX = 5.0
