@@ -91,6 +91,7 @@ def running_front_end(
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # head and body are two writes
 
         def handle_any(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
