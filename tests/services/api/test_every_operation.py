@@ -117,11 +117,12 @@ def test_no_text_whatever_opens_an_operation(
     world: World, operation: Operation, scheme: str, text: str
 ) -> None:
     world.clock.advance(60)
-    asking = world.place().owner
-    sent = request_of(operation, world.place(), asking)
+    place = world.place()
+    asking = place.owner
+    sent = request_of(operation, place, asking)
 
     given_as_key = replace(asking, headers={**asking.headers, "Authorization": scheme + text}).ask(sent)
-    nobody = world.place().visitor("nobody")
+    nobody = place.visitor("nobody")
     nobody.client.set_cookie("modeltrack_session", text)
     given_as_session = nobody.ask(sent)
 
