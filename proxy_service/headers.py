@@ -1,8 +1,8 @@
 """Which headers cross the proxy. Pure.
 
 Both ways: headers of one connection (and what `Connection` lists) stay behind, as does everything named
-`X-ModelTrack-…`; all others pass in order and case. Ours are read here first, so that listing one of them in
-`Connection` hides nothing from us.
+`X-ModelTrack-…`, and on the way up our API's cookies; all others pass in order and case. Ours are read here
+first, so that listing one of them in `Connection` hides nothing from us.
 """
 
 import msgspec
@@ -12,6 +12,7 @@ from metering.tags import normalised_tag
 from proxy_service.wire import Headers
 
 OUR_PREFIX = b"x-modeltrack-"
+OUR_COOKIES = b"modeltrack_"  # in each of their names
 KEY_HEADER = b"x-modeltrack-key"
 NO_CACHE_HEADER = b"x-modeltrack-no-cache"
 NO_ROUTE_HEADER = b"x-modeltrack-no-route"
@@ -32,6 +33,7 @@ _OF_ONE_CONNECTION = frozenset(
         b"upgrade",
     )
 )
+_LOOKED_AT = _OF_ONE_CONNECTION | {b"cookie"}
 # What our front ends add to every request; a direct call would not carry it.
 OF_THE_FRONT_END = frozenset(
     (
@@ -108,9 +110,11 @@ def read_inbound(headers: Headers, *, forwarding_hops: int) -> Inbound:
     forwarded: list[bytes] = []
     for pair in headers:
         name = pair[0].lower()
-        if name in _OF_ONE_CONNECTION:
+        if name in _LOOKED_AT:
             if name == b"connection":
                 listed += b"," + pair[1]
+            elif name == b"cookie":
+                outbound += _without_our_cookies(pair)
         elif name.startswith(OUR_PREFIX):
             if ours.setdefault(name, pair[1]) != pair[1] and name == KEY_HEADER:
                 has_two_keys = True
@@ -123,6 +127,15 @@ def read_inbound(headers: Headers, *, forwarding_hops: int) -> Inbound:
     if 0 < forwarding_hops <= len(forwarded):
         client_address = forwarded[-forwarding_hops].strip().decode("latin-1")
     return Inbound(_without_listed(outbound, listed), ours, has_two_keys, client_address)
+
+
+def _without_our_cookies(pair: tuple[bytes, bytes]) -> Headers:
+    """The header, but for the cookies of our own API: a browser sends those to every port of its host."""
+    if OUR_COOKIES not in pair[1]:
+        return [pair]
+    cookies = [each.strip() for each in pair[1].split(b";")]
+    kept = b"; ".join(each for each in cookies if OUR_COOKIES not in each.partition(b"=")[0])
+    return [(pair[0], kept)] if kept else []
 
 
 def read_answer(headers: Headers) -> Headers:

@@ -51,6 +51,21 @@ def test_listing_our_header_in_connection_hides_nothing_from_us() -> None:
     assert (inbound.ours, inbound.outbound) == ({b"x-modeltrack-key": b"mt_x"}, [])
 
 
+@pytest.mark.parametrize(
+    ("sent", "passed"),
+    [
+        (b"modeltrack_session=s3", None),
+        (b"__Host-modeltrack_session=s3;modeltrack_device=d", None),
+        (b"a=1; modeltrack_session=s3; b=2", b"a=1; b=2"),
+        (b"a=modeltrack_session", b"a=modeltrack_session"),
+        (b"a=1;b=2;  c", b"a=1;b=2;  c"),
+        (b"", b""),
+    ],
+)
+def test_a_session_at_our_own_api_never_reaches_a_provider(sent: bytes, passed: bytes | None) -> None:
+    assert outbound((b"Cookie", sent)) == ([] if passed is None else [(b"Cookie", passed)])
+
+
 def test_our_headers_never_reach_the_other_side() -> None:
     headers = [(b"X-ModelTrack-Key", b"k"), (b"x-modeltrack-anything", b"v"), (b"X-Other", b"v")]
 
