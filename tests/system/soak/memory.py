@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 # By the kind of process. Of the proxy as much is asked over a million calls (`make memory`); within what is
-# judged of half an hour it gets 6,700, so that a leak of a kilobyte a call rises above it. Sound proxies rose by
-# 0.2 to 2.0 MB in two minutes, sound APIs by 0.2 to 1.2, beside that step (8 minutes, each store, 2026-11-22).
+# judged of half an hour it gets 6,700, so that a leak of a kilobyte a call rises above it. Sound proxies rose
+# by 0.2 to 2.0 MB in two minutes, sound APIs by 0.2 to 1.2, beside that step (8 minutes each, 2026-11-22).
 GROWTH_MEGABYTES_MAX = {"proxy": 5.0, "api": 8.0}
 JUDGED_SECONDS_MIN = 90.0  # of a second half: a line through less says nothing
 JUDGED_SAMPLES_MIN = 20
