@@ -46,6 +46,7 @@ TIGHT_PART = 0.6  # of the calls is what the tight budget lasts for
 CALLS_MAX = 1_000_000  # of one caller's: numbers of calls stay apart
 CALLS_OF_A_SEED = 10_000_000
 LOST_REPLIES_PERCENT = (0, 2, 20)
+LOST_REPLIES_OF_APIS_PERCENT = (0, 2, 5)  # more, and exports wait for each other
 # Of answers, so that it is full early on and what grows then is a leak.
 SMALL_MEMORY = {"CACHE_MAX_ENTRIES": "200", "CACHE_MAX_BYTES": str(4 * 1024 * 1024)}
 PROXIES = "proxies"
@@ -140,17 +141,19 @@ class Soak:
     def _take_seats(self, deployment: Deployment, relay: TcpRelay) -> None:
         told = {**dict.fromkeys(UPSTREAMS, f"http://{relay.address}"), **SMALL_MEMORY}
 
-        def unreliable(start: Callable[[], Process]) -> Process:
-            percent = self._dice.choice(LOST_REPLIES_PERCENT)
+        def unreliable(start: Callable[[], Process], percents: Sequence[int]) -> Process:
+            percent = self._dice.choice(percents)
             assert deployment.faults is not None
             deployment.faults = Faults(percent, deployment.faults.silencing)
             return start()
 
         def proxy(name: str) -> Callable[[int], Process]:
-            return lambda port: unreliable(lambda: deployment.start_proxy(told, data=name, port=port))
+            return lambda port: unreliable(
+                lambda: deployment.start_proxy(told, data=name, port=port), LOST_REPLIES_PERCENT
+            )
 
         def api(port: int) -> Process:
-            return unreliable(lambda: deployment.start_api(port=port))
+            return unreliable(lambda: deployment.start_api(port=port), LOST_REPLIES_OF_APIS_PERCENT)
 
         self._proxies = [Seat(f"proxy {n}", proxy(f"proxy-{n}")) for n in (1, 2)]
         self._apis = [Seat(f"api {n}", api) for n in (1, 2)]
