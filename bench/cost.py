@@ -75,14 +75,14 @@ class Gateway(msgspec.Struct, frozen=True):
         return ((1 - STREAMED) * self.json_cpu_us + STREAMED * self.stream_cpu_us) / 1e6
 
 
-# Of one core of a shared machine of two. ModelTrack with everything on and TLS to the upstream (`python -m
-# bench` on 2026-11-22, while others worked); the peers without TLS, on an Anthropic route, on 2026-11-21.
-# Megabytes with a thousand open streams, or as many as the peer held: none above Cloud Run's least.
+# Of one core of two, TLS to the upstream, all on: `python -m bench`, whole, with nothing beside it, on
+# 2026-11-22. Megabytes with a thousand open streams over TLS, or as many as the peer held (2026-11-21):
+# none above Cloud Run's least.
 GATEWAYS: Final[Sequence[Gateway]] = (
-    Gateway("ModelTrack", 229, 310, 61, is_on_firestore=True),
-    Gateway("ModelTrack, own", 229, 310, 61, measured_as="ModelTrack"),
-    Gateway("Portkey", 2_492, 2_671, 278),
-    Gateway("LiteLLM", 20_083, 34_689, 451),
+    Gateway("ModelTrack", 194, 265, 117, is_on_firestore=True),
+    Gateway("ModelTrack, own", 194, 265, 117, measured_as="ModelTrack"),
+    Gateway("Portkey", 2_114, 2_399, 278),
+    Gateway("LiteLLM", 11_033, 18_482, 451),
 )
 
 
