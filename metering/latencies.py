@@ -5,14 +5,14 @@ of a histogram's bucket: at most √2 above the true figure. Percentiles do not 
 bucket of it has its own.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 import msgspec
 
 from metering.buckets import Range
-from metering.rollups import OTHER, Amounts, percentile_ms
-from metering.usage_groups import GROUPS_MAX, add
+from metering.rollups import Amounts, percentile_ms
+from metering.usage_groups import Groups, add
 
 PERCENTS: Final = (50, 90, 95, 99)
 
@@ -50,23 +50,30 @@ class ModelLatency(Latency, frozen=True, kw_only=True):
 
 
 class Latencies:
-    """Counters of calls and histograms by model and bucket, as they are added up."""
+    """Counters of calls and histograms by model and bucket, as they are added up.
+
+    Their number is bounded as all groups' is: those that are used most are told by name.
+    """
 
     def __init__(self) -> None:
-        self._models: dict[Model, dict[int, Amounts]] = {}
+        self._models = Groups(("provider", "model"), by="requests")
 
     def count(self, model: Model, bucket: int, amounts: Mapping[str, int]) -> None:
         """Count calls and errors of the model in that bucket."""
-        add(self._counters(model, bucket), {name: amounts.get(name, 0) for name in ("requests", "errors")})
+        self._models.add(model, {name: amounts.get(name, 0) for name in ("requests", "errors")}, bucket)
 
     def measure(self, model: Model, bucket: int, amounts: Mapping[str, int]) -> None:
         """Add a `latency` cell of the model in that bucket."""
-        counters = self._counters(model, bucket)
-        add(counters, {_MEASURED.get(name, name): amount for name, amount in amounts.items()})
+        counters = {_MEASURED.get(name, name): amount for name, amount in amounts.items()}
+        self._models.add(model, counters, bucket)
 
     def of(self, model: Model) -> Latency:
         """What is known of that model."""
-        return _latency(self._models.get(model, {}).values())
+        return _latency(self._models.held(model))
+
+    def of_all_but(self, models: Collection[tuple[str, ...]]) -> Latency:
+        """What is known of all others together."""
+        return _latency(self._models.held_of_all_but(models))
 
     def by_model(self, buckets: Mapping[int, Range]) -> tuple[ModelLatency, ...]:
         """All models, most used first; of the buckets those that are asked for."""
@@ -80,15 +87,9 @@ class Latencies:
                 ),
                 **msgspec.structs.asdict(_latency(counted.values())),
             )
-            for (provider, model), counted in self._models.items()
+            for (provider, model), counted in self._models.told().items()
         ]
         return tuple(sorted(found, key=lambda each: (-each.requests, each.provider, each.model)))
-
-    def _counters(self, model: Model, bucket: int) -> Amounts:
-        """Those of the model; of `other`, where it would be one too many."""
-        if model not in self._models and len(self._models) >= GROUPS_MAX:
-            model = (OTHER, OTHER)
-        return self._models.setdefault(model, {}).setdefault(bucket, {})
 
 
 def _latency(parts: Iterable[Amounts]) -> Latency:

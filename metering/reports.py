@@ -26,7 +26,7 @@ from metering.periods import period_of
 from metering.quarters import open_room, rollups_between, rollups_within
 from metering.questions import Question
 from metering.rollups import OTHER, QUARTER, Amounts, quarter_of
-from metering.stats import ComparedGroup, DaySums
+from metering.stats import NOW, THEN, ComparedGroup, DaySums, compared
 from metering.stores import DocumentStore
 from metering.usage_groups import Grouping, Groups, add, total, zeros
 
@@ -176,12 +176,13 @@ class Reports:
             before_end = before.end if period.is_over(now) else _as_far(before, covered)
             room = open_room((covered.start, covered.end), (before.start, before_end))
         zone = ZoneInfo(period.timezone)
-        cuts_now, cuts_then = _Cuts(zone, self._memory), _Cuts(zone, self._memory)
+        groups = {name: Groups((name,)) for name in CUTS}
+        cuts_now, cuts_then = (_Cuts(zone, self._memory, groups, side) for side in (NOW, THEN))
         covered = Range(covered.start, cuts_now.read(self._store, account_id, covered, room))
         is_complete = covered.end == period.end and period.is_over(now)
         covered_before = Range(before.start, before.end if is_complete else _as_far(before, covered))
         cuts_then.read(self._store, account_id, covered_before, room)
-        cuts = {name: _compared(cuts_now.groups[name], cuts_then.groups[name]) for name in CUTS}
+        cuts = {name: compared(groups[name]) for name in CUTS}
         sums, sums_before = total(cuts_now.days.values()), total(cuts_then.days.values())
         return Report(
             period=period,
@@ -205,11 +206,12 @@ def _as_far(before: ReportPeriod, covered: Range) -> datetime:
 
 
 class _Cuts:
-    """A range's sums by day of the zone, and by each of `CUTS`."""
+    """A range's sums by day of the zone, and its side of the groups by each of `CUTS`."""
 
-    def __init__(self, zone: ZoneInfo, memory: DayMemory) -> None:
+    def __init__(self, zone: ZoneInfo, memory: DayMemory, groups: Mapping[str, Groups], side: int) -> None:
         self.days: dict[date, Amounts] = {}
-        self.groups = {name: Groups((name,)) for name in CUTS}
+        self._groups = groups
+        self._side = side
         self._zone = zone
         self._memory = memory
 
@@ -229,7 +231,7 @@ class _Cuts:
                 add(self.days.setdefault(day, zeros()), amounts)
             for name, question in by_cut.items():
                 for (_, group), amounts in found.summed(question).items():
-                    self.groups[name].add(group, amounts)
+                    self._groups[name].add(group, amounts, self._side)
         return complete_to
 
     def _day_of(self, quarter: datetime) -> date:
@@ -240,20 +242,6 @@ class _Figures(NamedTuple):
     sums: Amounts
     sums_before: Amounts
     cuts: Mapping[str, Sequence[ComparedGroup]]
-
-
-def _compared(now: Groups, then: Groups) -> tuple[ComparedGroup, ...]:
-    groups = [
-        ComparedGroup(
-            values=now.named(group),
-            sums=now.sums.get(group) or zeros(),
-            sums_before=then.sums.get(group) or zeros(),
-        )
-        for group in now.sums.keys() | then.sums.keys()
-    ]
-    return tuple(
-        sorted(groups, key=lambda each: (-_cost(each.sums), -_cost(each.sums_before), *each.values.values()))
-    )
 
 
 def _days(found: Mapping[date, Amounts], covered: Range, zone: ZoneInfo) -> Iterator[DaySums]:

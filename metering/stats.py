@@ -8,12 +8,13 @@ Time: `usage` widens `start` and `end` to whole buckets (`metering.buckets`), al
 Every quarter hour lies in exactly one bucket, so buckets sum to the range.
 
 Amounts are those of `rollups.SUMS`: counts, tokens, nanodollars, all of them always present. A value `other`
-stands for what a full shard collapsed, and for groups beyond the first `GROUPS_MAX`; sums are complete all
-the same. An empty value is what no caller laid claim to: a group of its own, never spread over others.
+stands for what a full shard collapsed, and for groups beyond the dearest `GROUPS_MAX` of the whole range;
+sums are complete all the same. All buckets and both sides of a comparison name the same groups. An empty
+value is what no caller laid claim to: a group of its own, never spread over others.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -38,11 +39,13 @@ from metering.quarters import DayRollups, Within, open_room, rollups_between, ro
 from metering.questions import AnyQuestion, Question
 from metering.rollups import DIMENSIONS, KINDS_OF, OTHER, QUARTER, Amounts, Kind, quarter_of
 from metering.stores import DocumentStore
-from metering.usage_groups import Grouping, Groups, UsageGroup, add, total, zeros
+from metering.usage_groups import Group, Grouping, Groups, UsageGroup, add, completed, total, zeros
 
 FILTER_VALUES_MAX = 100
 TOP_MAX = 5
-PARTS_MAX = 20_000
+PARTS_MAX = 100_000  # of all rows of a breakdown, while it is read
+
+NOW, THEN = 0, 1  # the sides of a comparison
 
 GROUPABLE = (*DIMENSIONS["main"], "key_id", "prompt_template_id", "prompt_fingerprint")
 _KNOWN: dict[Kind, tuple[str, ...]] = {  # which dimensions go together
@@ -229,8 +232,7 @@ class Statistics:
         """
         query.check()
         edges = bucket_edges(query.start, query.end, query.bucket_width, ZoneInfo(query.timezone))
-        known: set[tuple[str, ...]] = set()
-        buckets = [Groups(query.group_by, known) for _ in edges[1:]]
+        groups = Groups(query.group_by)
         asked = Question(
             lambda quarter: bisect_right(edges, quarter) - 1,
             Grouping(query.kind, query.group_by, query.filters),
@@ -238,15 +240,16 @@ class Statistics:
         range_ = Range(edges[0], edges[-1])
         for day in self._days(account_id, range_, query.kinds, asked, open_max=open_max):
             for (bucket, group), amounts in day.summed(asked).items():
-                buckets[bucket].add(group, amounts)
+                groups.add(group, amounts, bucket)
+        buckets = groups.by_part(len(edges) - 1)
         return UsageReport(
             start=edges[0],
             end=edges[-1],
             buckets=tuple(
-                UsageBucket(start=start, end=end, groups=groups.dearest())
-                for start, end, groups in zip(edges, edges[1:], buckets, strict=False)
+                UsageBucket(start=start, end=end, groups=told)
+                for start, end, told in zip(edges, edges[1:], buckets, strict=False)
             ),
-            sums=total(sums for groups in buckets for sums in groups.sums.values()),
+            sums=total(group.sums for told in buckets for group in told),
         )
 
     def totals(self, account_id: str, query: UsageQuery) -> Totals:
@@ -255,7 +258,8 @@ class Statistics:
         range_ = whole_quarters(query.start, query.end)
         groups, asked = Groups(query.group_by), _of_all_the_range(query)
         _add_days(groups, self._days(account_id, range_, query.kinds, asked), asked)
-        return Totals(range=range_, groups=groups.dearest(), sums=total(groups.sums.values()))
+        told = groups.dearest()
+        return Totals(range=range_, groups=told, sums=total(group.sums for group in told))
 
     def comparison(self, account_id: str, query: UsageQuery, earlier: Earlier = "period") -> Comparison:
         """The range beside the one before it (`buckets.range_before`). They may not overlap."""
@@ -267,37 +271,30 @@ class Statistics:
             raise InvalidInput(
                 f"compared with the {earlier} before, a range is a {earlier} at most", "start_time"
             )
-        known: set[tuple[str, ...]] = set()
-        now, then = Groups(query.group_by, known), Groups(query.group_by, known)
+        groups = Groups(query.group_by)
         room = open_room((range_.start, range_.end), (before.start, before.end))
         asked = _of_all_the_range(query)
         read = self._within(account_id, range_, query.kinds, (asked,), room)
-        _add_days(now, read.days, asked)
+        _add_days(groups, read.days, asked, NOW)
         read_before = self._within(account_id, before, query.kinds, (asked,), max(0, room - read.opened))
-        _add_days(then, read_before.days, asked)
+        _add_days(groups, read_before.days, asked, THEN)
         is_all_of_it = read_before.complete_to == before.end
-        compared = [
-            ComparedGroup(
-                values=now.named(group),
-                sums=now.sums.get(group) or zeros(),
-                sums_before=then.sums.get(group) or zeros(),
-            )
-            for group in now.sums.keys() | then.sums.keys()
-        ]
+        told = compared(groups)
         return Comparison(
             complete_to=read.complete_to if is_all_of_it else read_before.complete_to,
             range=range_,
             range_before=before,
-            groups=tuple(sorted(compared, key=_dearest_now)),
-            sums=total(now.sums.values()),
-            sums_before=total(then.sums.values()),
+            groups=told,
+            sums=total(group.sums for group in told),
+            sums_before=total(group.sums_before for group in told),
         )
 
     def breakdown(self, account_id: str, query: UsageQuery, within: Sequence[str] = ()) -> Breakdown:
         """The range by what the query groups by, and each row of it by each dimension of `within` on its own.
 
         Cut by key or prompt template, nothing but provider and model is known: else `within` is left out.
-        Beyond `PARTS_MAX` parts in all, those that are new are `other`.
+        Where all rows have more than `PARTS_MAX` parts, the rows that were dearest until then keep their
+        names; beyond as many parts of these, those that are new are `other`.
         """
         query.check()
         within = [name for name in within if name in _KNOWN[query.kind]]
@@ -315,7 +312,8 @@ class Statistics:
                     latencies.count((values[0], values[1]), 0, amounts)
             if latencies is not None:
                 _add_histograms(latencies, day, histograms)
-        return Breakdown(range=range_, rows=rows.dearest(latencies), sums=total(rows.groups.sums.values()))
+        told = rows.dearest(latencies)
+        return Breakdown(range=range_, rows=told, sums=total(row.sums for row in told))
 
     def overview(self, account_id: str, now: datetime, timezone: str = "UTC") -> Overview:
         """The account at a glance. Raises: InvalidInput, for a zone that does not exist."""
@@ -325,7 +323,7 @@ class Statistics:
         today = now.astimezone(zone).date()
         first = min(today.replace(day=1), today - timedelta(days=6))
         days: dict[date, Amounts] = {}
-        models, teams = Groups(("provider", "model")), Groups(("team",))
+        models, teams, unallocated = Groups(("provider", "model")), Groups(("team",)), zeros()
         # A day more at the front, since the zone's day may begin up to 14 hours before the UTC day.
         start = datetime(first.year, first.month, first.day, tzinfo=UTC) - timedelta(days=1)
         asked = Question(
@@ -338,12 +336,14 @@ class Statistics:
                 if day >= today.replace(day=1):
                     models.add((provider, model), amounts)
                     teams.add((team,), amounts)
+                    if not team:
+                        add(unallocated, amounts)
         calendar = [first + timedelta(days=number) for number in range((today - first).days + 1)]
         return Overview(
             today=days.get(today, zeros()),
             seven_days=total(days.get(day, {}) for day in calendar if day > today - timedelta(days=7)),
             month=total(days.get(day, {}) for day in calendar if day >= today.replace(day=1)),
-            unallocated=teams.sums.get(("",), zeros()),
+            unallocated=unallocated,
             days=tuple(DaySums(day=day, sums=days.get(day, zeros())) for day in calendar),
             top_models=models.dearest()[:TOP_MAX],
             top_teams=teams.dearest()[:TOP_MAX],
@@ -421,58 +421,95 @@ class _Rows:
     """The rows of a breakdown, as they are added up."""
 
     def __init__(self, group_by: Sequence[str], within: Sequence[str]) -> None:
-        self.groups = Groups(group_by)
+        self._groups = Groups(group_by)
         self._width = len(group_by)
         self._within = tuple(within)
-        self._parts: dict[tuple[tuple[str, ...], int], dict[str, tuple[int, int]]] = {}
+        # By row: requests and cost by the number of the further dimension and its value.
+        self._parts: dict[Group, dict[tuple[int, str], tuple[int, int]]] = {}
         self._parts_left = PARTS_MAX
 
     def add(self, values: tuple[str, ...], amounts: Mapping[str, int]) -> None:
-        group = self.groups.add(values[: self._width], amounts)
-        requests, cost = amounts.get("requests", 0), amounts.get("cost_nanodollars", 0)
+        row = self._groups.add(values[: self._width], amounts)
+        parts = self._parts.setdefault(row, {})
         for number, value in enumerate(values[self._width :]):
-            parts = self._parts.setdefault((group, number), {})
-            if value not in parts:
+            part = (number, value)
+            if part not in parts:
                 if self._parts_left > 0:
                     self._parts_left -= 1
                 else:
-                    value = OTHER  # noqa: PLW2901 - where it is counted instead
-            had = parts.get(value, (0, 0))
-            parts[value] = (had[0] + requests, had[1] + cost)
+                    part = (number, OTHER)
+            _count(parts, part, amounts.get("requests", 0), amounts.get("cost_nanodollars", 0))
+        if self._parts_left == 0 and not self._groups.is_full:
+            self._fold()
 
     def dearest(self, latencies: Latencies | None) -> tuple[BreakdownRow, ...]:
+        self._fold()
+        groups = [(tuple(group.values.values()), group) for group in self._groups.dearest()]
+        named = {row for row, _ in groups if row != self._groups.other}
         return tuple(
             BreakdownRow(
                 values=group.values,
                 sums=group.sums,
-                parts={
-                    name: self._dearest_parts(tuple(group.values.values()), number)
-                    for number, name in enumerate(self._within)
-                },
-                latency=None
-                if latencies is None
-                else latencies.of((group.values["provider"], group.values["model"])),
+                parts=self._dearest_parts(row),
+                latency=None if latencies is None else self._latency(latencies, group, named),
             )
-            for group in self.groups.dearest()
+            for row, group in groups
         )
 
-    def _dearest_parts(self, group: tuple[str, ...], number: int) -> tuple[Part, ...]:
-        parts = [
-            Part(value=value, requests=requests, cost_nanodollars=cost)
-            for value, (requests, cost) in self._parts.get((group, number), {}).items()
-        ]
-        parts.sort(key=lambda part: (-part.cost_nanodollars, -part.requests, part.value))
-        return tuple(parts[:TOP_MAX])
+    def _fold(self) -> None:
+        """Keep the rows that would be told now; what the others are made of is `other`'s."""
+        self._groups.fold()
+        for row in [row for row in self._parts if row not in self._groups]:
+            of_other = self._parts.setdefault(self._groups.other, {})
+            for part, (requests, cost) in self._parts.pop(row).items():
+                _count(of_other, part, requests, cost)
+        self._parts_left = max(0, PARTS_MAX - sum(map(len, self._parts.values())))
+
+    def _dearest_parts(self, row: Group) -> dict[str, tuple[Part, ...]]:
+        found: list[list[Part]] = [[] for _ in self._within]
+        for (number, value), (requests, cost) in self._parts.get(row, {}).items():
+            found[number].append(Part(value=value, requests=requests, cost_nanodollars=cost))
+        for parts in found:
+            parts.sort(key=lambda part: (-part.cost_nanodollars, -part.requests, part.value))
+        return {name: tuple(parts[:TOP_MAX]) for name, parts in zip(self._within, found, strict=True)}
+
+    def _latency(self, latencies: Latencies, group: UsageGroup, named: Collection[Group]) -> Latency:
+        model = (group.values["provider"], group.values["model"])
+        if self._groups.is_folded and model == self._groups.other:
+            return latencies.of_all_but(named)
+        return latencies.of(model)
+
+
+def _count(
+    parts: dict[tuple[int, str], tuple[int, int]], part: tuple[int, str], requests: int, cost: int
+) -> None:
+    had = parts.get(part, (0, 0))
+    parts[part] = (had[0] + requests, had[1] + cost)
 
 
 def _of_all_the_range(query: UsageQuery) -> Question[int, tuple[str, ...]]:
     return Question(lambda _: 0, Grouping(query.kind, query.group_by, query.filters))
 
 
-def _add_days(groups: Groups, days: Iterable[DayRollups], asked: Question[int, tuple[str, ...]]) -> None:
+def _add_days(
+    groups: Groups, days: Iterable[DayRollups], asked: Question[int, tuple[str, ...]], side: int = NOW
+) -> None:
     for day in days:
         for (_, group), amounts in day.summed(asked).items():
-            groups.add(group, amounts)
+            groups.add(group, amounts, side)
+
+
+def compared(groups: Groups) -> tuple[ComparedGroup, ...]:
+    """The groups of a range (part `NOW`) and the one before (`THEN`), dearest now first."""
+    found = [
+        ComparedGroup(
+            values=groups.named(group),
+            sums=completed(sides.get(NOW, {})),
+            sums_before=completed(sides.get(THEN, {})),
+        )
+        for group, sides in groups.told().items()
+    ]
+    return tuple(sorted(found, key=_dearest_now))
 
 
 def _tells_latencies(query: UsageQuery) -> bool:

@@ -178,6 +178,84 @@ def test_parts_are_the_dearest_and_those_beyond_the_bound_are_other(
     assert sum(part.cost_nanodollars for part in bounded.parts["feature"]) == row.sums["cost_nanodollars"]
 
 
+def test_the_dearest_rows_are_named_with_all_they_are_made_of(
+    store: DocumentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metering.usage_groups.GROUPS_MAX", 1)
+    costs = {("a", "x"): 1, ("b", "x"): 2, ("b", "y"): 1, ("z", "x"): 8, ("z", "y"): 4}
+    _keep(
+        store, [make_event(team=team, app=app, cost_nanodollars=cost) for (team, app), cost in costs.items()]
+    )
+
+    found = Statistics(store).breakdown(ACCOUNT_ID, _asked(group_by=("team",)), ("app",))
+
+    assert [
+        (
+            row.values["team"],
+            [(part.value, part.requests, part.cost_nanodollars) for part in row.parts["app"]],
+        )
+        for row in found.rows
+    ] == [("z", [("x", 1, 8), ("y", 1, 4)]), (OTHER, [("x", 2, 3), ("y", 1, 1)])]
+    assert found.sums["cost_nanodollars"] == 16
+
+
+def test_room_for_parts_is_made_by_the_rows_that_are_not_named(
+    sqlite_store: DocumentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metering.usage_groups.GROUPS_MAX", 1)
+    monkeypatch.setattr("metering.stats.PARTS_MAX", 4)
+    events = [make_event(team=f"t{n}", app="x", cost_nanodollars=9 - n) for n in range(5)]
+    later = AT + QUARTER
+    events += [make_event(team="t0", app=app, timestamp=later, cost_nanodollars=1) for app in ("x", "y", "z")]
+    _keep(sqlite_store, events)
+
+    dearest, rest = (
+        Statistics(sqlite_store).breakdown(ACCOUNT_ID, _asked(group_by=("team",)), ("app",)).rows[::-1]
+    )
+
+    assert (dearest.values["team"], rest.values["team"]) == ("t0", OTHER)
+    assert [(part.value, part.cost_nanodollars) for part in dearest.parts["app"]] == [
+        ("x", 10),
+        ("y", 1),
+        ("z", 1),
+    ]
+    assert [(part.value, part.cost_nanodollars) for part in rest.parts["app"]] == [("x", 26)]
+
+
+def test_the_other_models_of_a_breakdown_have_their_latency_together(
+    store: DocumentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metering.usage_groups.GROUPS_MAX", 1)
+    calls = [("a", 100, 1), ("a", 100, 1), ("b", 1000, 2), ("z", 10, 9)]
+    _keep(store, [make_event(model=m, latency_ms=ms, cost_nanodollars=cost) for m, ms, cost in calls])
+
+    dearest, others = Statistics(store).breakdown(ACCOUNT_ID, _asked(group_by=("provider", "model"))).rows
+
+    assert dearest.latency is not None
+    assert others.latency is not None
+    assert (dearest.values["model"], dearest.latency.requests, dearest.latency.latency_ms[99]) == ("z", 1, 11)
+    assert (others.values["model"], others.latency.requests) == (OTHER, 3)
+    assert (others.latency.latency_ms[50], others.latency.latency_ms[99]) == (128, 1024)
+
+
+def test_both_sides_of_a_comparison_name_the_groups_that_are_dearest_together(
+    store: DocumentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metering.usage_groups.GROUPS_MAX", 2)
+    before = AT - timedelta(hours=1)
+    then, now = {"a": 3, "b": 1, "z": 9}, {"a": 1, "b": 2, "y": 6}
+    _keep(store, [make_event(team=team, timestamp=before, cost_nanodollars=n) for team, n in then.items()])
+    _keep(store, [make_event(team=team, cost_nanodollars=cost) for team, cost in now.items()])
+
+    found = Statistics(store).comparison(ACCOUNT_ID, _asked(group_by=("team",)))
+
+    assert [
+        (each.values["team"], each.sums["cost_nanodollars"], each.sums_before["cost_nanodollars"])
+        for each in found.groups
+    ] == [("y", 6, 0), (OTHER, 3, 4), ("z", 0, 9)]
+    assert (found.sums["cost_nanodollars"], found.sums_before["cost_nanodollars"]) == (9, 13)
+
+
 @pytest.mark.parametrize(
     ("earlier", "expected"), [("period", (2, 1)), ("week", (2, 8)), ("month", (2, 16)), ("year", (2, 0))]
 )

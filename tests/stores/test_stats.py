@@ -174,6 +174,33 @@ def test_groups_beyond_the_bound_are_other_and_nothing_is_lost(sqlite_store: Doc
     assert sum(groups.values()) == sum(event.cost_nanodollars for event in events)
 
 
+def test_the_dearest_groups_of_the_range_are_named_in_every_bucket(
+    store: DocumentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metering.usage_groups.GROUPS_MAX", 2)
+    later = AT + timedelta(hours=1)
+    _keep(
+        store,
+        [
+            *(make_event(team=team, cost_nanodollars=n) for n, team in enumerate("abcy", 1)),
+            make_event(team="z", timestamp=later, cost_nanodollars=9),
+            make_event(team="y", timestamp=later, cost_nanodollars=1),
+            make_event(team="a", timestamp=later, cost_nanodollars=2),
+        ],
+    )
+    query = UsageQuery(start=AT, end=later + QUARTER, bucket_width="1h", group_by=("team",))
+
+    first, second = Statistics(store).usage(ACCOUNT_ID, query).buckets
+    totals = Statistics(store).totals(ACCOUNT_ID, query)
+
+    def told(groups: Sequence[Any]) -> dict[str, int]:
+        return {group.values["team"]: group.sums["cost_nanodollars"] for group in groups}
+
+    assert told(first.groups) == {OTHER: 6, "y": 4}
+    assert told(second.groups) == {"z": 9, OTHER: 2, "y": 1}
+    assert told(totals.groups) == {"z": 9, OTHER: 8, "y": 5}
+
+
 def test_a_wrong_query_is_refused_with_every_complaint(sqlite_store: DocumentStore) -> None:
     query = UsageQuery(start=AT, end=AT, timezone="Mars", group_by=("prompt",))
 
@@ -202,6 +229,19 @@ def test_the_overview_tells_today_the_week_and_the_month_apart(store: DocumentSt
     assert overview.month["cost_nanodollars"] == 11_111
     assert [each.day for each in overview.days] == [date(2026, 11, day) for day in range(1, 22)]
     assert overview.days[-1].sums == overview.today
+
+
+def test_the_overview_names_the_dearest_and_what_is_unallocated_among_very_many_teams(
+    store: DocumentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metering.usage_groups.GROUPS_MAX", 2)
+    teams = {"a": 2, "b": 2, "": 1, "z": 9}
+    _keep(store, [make_event(team=team, cost_nanodollars=cost) for team, cost in teams.items()])
+
+    overview = Statistics(store).overview(ACCOUNT_ID, AT + timedelta(minutes=5))
+
+    assert [group.values["team"] for group in overview.top_teams] == ["z", OTHER, ""]
+    assert overview.unallocated["cost_nanodollars"] == 1
 
 
 def test_early_in_a_month_the_week_reaches_into_the_last_one(store: DocumentStore) -> None:
@@ -284,7 +324,7 @@ def test_latencies_are_told_by_model(store: DocumentStore) -> None:
 def test_latencies_of_models_beyond_the_bound_are_told_as_other(
     sqlite_store: DocumentStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("metering.latencies.GROUPS_MAX", 1)
+    monkeypatch.setattr("metering.usage_groups.GROUPS_MAX", 1)
     _keep(sqlite_store, [make_event(model=model, latency_ms=10) for model in ("a", "b", "c")])
 
     query = UsageQuery(start=AT, end=AT + timedelta(hours=1))

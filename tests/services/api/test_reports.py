@@ -102,6 +102,21 @@ def test_a_running_period_is_compared_with_as_much_of_the_one_before(
     assert month["compared_with"]["end_time"] == "2026-10-21T09:45:00Z"
 
 
+def test_the_dearest_of_both_periods_are_named_and_compared_with_themselves(
+    person: Person, store: DocumentStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metering.usage_groups.GROUPS_MAX", 2)
+    costs = {"a": (2, 1), "b": (1, 3), "y": (9, 0), "z": (1, 7)}
+    for team, (before, now) in costs.items():
+        spend(person, store, clock, ("2026-09-09T00:00", before), ("2026-10-09T00:00", now), team=team)
+
+    cut = shown(person, "/v1/reports/2026-10")["by_team"]
+
+    assert {
+        each["value"]: (each["cost_before_nanodollars"], each["cost_nanodollars"]) for each in cut
+    } == {"y": (9, 0), "z": (1, 7), "other": (3, 4)}  # fmt: skip
+
+
 def test_json_csv_and_events_agree_to_the_nanodollar(
     person: Person, store: DocumentStore, clock: ManualClock
 ) -> None:

@@ -3,12 +3,13 @@
 import math
 from datetime import timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from metering.buckets import Range
 from metering.latencies import PERCENTS, Latencies
-from metering.rollups import HISTOGRAM_ENDS_MS, QUARTER, rolled_up
+from metering.rollups import HISTOGRAM_ENDS_MS, OTHER, QUARTER, rolled_up
 from tests.builders import AT, make_event
 
 MODEL = ("anthropic", "claude-sonnet-4-5")
@@ -39,6 +40,20 @@ def test_a_model_that_nobody_called_has_no_latency() -> None:
     latency = Latencies().of(MODEL)
 
     assert (latency.requests, latency.errors, latency.latency_ms, latency.ttft_ms) == (0, 0, {}, {})
+
+
+def test_of_very_many_models_those_used_most_are_told_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("metering.usage_groups.GROUPS_MAX", 1)
+    latencies = Latencies()
+    for model, requests in (("a", 1), ("b", 2), ("c", 4)):
+        latencies.count(("p", model), 0, {"requests": requests, "cost_nanodollars": 1})
+        latencies.measure(("p", model), 0, {"requests": 9, "latency_16": requests})
+
+    found = latencies.by_model({})
+
+    assert [(each.model, each.requests, each.measured) for each in found] == [("c", 4, 9), (OTHER, 3, 18)]
+    assert latencies.of_all_but({("p", "c")}).requests == 3
+    assert latencies.of(("p", "b")).requests == 2
 
 
 def test_models_come_most_used_first_with_the_buckets_they_were_called_in() -> None:
