@@ -14,6 +14,7 @@ nothing). An answer's last byte waits for its ticket, at most `TICKET_SECONDS`, 
 
 import asyncio
 import contextlib
+import errno
 import os
 import select
 import stat
@@ -225,24 +226,24 @@ class DescriptorSink:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._room = select.poll()
-        self._room.register(descriptor, select.POLLOUT)
-        self._is_pipe = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+        self._takes_at_once = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
 
     def write_at_once(self, entries: Sequence[Entry]) -> int:
-        """Write what a pipe takes: one that is ready for any of it takes `PIPE_BUF` bytes (pipe(7), 2026-11).
+        """Write what a pipe takes: `PIPE_BUF` bytes it takes whole or not at all (pipe(7), 2026-11).
 
-        A reader that is gone is `write`'s to say.
+        Others may fill it meanwhile, so it is not asked first whether it has room. A system that cannot write
+        without waiting (Linux before 6.4) is asked once. A reader that is gone is `write`'s to say.
         """
-        if not self._is_pipe:
+        if not self._takes_at_once:
             return 0
         written = 0
         for part in _parts(entries):
-            if self._room.poll(0) != [(self._descriptor, select.POLLOUT)]:
-                break
             try:
-                os.write(self._descriptor, b"".join([entry.line for entry in part]))
-            except OSError:
+                os.pwritev(self._descriptor, [b"".join([entry.line for entry in part])], -1, os.RWF_NOWAIT)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                self._takes_at_once = error.errno == errno.EPIPE
                 break
             written += len(part)
         return written

@@ -479,6 +479,29 @@ def test_a_pipe_that_fills_up_takes_the_first_lines_and_no_part_of_others(pipe: 
     assert pipe.read() == b"".join(entry.line for entry in entries[:count])
 
 
+def test_a_pipe_that_others_fill_at_the_same_moment_is_not_waited_for() -> None:
+    lines = lines_of(4096, 1)
+
+    def writes(begin: threading.Barrier, sink: DescriptorSink, took: list[int]) -> None:
+        begin.wait(10)
+        took.append(sink.write_at_once(lines))
+
+    for _ in range(300):  # each time there is room for one
+        pipe, begin, took = Pipe(), threading.Barrier(3), list[int]()
+        pipe.fill()
+        os.read(pipe.reading, 4096)
+        sinks = [DescriptorSink(pipe.writing) for _ in range(3)]
+        writers = [threading.Thread(target=writes, args=(begin, sink, took), daemon=True) for sink in sinks]
+        for each in writers:
+            each.start()
+        for each in writers:
+            each.join(10)
+        waiting = sum(each.is_alive() for each in writers)
+        os.close(pipe.reading)  # whoever waits goes on by that
+        os.close(pipe.writing)
+        assert (waiting, sum(took)) == (0, 1)
+
+
 def test_nothing_is_written_at_once_where_nobody_reads_or_a_disk_may_be_waited_for(
     pipe: Pipe, tmp_path: Path
 ) -> None:
