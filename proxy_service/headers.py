@@ -12,11 +12,12 @@ from metering.tags import normalised_tag
 from proxy_service.wire import Headers
 
 OUR_PREFIX = b"x-modeltrack-"
-OUR_COOKIES = b"modeltrack_"  # in each of their names
+OUR_COOKIES = b"modeltrack_"  # what their names begin with, on https behind `_OF_THIS_HOST`
 KEY_HEADER = b"x-modeltrack-key"
 NO_CACHE_HEADER = b"x-modeltrack-no-cache"
 NO_ROUTE_HEADER = b"x-modeltrack-no-route"
 
+_OF_THIS_HOST = b"__Host-"
 _OF_ONE_CONNECTION = frozenset(
     (
         b"connection",
@@ -134,7 +135,10 @@ def _without_our_cookies(pair: tuple[bytes, bytes]) -> Headers:
     if OUR_COOKIES not in pair[1]:
         return [pair]
     cookies = [each.strip() for each in pair[1].split(b";")]
-    kept = b"; ".join(each for each in cookies if OUR_COOKIES not in each.partition(b"=")[0])
+    others = [each for each in cookies if not each.removeprefix(_OF_THIS_HOST).startswith(OUR_COOKIES)]
+    if others == cookies:
+        return [pair]
+    kept = b"; ".join(others)
     return [(pair[0], kept)] if kept else []
 
 
