@@ -208,10 +208,18 @@ def _called(place: str, method: str, url: str, credential: Credential | None, **
 
 def json_of(answer: Answer) -> Any:
     """The answer's JSON, numbers with a fraction as decimals; None where it is none."""
+    return json_in(answer.content)
+
+
+def json_in(content: bytes) -> Any:
+    """The same of content. Halves of signs, as `d800` escaped, are no text: no address could hold them."""
     try:
-        return json.loads(answer.content, parse_float=Decimal)
+        found = json.loads(content, parse_float=Decimal)
+        if b"\\ud" in content.lower():
+            json.dumps(found, ensure_ascii=False, default=str).encode()
     except (ValueError, RecursionError):
         return None
+    return found
 
 
 def _reason(error: requests.RequestException) -> str:

@@ -71,6 +71,8 @@ def operations(document: Any) -> list[Operation]:
     found: list[Operation] = []
     paths = document.get("paths") if isinstance(document, dict) else None
     for path, methods in paths.items() if isinstance(paths, dict) else ():
+        if not path.startswith("/"):
+            continue  # behind the API's address it would name another host
         for method, told in methods.items() if isinstance(methods, dict) else ():
             if method in METHODS and isinstance(told, dict) and len(found) < OPERATIONS_MAX:
                 found.append(_operation(document, path, method, told))

@@ -1,13 +1,12 @@
 """What the deployment tells afterwards: the full export, every question of the API, figures, pages."""
 
 import html
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
 
-from modeltrack_cli.calls import Answer
+from modeltrack_cli.calls import Answer, json_in
 from modeltrack_cli.errors import CommandFailed
 from modeltrack_cli.privacy.api_letters import Operation
 from modeltrack_cli.privacy.looking import EXPORT_BYTES_MAX, Gaze, headers_of
@@ -31,6 +30,8 @@ OPEN_PAGES: Final = (
     "/security",
     "/.well-known/security.txt",
 )
+FIRST_PAGE: Final = "/overview"
+LOG_IN: Final = "/login"
 NOT_FOLLOWED: Final = ("/v1/", "/static/", "/openapi.json")
 
 _LINK: Final = re.compile(rb'href="(/[^"#]{0,500})["#]')
@@ -110,7 +111,7 @@ class Reader:
             if not is_read and "start_time" in query:
                 del query["start_time"]  # it wants another form of it, or a longer range
                 content, _ = self._answer(operation, path, query)
-            found = _json(content)
+            found = json_in(content)
             if not operation.named("path"):
                 self._ids.setdefault(path, []).extend(_ids(found))
             following = found.get("next_page") if isinstance(found, dict) else None
@@ -137,7 +138,8 @@ class Reader:
         if status in {401, 403} and self._opens == "key":
             is_for_people = "key" not in operation.opens
             return "no log-in was given" if is_for_people else "the key needs the scopes read and stats"
-        return f"it answers {status}" if status in {0, 401, 403, 429} or status >= 500 else ""
+        is_untold = status in {0, 401, 403, 429} or 300 <= status < 400 or status >= 500
+        return f"it answers {status}" if is_untold else ""
 
     def figures(self, addresses: Sequence[str]) -> None:
         """Those of the proxy, and at addresses that were given."""
@@ -152,7 +154,8 @@ class Reader:
                 trouble = "there are no figures in it"
             self._gaze.keep(search, "", trouble)
         for address in addresses:
-            search, trouble = self._gaze.search(f"figures at {urlsplit(address).netloc}"), ""
+            host = urlsplit(address).netloc.rpartition("@")[2]  # before it, a password may stand
+            search, trouble = self._gaze.search(f"figures at {host}"), ""
             try:
                 answer = self._gaze.post.read_elsewhere(address)
                 search.feed(answer.content + headers_of(answer))
@@ -167,7 +170,7 @@ class Reader:
             self._page(path, "nobody")
         if self._opens != "session":
             return
-        waiting, seen = ["/overview"], {"/overview"}
+        waiting, seen = [FIRST_PAGE], {FIRST_PAGE}
         alike: dict[str, int] = {}
         while waiting and len(seen) <= PAGES_MAX:
             content = self._page(waiting.pop(0), "session")
@@ -186,10 +189,17 @@ class Reader:
         shown = "/…" if self._gaze.wanted.holds(_shown(path)) else _shown(path)
         search, answer, content, trouble = self._gaze.read(f"page {shown} for {who}", "api", path, opens)
         status = answer.status if answer is not None else 0
-        if not trouble and status >= 500:
+        if not trouble and (status >= 500 or (opens == "session" and _leads_out(path, answer))):
             trouble = f"it answers {status}"
         self._gaze.keep(search, "" if status == 200 else f"it answers {status}", trouble)
         return content
+
+
+def _leads_out(path: str, answer: Answer | None) -> bool:
+    """Whether the page is shown to nobody who is logged in as we are: nothing of it was seen then."""
+    if answer is None or answer.status == 200:
+        return False
+    return path == FIRST_PAGE or urlsplit(answer.headers.get("Location", "")).path == LOG_IN
 
 
 def _shown(path: str) -> str:
@@ -215,13 +225,6 @@ def _demanded(operation: Operation) -> dict[str, str]:
             first = choices[0] if isinstance(choices, list) and choices else each["name"]
             found[str(each["name"])] = str(schema.get("example", first))
     return found
-
-
-def _json(content: bytes) -> Any:
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _ids(found: Any) -> list[str]:

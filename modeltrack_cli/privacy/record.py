@@ -1,6 +1,7 @@
 """What a run sent, kept in a file: logs that arrive later are looked through for it, when they are there."""
 
 import os
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -38,6 +39,8 @@ def save(path: Path, canaries: Canaries, request_ids: dict[To, set[bytes]]) -> N
     try:
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(file, "wb") as opened:
+            if stat.S_ISREG(os.fstat(file).st_mode):
+                os.fchmod(file, 0o600)  # it may have been there before, for others to read
             opened.write(msgspec.json.encode(record))
     except OSError as error:
         raise CommandFailed(f"{path}: it cannot be written ({type(error).__name__})") from None

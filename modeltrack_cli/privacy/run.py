@@ -208,7 +208,8 @@ def _told_routes(post: Post) -> list[str]:
     """The routes that the proxy itself names to whoever asks for one that it does not have."""
     found = json_of(post.read("proxy", "/modeltrack-privacy-check", "nobody"))
     told = found.get("paths") if isinstance(found, dict) else None
-    return [each for each in told or () if isinstance(each, str) and each.isprintable()][:TOLD_ROUTES_MAX]
+    paths = [each for each in told or () if isinstance(each, str) and each.isprintable()]
+    return [each for each in paths if each.startswith("/")][:TOLD_ROUTES_MAX]  # else it names another host
 
 
 def _sign_in(post: Post, api_url: str, person: Person, say: Callable[[str], None]) -> tuple[str, ...]:

@@ -149,6 +149,7 @@ def test_running_services_are_clean_and_the_account_is_as_it_was(deployment: Dep
         assert secret not in ran.said
 
 
+@pytest.mark.timeout(300)
 def test_printed_it_is_a_line_a_route_and_a_line_a_source(sqlite_deployment: Deployment) -> None:
     owner = Owner(sqlite_deployment)
     log = sqlite_deployment.proxy.log.read_bytes()  # of before the run
@@ -158,7 +159,7 @@ def test_printed_it_is_a_line_a_route_and_a_line_a_source(sqlite_deployment: Dep
         [sys.executable, "-m", "modeltrack_cli", "privacy-check", "--logs", "-"],
         cwd=ROOT,
         env={**owner.settings, **nowhere, "REQUESTS_CA_BUNDLE": sqlite_deployment.ca_file},
-        input=log, capture_output=True, timeout=110, check=False,
+        input=log, capture_output=True, timeout=280, check=False,
     )  # fmt: skip
 
     lines = ran.stdout.decode().splitlines()
@@ -432,10 +433,29 @@ def _redirect(stage: Stage) -> None:
     stage.api.alter = alter
 
 
+def _lead_from(path: str) -> Callable[[Stage], None]:
+    """As a front end that wants another log-in, or a session that has ended."""
+
+    def lead(stage: Stage) -> None:
+        answer = stage.api.alter
+
+        def alter(passing: Passing) -> None:
+            answer(passing)
+            if passing.path.partition("?")[0] == path:
+                passing.status = 303
+                passing.header("Location", "/login")
+
+        stage.api.alter = alter
+
+    return lead
+
+
 BLINDINGS: dict[str, tuple[Callable[[Stage], None], str]] = {
     "an export that is cut": (_cut, "the account's export: it is cut"),
     "an export of another account": (_forget, "the account's export: this run's own tag is not in it"),
     "an export that leads elsewhere": (_redirect, "the account's export: it answers 307"),
+    "pages that lead to a log-in": (_lead_from("/overview"), "page /overview for you: it answers 303"),
+    "a question that leads elsewhere": (_lead_from("/v1/events"), "API GET /v1/events: it answers 303"),
     "events that do not come": (_hide_events, "the event of this run's last call has not come within 1 s"),
     "figures that are shut": (_break_figures, "proxy GET /metrics: it answers 403: the key needs the scope"),
 }
@@ -479,6 +499,7 @@ def test_logs_that_come_later_are_looked_through_for_an_earlier_run(
     stage: Stage, check: Run, tmp_path: Path
 ) -> None:
     kept, late = tmp_path / "run.json", tmp_path / "late.log"
+    kept.touch(0o644)
     check("--keep", str(kept), **stage.settings)
     asked = len(stage.proxy.asked) + len(stage.api.asked)
     late.write_bytes(stage.log.read_bytes() + base64.b64encode(stage.proxy.bodies[2]))
@@ -521,6 +542,46 @@ def test_what_cannot_be_begun_is_refused_with_what_to_do(
     assert said in ran.said
     assert ran.status == 2
     assert not [path for path, _ in stage.proxy.asked if path.startswith("/v1")]
+
+
+def test_no_password_in_an_address_of_figures_is_repeated(stage: Stage, check: Run) -> None:
+    address = stage.proxy.url.replace("//", "//ada:of-the-figures@") + "/metrics"
+
+    ran = check("--metrics-url", address, **stage.settings)
+
+    assert "of-the-figures" not in ran.said
+    assert f"figures at {stage.proxy.url.partition('//')[2]}" in {
+        each["source"] for each in ran.report["looked_at"]
+    }
+
+
+def test_what_no_address_can_hold_is_asked_for_nowhere(
+    stage: Stage, check: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside = stage.proxy.url.partition("//")[2]
+    paths = DOCUMENT["paths"] | {
+        f"@{beside}/beside": {"get": {"security": [{"session": []}]}},
+        "/v1/events/{id}": {"get": {"parameters": [{"name": "id", "in": "path"}], "security": [{"key": []}]}},
+    }
+    monkeypatch.setitem(DOCUMENT, "paths", paths)
+    answer, tell = stage.api.alter, stage.proxy.alter
+
+    def answer_oddly(passing: Passing) -> None:
+        answer(passing)
+        if passing.path.partition("?")[0] == "/v1/events":
+            passing.body = b'{"data":[{"id":"\\ud800"}],"next_page":"\\ud800"}'
+
+    def tell_oddly(passing: Passing) -> None:
+        tell(passing)
+        if passing.path == "/modeltrack-privacy-check":
+            passing.body = b'{"paths":["@nowhere.invalid/beside",".invalid/beside",1,{}]}'
+
+    stage.api.alter, stage.proxy.alter = answer_oddly, tell_oddly
+
+    ran = check("--wait", "1", **stage.settings)
+
+    assert (ran.status, ran.report["not_looked_at"]) == (0, [])
+    assert not [path for path, _ in stage.proxy.asked + stage.api.asked if "beside" in path]
 
 
 def test_a_wrong_password_is_told_and_nothing_is_sent(stage: Stage, check: Run) -> None:
@@ -581,7 +642,7 @@ def test_a_proxy_that_goes_silent_is_given_up(stage: Stage, check: Run, answered
 
     stage.proxy.alter = hang_up
 
-    ran = check("--timeout", "1", "--wait", "1", **stage.settings)
+    ran = check("--wait", "1", **stage.settings)
 
     silent = (
         "20 requests got no answer of the proxy in time (--timeout), or none at all and the rest was not sent"
