@@ -83,12 +83,15 @@ class DayMemory:
             return content
 
     def keep(self, key: bytes, content: bytes) -> bool:
-        """Remember that; false where it is larger than `ENTRY_BYTES_MAX`, or than there is room."""
+        """Remember that instead of what was; false, and nothing, where it is larger than may be kept.
+
+        That is `ENTRY_BYTES_MAX`, or all the room there is.
+        """
         weight = _weight(key, content)
-        if weight > min(ENTRY_BYTES_MAX, self._bytes_max):
-            return False
         with self._lock:
-            self._forget(key)
+            self._forget(key)  # also where nothing follows: what has changed is not to be asked for again
+            if weight > min(ENTRY_BYTES_MAX, self._bytes_max):
+                return False
             while self._bytes_held + weight > self._bytes_max:
                 self._forget(next(iter(self._entries)))
             self._entries[key] = content

@@ -228,6 +228,26 @@ def test_a_memory_too_small_for_anything_changes_no_answer(store: DocumentStore)
     assert [answers(store, memory) for _ in range(3)] == [answers(store)] * 3
 
 
+def test_a_day_that_has_grown_beyond_what_is_remembered_of_one_costs_one_document(
+    store: DocumentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(store, [call(0)])
+    run(store, AFTERWARDS)
+    counting, memory, first_day = CountingStore(store), DayMemory(), START + timedelta(days=1)
+    answers(counting, memory, [by_team], end=first_day)
+    monkeypatch.setattr(day_memory, "ENTRY_BYTES_MAX", memory.bytes_held)
+    keep(store, [call(0, team=team) for team in "bcdefgh"])
+    run(store, AFTERWARDS)
+
+    read = []
+    for _ in range(3):
+        before = counting.documents_read
+        assert len(answers(counting, memory, [by_team], end=first_day)[0]) == len("abcdefgh")
+        read.append(counting.documents_read - before)
+
+    assert read == [3, 2, 2]  # the query for what is open; the day, and once more where it was known
+
+
 @pytest.mark.parametrize("turns", [1, 2])
 def test_what_was_not_announced_is_refused_whether_it_is_known_or_not(
     store: DocumentStore, turns: int

@@ -150,6 +150,16 @@ def test_what_is_too_large_is_not_kept_and_drives_nothing_out() -> None:
     assert [memory.find(key) is not None for key in (b"a", b"b", b"c")] == [True, True, False]
 
 
+def test_what_is_too_large_takes_what_it_replaces_with_it() -> None:
+    memory = DayMemory()
+    memory.keep(b"a", b"of an old revision")
+
+    assert not memory.keep(b"a", bytes(ENTRY_BYTES_MAX))
+
+    assert memory.find(b"a") is None
+    assert memory.bytes_held == 0
+
+
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 3_000)), max_size=60))
 def test_it_never_holds_more_than_its_bytes(kept: list[tuple[int, int]]) -> None:
     memory, last = DayMemory(bytes_max=5_000), dict[bytes, bytes]()
