@@ -43,6 +43,8 @@ class Gaze:
         """The source is looked through, as far as it goes."""
         search.close()
         self.spots += search.spots.values()
+        if search.is_left_packed:
+            trouble = trouble or "more is packed in it than is unpacked"
         self.looked.append(Looked(search.source, search.bytes, search.lines, note, trouble))
 
     def read(

@@ -17,6 +17,8 @@ from modeltrack_cli.spellings import layers, spellings
 BLOCK_BYTES: Final = 1 << 20
 OVERLAP_BYTES: Final = 1 << 16  # what spans two blocks is seen in the second, with the line that it stands in
 AROUND_BYTES: Final = 512
+UNPACKED_BYTES_FREE: Final = 64 * 1024 * 1024  # of one source, and so many times its own bytes besides:
+UNPACKED_TIMES_MAX: Final = 64  # fifty bytes may be made to unpack to a megabyte, over and over
 SPOTS_MAX: Final = 1_000  # of one source; what else there is, is in the same places
 PATH_DEPTH_MAX: Final = 20
 SECRET_CHARACTERS_MIN: Final = 10  # a shorter one might stand anywhere by chance
@@ -77,9 +79,11 @@ class Search:
         self.spots: dict[tuple[Place, int], Spot] = {}
         self.controls: set[str] = set()
         self.request_ids: set[bytes] = set()
+        self.is_left_packed = False  # more of it unpacks than is looked at
         self._wanted = wanted
         self._is_told_back = is_told_back
         self._is_over = False
+        self._unpacked_bytes = 0
         self._waiting = bytearray()
         self._looked_at = 0  # bytes at its beginning that were, in the block before
         self._lines_before = 0
@@ -111,12 +115,20 @@ class Search:
         self.request_ids |= self._wanted.request_ids.intersection(REQUEST_ID.findall(data))
         for begins_at, layer in layers(data):
             is_plain = layer is data
+            if not is_plain and not self._unpacks(len(layer)):
+                return
             span = (self._looked_at, end) if is_plain else (0, len(layer))
             for text, at in _found(layer, self._wanted.texts, *span):
                 if len(self.spots) >= SPOTS_MAX:
                     return
                 place = self._wanted.place(text, layer, at)
                 self._keep(place, data, at if is_plain else begins_at, is_plain=is_plain)
+
+    def _unpacks(self, size_bytes: int) -> bool:
+        self._unpacked_bytes += size_bytes
+        most = UNPACKED_BYTES_FREE + UNPACKED_TIMES_MAX * self.bytes
+        self.is_left_packed = self.is_left_packed or self._unpacked_bytes > most
+        return not self.is_left_packed
 
     def _keep(self, place: Place, data: bytes, at: int, *, is_plain: bool) -> None:
         line = self._lines_before + data.count(b"\n", 0, at) + 1

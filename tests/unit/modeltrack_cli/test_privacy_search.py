@@ -14,7 +14,9 @@ from metering.keys import is_well_formed_key
 from modeltrack_cli.privacy import canaries as canaries_module
 from modeltrack_cli.privacy import search as search_module
 from modeltrack_cli.privacy.canaries import UNKNOWN_PLACE, Canaries, Place, as_key
+from modeltrack_cli.privacy.looking import Gaze
 from modeltrack_cli.privacy.search import Search, Spot, Wanted
+from modeltrack_cli.privacy.sending import Post
 
 KEPT = 12
 
@@ -136,6 +138,24 @@ def test_what_is_found_is_bounded_and_what_comes_too_late_is_left(monkeypatch: p
 
     assert len(search.spots) == 3
     assert search.lines == 10
+
+
+def test_what_unpacks_to_far_more_than_it_is_is_looked_at_up_to_a_bound_and_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    canaries = Canaries()
+    gaze = Gaze(Post({}, seconds=1), Wanted(canaries, {}))
+    packed = gzip.compress(canaries.new("a route", "its prompt").encode() + b"a" * 100_000)
+    monkeypatch.setattr(search_module, "UNPACKED_BYTES_FREE", 2 * 100_100)
+    monkeypatch.setattr(search_module, "UNPACKED_TIMES_MAX", 1)
+
+    for count in (2, 50):
+        search = gaze.search(f"{count} of them")
+        search.feed((packed + b"\n") * count)
+        gaze.keep(search)
+
+    assert [each.trouble for each in gaze.looked] == ["", "more is packed in it than is unpacked"]
+    assert [spot.line for spot in gaze.spots] == [1, 2, 1, 2]
 
 
 def test_controls_and_ids_are_seen() -> None:
