@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from demo.emulator import EmulatorMissing, running_emulator
 from metering import firestore
@@ -17,6 +18,10 @@ from tests.index_gate import NAME, IndexGate
 
 CASE_NAME_CHARACTERS_MAX = 30
 ROOT = Path(__file__).resolve().parents[1]
+
+# How long an example takes says something of the machine alone; one that hangs meets the test's own timeout.
+settings.register_profile("whatever the machine does", deadline=None)
+settings.load_profile("whatever the machine does")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

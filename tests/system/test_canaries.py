@@ -29,7 +29,8 @@ from tests.system.deployment import SETTINGS, Deployment, Tenant
 from tests.system.processes import eventually
 
 ROUNDS = 3  # through either proxy, of 47 calls each: the battery asks for 200 calls
-TOO_LATE_MILLISECONDS = 1500  # for the proxy that waits a second for an answer's first byte
+FIRST_BYTE_SECONDS = 3  # what the second proxy waits for: more than a busy machine takes
+TOO_LATE_MILLISECONDS = 4000
 
 
 def places_of(canaries: dict[str, str], kept: dict[str, bytes]) -> dict[str, set[str]]:
@@ -259,7 +260,7 @@ def test_no_canary_is_kept_or_said(request: pytest.FixtureRequest, deployment: D
     canaries = Canaries(tenant)
 
     quiet = deployment.start_proxy(
-        {"LOG_LEVEL": "info", "UPSTREAM_FIRST_BYTE_TIMEOUT_SECONDS": "1"},
+        {"LOG_LEVEL": "info", "UPSTREAM_FIRST_BYTE_TIMEOUT_SECONDS": str(FIRST_BYTE_SECONDS)},
         data=f"quiet-{secrets.token_hex(4)}",
     )
     urls = (deployment.proxy.url, quiet.url)

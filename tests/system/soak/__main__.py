@@ -9,6 +9,7 @@ is a line.
 """
 
 import argparse
+import math
 import secrets
 import shutil
 import signal
@@ -31,22 +32,25 @@ def main() -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--minutes", type=more_than_nothing, default=30.0)
     parser.add_argument("--seed", type=int, default=None, help="what repeats a run; chance chooses one")
     parser.add_argument(
         "--store", choices=sorted(STORES), default=None, help="firestore where its emulator is"
     )
-    parser.add_argument("--calls-per-second", type=float, default=30.0)
+    parser.add_argument("--calls-per-second", type=more_than_nothing, default=30.0)
     parser.add_argument("--out", type=Path, default=OUT, help="where picture, tables and logs go")
     options = parser.parse_args()
     seed = secrets.randbelow(SEEDS) if options.seed is None else options.seed
     store = options.store or default_store()
     folder: Path = options.out.resolve()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"argument --out: {folder}: {error.strerror}")
     for name in ("deployment", "emulator"):
         shutil.rmtree(folder / name, ignore_errors=True)
     for left in folder.glob("modeltrack.db*"):
         left.unlink()
-    folder.mkdir(parents=True, exist_ok=True)
     rate = options.calls_per_second
     again = f"--minutes {options.minutes:g} --seed {seed} --store {store} --calls-per-second {rate:g}"
     say(f"{options.minutes:g} minutes on {store}; to repeat it: python -m tests.system.soak {again}")
@@ -70,6 +74,17 @@ def main() -> int:
         return 1
     say(f"all held, for {outcome.seconds / 60:.1f} minutes")
     return 0
+
+
+def more_than_nothing(text: str) -> float:
+    """The number. Raises: ArgumentTypeError, where it is none, 0 or less, or without end."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < math.inf:  # neither is nan
+        raise argparse.ArgumentTypeError(f"give a number of more than 0, not {text!r}")
+    return number
 
 
 def default_store() -> str:
