@@ -226,7 +226,8 @@ class DescriptorSink:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._takes_at_once = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+        is_pipe = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+        self._takes_at_once = is_pipe and hasattr(os, "RWF_NOWAIT")  # Linux alone has it
 
     def write_at_once(self, entries: Sequence[Entry]) -> int:
         """Write what a pipe takes: `PIPE_BUF` bytes it takes whole or not at all (pipe(7), 2026-11).
