@@ -74,6 +74,7 @@ class Post:
         self.doors = Doors()
         self.unanswered: Counter[To] = Counter()
         self.answered: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self._silent: Counter[To] = Counter()  # questions in a row
         self._urls = urls
         self._seconds = seconds
         self._ca_file = ca_file
@@ -103,18 +104,26 @@ class Post:
         bytes_max: int = ANSWER_BYTES_MAX,
     ) -> Answer:
         """What stands there. Raises: NoAnswer; CommandFailed, where it is too long or no key may go there."""
-        return self._patiently(
-            lambda: ask(
-                NAMES[to],
-                "GET",
-                self._urls[to] + path,
-                self._opening(to, opens),
-                seconds=self._seconds,
-                session=self._connections,
-                into=into,
-                bytes_max=bytes_max,
+        if self._silent[to] >= UNANSWERED_MAX:
+            raise NoAnswer(NAMES[to], "Silent", "it was silent too often")
+        try:
+            answer = self._patiently(
+                lambda: ask(
+                    NAMES[to],
+                    "GET",
+                    self._urls[to] + path,
+                    self._opening(to, opens),
+                    seconds=self._seconds,
+                    session=self._connections,
+                    into=into,
+                    bytes_max=bytes_max,
+                )
             )
-        )
+        except NoAnswer:
+            self._silent[to] += 1
+            raise
+        self._silent[to] = 0
+        return answer
 
     def read_elsewhere(self, url: str) -> Answer:
         """What stands at an address that whoever runs this named. Raises: NoAnswer, CommandFailed."""

@@ -532,6 +532,8 @@ def test_what_was_kept_of_a_run_has_to_be_that(stage: Stage, check: Run, tmp_pat
         ([], {"MODELTRACK_URL": "http://api.invalid"}, "a key is sent by https only"),
         ([], {"MODELTRACK_PASSWORD": ""}, "set MODELTRACK_PASSWORD"),
         (["--logs", "/nowhere/at.all"], {}, "/nowhere/at.all: there is no such file"),
+        (["--keep", "/nowhere/run.json"], {}, "/nowhere/run.json: it cannot be written"),
+        (["--keep", "/"], {}, "/: it cannot be written"),
     ],
 )
 def test_what_cannot_be_begun_is_refused_with_what_to_do(
@@ -650,6 +652,28 @@ def test_a_proxy_that_goes_silent_is_given_up(stage: Stage, check: Run, answered
     assert silent in ran.report["not_looked_at"]
     assert len(stage.proxy.asked) <= answered + 50  # the rest: what it tells afterwards, tried by the library
     assert ran.status == 2
+
+
+def test_an_api_that_goes_silent_while_it_is_read_is_given_up(
+    stage: Stage, check: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: Report = {f"/v1/events/{number}": {"get": {"security": [{"key": []}]}} for number in range(100)}
+    monkeypatch.setitem(DOCUMENT, "paths", DOCUMENT["paths"] | asked)
+    answer, read = stage.api.alter, list[str]()
+
+    def hang_up(passing: Passing) -> None:
+        if read or passing.path == "/v1/account/export":
+            read.append(passing.path)
+            raise ConnectionError
+        answer(passing)
+
+    stage.api.alter = hang_up
+
+    ran = check("--timeout", "1", "--wait", "1", **stage.settings)
+
+    assert ran.status == 2
+    assert len(ran.report["not_looked_at"]) > 100
+    assert len(set(read)) <= 22
 
 
 def test_a_proxy_that_is_not_there_is_told_at_once(stage: Stage, check: Run) -> None:
