@@ -46,6 +46,14 @@ def save(path: Path, canaries: Canaries, request_ids: dict[To, set[bytes]]) -> N
         raise CommandFailed(f"{path}: it cannot be written ({type(error).__name__})") from None
 
 
+def check(path: Path) -> None:
+    """Whether a run can be kept there, and nothing of what is. Raises: CommandFailed, where it cannot."""
+    is_free = path.is_file() or not path.exists()
+    place = path if path.exists() else path.parent
+    if not is_free or not place.exists() or not os.access(place, os.W_OK):
+        raise CommandFailed(f"{path}: it cannot be written")
+
+
 def load(path: Path) -> Record:
     """The run that was kept there. Raises: CommandFailed, where there is none."""
     try:
