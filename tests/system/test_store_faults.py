@@ -20,6 +20,7 @@ from tests.stores.worker import COUNTER, SEGMENTS
 from tests.system.processes import ROOT, eventually
 
 SHORT_SECONDS = 0.5
+LATE_SECONDS = 5.0  # by which a busy machine may be late; unasked, a store waits for ten
 LOST_SECONDS = 2.0  # enough for the commit to be applied, on a busy machine too
 COMMIT: list[Write] = [Create(f"{SEGMENTS}/s1", {}), Increment(COUNTER, {("count",): 1})]
 
@@ -180,7 +181,7 @@ def test_while_another_process_writes_readers_go_on_and_writers_wait_no_longer_t
             began = time.monotonic()
             with pytest.raises(StoreUnavailable):
                 store.commit([Increment(COUNTER, {("count",): 1})], timeout_seconds=SHORT_SECONDS)
-            assert time.monotonic() - began < SHORT_SECONDS + 1
+            assert time.monotonic() - began < SHORT_SECONDS + LATE_SECONDS
             assert _count(store) == 1
             other.execute("ROLLBACK")
 
@@ -234,7 +235,7 @@ def test_a_store_that_stops_is_unavailable_within_the_time_out_and_recovers(
         began = time.monotonic()
         with pytest.raises(StoreUnavailable):
             ask()
-        assert time.monotonic() - began < SHORT_SECONDS + 1
+        assert time.monotonic() - began < SHORT_SECONDS + LATE_SECONDS
 
     relay.resume()  # what was under way may arrive late: the outcome was unknown
     assert _recovers(lambda: relayed_store.query(Query(collection=SEGMENTS)) is not None)

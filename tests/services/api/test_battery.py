@@ -247,7 +247,7 @@ HEAVY = {
 @pytest.mark.parametrize("body", HEAVY.values(), ids=HEAVY.keys())
 def test_heavy_and_double_json_is_refused_within_a_second(world: World, body: bytes) -> None:
     asking, sent = sent_by(world, OPERATION_OF["PATCH /v1/account"])
-    began = time.monotonic()
+    began = time.process_time()  # of this process alone, in which all of it is done
 
     response = asking.client.open(
         sent.path,
@@ -258,7 +258,7 @@ def test_heavy_and_double_json_is_refused_within_a_second(world: World, body: by
     )
 
     assert response.status_code in {400, 413, 422}
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
 
 
 READING = [

@@ -19,6 +19,7 @@ IS_FULL = os.environ.get("PROOF") == "full"
 # What a call may take longer because of others. At the ordinary size other tests have the machine, too, and
 # only a stall can be told from what they take.
 STALL_SECONDS = 0.05 if IS_FULL else 0.5
+LATE_SECONDS = 0.0 if IS_FULL else 15.0  # by which whatever takes seconds may be late beside a whole suite
 KILOBYTE, MEGABYTE = 1024, 1024 * 1024
 SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
