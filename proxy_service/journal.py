@@ -226,8 +226,8 @@ class DescriptorSink:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        is_pipe = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
-        self._takes_at_once = is_pipe and hasattr(os, "RWF_NOWAIT")  # Linux alone has it
+        self._is_pipe = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+        self._takes_at_once = self._is_pipe and hasattr(os, "RWF_NOWAIT")  # Linux alone has it
 
     def write_at_once(self, entries: Sequence[Entry]) -> int:
         """Write what a pipe takes: `PIPE_BUF` bytes it takes whole or not at all (pipe(7), 2026-11).
@@ -239,8 +239,11 @@ class DescriptorSink:
             return 0
         written = 0
         for part in _parts(entries):
+            data = b"".join([entry.line for entry in part])
+            if len(data) > select.PIPE_BUF:
+                break
             try:
-                os.pwritev(self._descriptor, [b"".join([entry.line for entry in part])], -1, os.RWF_NOWAIT)
+                os.pwritev(self._descriptor, [data], -1, os.RWF_NOWAIT)
             except BlockingIOError:
                 break
             except OSError as error:
@@ -250,8 +253,15 @@ class DescriptorSink:
         return written
 
     def write(self, entries: Sequence[Entry]) -> None:
-        """Write it all; a full pipe is waited for. Raises: OSError."""
-        left = memoryview(b"".join([entry.line for entry in entries]))
+        """Write it all; a full pipe is waited for. Raises: OSError.
+
+        What a pipe takes whole goes by itself, so that what others write there tears no line of it.
+        """
+        for part in _parts(entries) if self._is_pipe else (entries,):
+            self._write_waiting(b"".join([entry.line for entry in part]))
+
+    def _write_waiting(self, data: bytes) -> None:
+        left = memoryview(data)
         while left:
             try:
                 left = left[os.write(self._descriptor, left) :]
@@ -266,16 +276,13 @@ class DescriptorSink:
 
 
 def _parts(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
-    """The lines in parts that a pipe takes whole, up to the first that it may not."""
+    """The lines in parts that a pipe takes whole; a line that is too long for it is a part of its own."""
     begin = size_bytes = 0
     for place, entry in enumerate(entries):
         size_bytes += len(entry.line)
-        if size_bytes > select.PIPE_BUF:
-            if place > begin:
-                yield entries[begin:place]
+        if size_bytes > select.PIPE_BUF and place > begin:
+            yield entries[begin:place]
             begin, size_bytes = place, len(entry.line)
-            if size_bytes > select.PIPE_BUF:
-                return
     yield entries[begin:]
 
 

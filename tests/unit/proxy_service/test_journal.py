@@ -408,6 +408,31 @@ def test_a_descriptor_gets_everything_even_through_a_narrow_pipe() -> None:
     assert b"".join(got) == b"".join(entry.line for entry in entries)
 
 
+def test_no_line_is_torn_by_what_others_write_into_the_same_pipe() -> None:
+    reading, writing = os.pipe()
+    entries, got, other = lines_of(1000, 500), bytearray(), b"another line\n"
+
+    def read_all() -> None:
+        while data := os.read(reading, 4096):
+            got.extend(data)
+
+    def write_others() -> None:
+        for _ in range(2000):
+            os.write(writing, other)
+
+    threads = [threading.Thread(target=each) for each in (read_all, write_others)]
+    for each in threads:
+        each.start()
+    DescriptorSink(writing).write(entries)
+    threads[1].join(10)
+    os.close(writing)
+    threads[0].join(10)
+    os.close(reading)
+
+    lines = bytes(got).splitlines(keepends=True)
+    assert [line for line in lines if line != other] == [entry.line for entry in entries]
+
+
 class Pipe:
     """A pipe, and what can be read of it without waiting."""
 
