@@ -6,7 +6,7 @@ from html import escape
 from tests.system.soak.faults import Happened
 from tests.system.soak.memory import Life
 
-WIDTH, LEFT, RIGHT = 1100, 70, 20
+WIDTH, LEFT, RIGHT = 1100, 70, 40
 PANEL_HEIGHT, GAP, TOP, LANE_HEIGHT = 220, 46, 56, 20
 COLOURS = ("#1f6feb", "#d1570a", "#1a7f37", "#8250df")
 FAULT_COLOUR, GRID_COLOUR, INK = "#cf222e", "#d0d7de", "#1f2328"
