@@ -18,6 +18,7 @@ import requests
 from modeltrack_cli.__main__ import main
 from modeltrack_cli.privacy import run, sending
 from tests.doubles.front_end import FrontEnd, Passing, running_front_end
+from tests.system.battery.rig import IS_FULL
 from tests.system.calls import MESSAGES, call, message
 from tests.system.deployment import Deployment
 from tests.system.processes import ROOT
@@ -118,8 +119,10 @@ def logs_of(deployment: Deployment) -> list[str]:
     return [argument for path in named for argument in ("--logs", str(path))]
 
 
+# Beside a whole suite one store has to do: the printed run below is on the other one.
 @pytest.mark.battery("V1", "V3")
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize("deployment", ["firestore", *["sqlite"] * IS_FULL], indirect=True)
 def test_running_services_are_clean_and_the_account_is_as_it_was(deployment: Deployment, check: Run) -> None:
     owner = Owner(deployment)
     before = owner.set_up()

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.system.battery.rig import IS_FULL
 from tests.system.soak.course import Soak, Terms
 from tests.system.soak.readings import SETTLING_SECONDS
 from tests.system.soak.stores import STORES
@@ -14,7 +15,9 @@ CALLS_PER_SECOND = 15.0
 
 
 @pytest.mark.timeout(SECONDS + 4 * SETTLING_SECONDS)
-@pytest.mark.parametrize("store", sorted(STORES))
+@pytest.mark.parametrize(
+    "store", sorted(STORES) if IS_FULL else ["sqlite"]
+)  # a whole suite has no time for both
 def test_callers_of_all_kinds_under_mixed_faults_leave_books_that_agree(store: str, tmp_path: Path) -> None:
     said: list[str] = []
     terms = Terms(SECONDS, SEED, store, CALLS_PER_SECOND, tmp_path, awaits_leases=False)
