@@ -1,8 +1,6 @@
 """Budgets over the wire: what is refused and how, what is warned of, what is charged and what is let go."""
 
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -40,7 +38,6 @@ from tests.services.proxy.governed import (
     DOLLAR,
     HAIKU,
     SONNET,
-    Using,
     govern,
     make_budget,
     make_rule,
@@ -52,18 +49,6 @@ NO_CACHE = b"X-ModelTrack-No-Cache: true\r\n"
 WARNING = {"mode": "strict", "action": "warn"}
 A_DOLLAR = {"input_tokens": 1_000_000, "output_tokens": 0}  # of Haiku
 CHAT = b'{"model":"gpt-4o","messages":[{"role":"user","content":"x"}]}'
-
-
-@pytest.fixture
-def upstream() -> Iterator[RawUpstream]:
-    with RawUpstream(Using()) as upstream:
-        yield upstream
-
-
-@pytest.fixture
-def proxy(tmp_path: Path, upstream: RawUpstream) -> RunningProxy:
-    """It is started by the test, once the account is governed."""
-    return RunningProxy(tmp_path, upstream)
 
 
 def ask(proxy: RunningProxy, **fields: Any) -> ReceivedAnswer:

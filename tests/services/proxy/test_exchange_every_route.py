@@ -39,18 +39,6 @@ BILLED = (
 )
 
 
-@pytest.fixture
-def upstream() -> Iterator[RawUpstream]:
-    with RawUpstream(Using()) as upstream:
-        yield upstream
-
-
-@pytest.fixture
-def proxy(tmp_path: Path, upstream: RawUpstream) -> RunningProxy:
-    """It is started by the test, once the account is governed."""
-    return RunningProxy(tmp_path, upstream)
-
-
 def ask(proxy: RunningProxy, headers: bytes = b"", **fields: Any) -> ReceivedAnswer:
     return call(proxy.port, messages_call(model=HAIKU, headers=NO_CACHE + headers, **fields))
 

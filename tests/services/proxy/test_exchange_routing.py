@@ -1,8 +1,6 @@
 """Routing over the wire: when a rule turns a call, what goes upstream then, what the answer and event say."""
 
 import gzip
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -23,7 +21,6 @@ from tests.services.proxy.governed import (
     DOLLAR,
     HAIKU,
     SONNET,
-    Using,
     govern,
     make_budget,
     make_rule,
@@ -34,18 +31,6 @@ from tests.services.proxy.running import RunningProxy
 NO_CACHE = b"X-ModelTrack-No-Cache: true\r\n"
 SEVENTY_CENTS = {"input_tokens": 700_000, "output_tokens": 0}  # of Haiku
 A_LITTLE_LESS = {"input_tokens": 699_999, "output_tokens": 0}
-
-
-@pytest.fixture
-def upstream() -> Iterator[RawUpstream]:
-    with RawUpstream(Using()) as upstream:
-        yield upstream
-
-
-@pytest.fixture
-def proxy(tmp_path: Path, upstream: RawUpstream) -> RunningProxy:
-    """It is started by the test, once the account is governed."""
-    return RunningProxy(tmp_path, upstream)
 
 
 def spend(proxy: RunningProxy, upstream: RawUpstream, usage: dict[str, Any], model: str = HAIKU) -> None:

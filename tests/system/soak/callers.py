@@ -52,40 +52,51 @@ PLANS: dict[str, Callable[[int], Planned]] = {
 
 
 @dataclass
-class Stranger:
-    """Somebody who sends what makes no sense, all the time, to any of the proxies.
+class Unceasing:
+    """Somebody who goes on until told to end.
 
-    `said` counts what came back; `faults` are answers that nobody should get.
+    `said` counts what came back; `faults` are answers that nobody should get, whatever has failed.
     """
 
     urls: Sequence[str]
     seed: int
     pause_seconds: float
-    said: Counter[str] = field(default_factory=Counter)
-    faults: list[str] = field(default_factory=list)
+    said: Counter[str] = field(default_factory=Counter, kw_only=True)
+    faults: list[str] = field(default_factory=list, kw_only=True)
 
     def start(self) -> None:
         """Begin."""
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._keep_sending, daemon=True)
+        self._thread = threading.Thread(target=self._keep_on, daemon=True)
         self._thread.start()
 
     def end(self) -> None:
-        """Send nothing more, and wait for the last answer."""
+        """Begin nothing more, and wait for the last answer."""
         self._over.set()
         self._thread.join()
 
-    def _keep_sending(self) -> None:
-        dice = random.Random(f"{self.seed} stranger")  # noqa: S311 - chance, not secrecy
+    def _keep_on(self) -> None:
+        dice = random.Random(f"{self.seed} {type(self).__name__.lower()}")  # noqa: S311 - chance, not secrecy
         while not self._over.wait(self.pause_seconds):
-            sent = dice.choice(NONSENSE)
-            if dice.random() < 0.5:
-                sent = sent[: dice.randint(1, len(sent))]
-            said = self._send(dice.choice(self.urls), sent)
-            self.said[said] += 1
-            # A proxy that is being stopped says 503 to whoever connects at that moment, and reads nothing.
-            if said[0] not in "4n" and said != "503":
-                self.faults.append(f"nonsense was answered {said}: {sent[:60]!r}")
+            self._go_once(dice)
+
+    def _go_once(self, dice: random.Random) -> None:
+        raise NotImplementedError
+
+
+@dataclass
+class Stranger(Unceasing):
+    """Somebody who sends what makes no sense, all the time, to any of the proxies."""
+
+    def _go_once(self, dice: random.Random) -> None:
+        sent = dice.choice(NONSENSE)
+        if dice.random() < 0.5:
+            sent = sent[: dice.randint(1, len(sent))]
+        said = self._send(dice.choice(self.urls), sent)
+        self.said[said] += 1
+        # A proxy that is being stopped says 503 to whoever connects at that moment, and reads nothing.
+        if said[0] not in "4n" and said != "503":
+            self.faults.append(f"nonsense was answered {said}: {sent[:60]!r}")
 
     def _send(self, url: str, sent: bytes) -> str:
         """The status that was answered, or `nothing`."""
@@ -120,38 +131,17 @@ NONSENSE = (
 
 
 @dataclass
-class Reader:
-    """Somebody who looks at an account's figures, all the time, at either API.
+class Reader(Unceasing):
+    """Somebody who looks at an account's figures, all the time, at either API."""
 
-    `said` counts the statuses; `faults` are those that nobody should get, whatever has failed.
-    """
-
-    urls: Sequence[str]
     tenants: Sequence[Tenant]
-    seed: int
-    pause_seconds: float
-    said: Counter[str] = field(default_factory=Counter)
-    faults: list[str] = field(default_factory=list)
 
-    def start(self) -> None:
-        """Begin."""
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._keep_reading, daemon=True)
-        self._thread.start()
-
-    def end(self) -> None:
-        """Ask nothing more, and wait for the last answer."""
-        self._over.set()
-        self._thread.join()
-
-    def _keep_reading(self) -> None:
-        dice = random.Random(f"{self.seed} reader")  # noqa: S311 - chance, not secrecy
-        while not self._over.wait(self.pause_seconds):
-            path, tenant = dice.choice(PAGES), dice.choice(self.tenants)
-            said = self._read(dice.choice(self.urls) + path, tenant)
-            self.said[said] += 1
-            if said not in {"200", "503", "nobody there", "too slow"}:
-                self.faults.append(f"the API answered {said} to {path}")
+    def _go_once(self, dice: random.Random) -> None:
+        path, tenant = dice.choice(PAGES), dice.choice(self.tenants)
+        said = self._read(dice.choice(self.urls) + path, tenant)
+        self.said[said] += 1
+        if said not in {"200", "503", "nobody there", "too slow"}:
+            self.faults.append(f"the API answered {said} to {path}")
 
     def _read(self, address: str, tenant: Tenant) -> str:
         headers = {"Authorization": f"Bearer {tenant.key}"}

@@ -247,7 +247,7 @@ class Soak:
         """Callers and faults, until the time is over; what was wrong with what they saw."""
         deadline = self._began + self._terms.seconds
         stranger = Stranger([s.url for s in self._proxies], self._terms.seed, 0.3)
-        reader = Reader([s.url for s in self._apis], [c.tenant for c in self._callers], self._terms.seed, 0.4)
+        reader = Reader([s.url for s in self._apis], self._terms.seed, 0.4, [c.tenant for c in self._callers])
         told_at = self._began
         least, most = SAMPLE_SECONDS
         pause = min(most, max(least, self._terms.seconds / 240))

@@ -41,4 +41,6 @@ def test_nothing_lies_outside_of_the_picture() -> None:
 
 
 def test_a_run_that_ended_at_once_is_drawn_too() -> None:
-    ElementTree.fromstring(plot("nothing", [Life("proxy 1", 1)], [], 0.0))  # noqa: S314 - made a moment ago
+    picture = ElementTree.fromstring(plot("nothing", [Life("proxy 1", 1)], [], 0.0))  # noqa: S314 - our own
+
+    assert next(each.text for each in picture.iter(f"{SVG}text")) == "nothing"
