@@ -21,6 +21,7 @@ import stat
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Final, Protocol
@@ -37,6 +38,10 @@ FILE_BYTES_MAX: Final = 64 * 1024 * 1024
 FILES_BYTES_MAX: Final = 1024 * 1024 * 1024  # of one directory
 WAITING_BYTES_MAX: Final = 64 * 1024 * 1024  # handed over and not yet written
 STDOUT_WAIT_SECONDS: Final = 1.0
+
+
+class JournalEnded(Exception):
+    """Lines that were not out when the journal ended, or came later."""
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -81,7 +86,9 @@ class Journal:
         self._unwritten: deque[tuple[float, Tickets]] = deque()  # when each batch is late, in order
         self._look: asyncio.TimerHandle | None = None
         self._waiting_bytes = 0
-        self._batches_at_thread = 0
+        self._lines_at_thread = 0
+        self._is_closed = False  # no line is taken any more
+        self._is_end_said = False
         self._orders: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -94,6 +101,9 @@ class Journal:
     def append(self, entry: Entry) -> bool:
         """Hand a line over; whether there was room for it."""
         size_bytes = len(entry.line)
+        if self._is_closed:
+            self._lose(1)
+            return False
         if self._waiting_bytes + size_bytes > WAITING_BYTES_MAX:
             self._tally.journal_lines_lost += 1
             return False
@@ -123,19 +133,50 @@ class Journal:
             self.append(Entry(line, event.request_id, segment.name, is_held=False))
 
     async def close(self, timeout_seconds: float) -> None:
-        """Write what is left, at most so long, and stop."""
-        if self._batch:
-            self._hand_over()
+        """Write what is left and what still comes, at most so long, and stop.
+
+        What is not out by then is lost, and so is what comes later: it is counted, and said once.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_seconds
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                await self._all_out()
+        self._hand_over()
+        self._is_closed = True
         self._orders.put(self._sink.close)
         self._orders.put(None)
-        await asyncio.to_thread(self._thread.join, timeout_seconds)
+        await asyncio.to_thread(self._thread.join, max(0.0, deadline - loop.time()))
+        if self._lines_at_thread:  # they may come out yet, and nobody here will know
+            self._lose(self._lines_at_thread)
+            self._lines_at_thread = 0
+
+    async def _all_out(self) -> None:
+        """Wait until no line waits for the thread. While it writes others may come, and go behind them."""
+        self._hand_over()
+        while self._lines_at_thread:
+            is_done = asyncio.Event()
+            self._orders.put(partial(self._on_loop, is_done.set))
+            await is_done.wait()
+            self._hand_over()
+
+    def _lose(self, lines: int) -> None:
+        """Lines that the end of the journal leaves behind."""
+        self._tally.journal_lines_lost += lines
+        if not self._is_end_said:
+            self._is_end_said = True
+            self._say(JournalEnded())
+
+    def _say(self, error: Exception) -> None:
+        with contextlib.suppress(Exception):  # nobody reads the log; what is lost is counted all the same
+            self._report(error)
 
     def _hand_over(self) -> None:
         batch, tickets = self._batch, self._tickets
         self._batch, self._tickets = [], []
         if not batch or self._loop is None:
             return
-        if not self._batches_at_thread:  # else lines would go before others that came first
+        if not self._lines_at_thread:  # else lines would go before others that came first
             count = self._sink.write_at_once(batch)
             self._waiting_bytes -= _bytes_of(batch[:count])
             batch = batch[count:]
@@ -145,7 +186,7 @@ class Journal:
         if tickets:
             self._unwritten.append((self._loop.time() + TICKET_SECONDS, tickets))
             self._look = self._look or self._loop.call_later(TICKET_SECONDS, self._turn_late_ones)
-        self._batches_at_thread += 1
+        self._lines_at_thread += len(batch)
         self._orders.put(lambda: self._write(batch, tickets))
 
     def _turn_late_ones(self) -> None:
@@ -167,13 +208,19 @@ class Journal:
         except Exception as error:  # noqa: BLE001 - whatever it is, these lines are not out, and others follow
             lost = len(batch)
             if not self._is_refused:  # said once, not four thousand times a second
-                self._report(error)
+                self._say(error)
         self._is_refused = lost > 0
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._written, tickets, _bytes_of(batch), lost)
+        self._on_loop(partial(self._written, tickets, len(batch), _bytes_of(batch), lost))
 
-    def _written(self, tickets: "Tickets", size: int, lost: int) -> None:
-        self._batches_at_thread -= 1
+    def _on_loop(self, told: Callable[[], None]) -> None:
+        """From the thread: what it has to tell, where anybody is left to hear it."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(told)
+
+    def _written(self, tickets: "Tickets", lines: int, size: int, lost: int) -> None:
+        if not self._lines_at_thread:  # the journal has ended, and counted them as lost already
+            return
+        self._lines_at_thread -= lines
         if self._unwritten and self._unwritten[0][1] is tickets:  # else it was late
             self._unwritten.popleft()
         self._waiting_bytes -= size
@@ -181,13 +228,12 @@ class Journal:
         _turn(tickets, not lost)
 
     def _work(self) -> None:
-        """The thread: what fails, be it to say so in the log, ends one order and not the thread."""
+        """The thread: what fails ends one order and not the thread."""
         while (order := self._orders.get()) is not None:
             try:
                 order()
             except Exception as error:  # noqa: BLE001 - without the thread every later line would be lost
-                with contextlib.suppress(Exception):
-                    self._report(error)
+                self._say(error)
 
 
 Ticket = asyncio.Future[bool]

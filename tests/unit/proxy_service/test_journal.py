@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from metering.journal import settled_line
 from metering.journal_files import dead_journal, instances_in
@@ -16,6 +18,7 @@ from proxy_service.journal import (
     Entry,
     FileSink,
     Journal,
+    JournalEnded,
     NoSink,
     Sink,
     open_sink,
@@ -50,6 +53,14 @@ class SlowSink(ThreadSink):
         if self.fails:
             raise self.fails
         self.batches.append([entry.line for entry in entries])
+
+
+class NarrowSink(SlowSink):
+    """Takes one line of each batch at once, as a pipe that is nearly full."""
+
+    def write_at_once(self, entries: Sequence[Entry]) -> int:
+        self.batches.append([entry.line for entry in entries[:1]])
+        return 1
 
 
 def with_journal(sink: Sink, scenario: Callable[[Journal], Awaitable[T]]) -> tuple[T, Tally, list[Exception]]:
@@ -155,6 +166,97 @@ def test_a_file_that_cannot_be_removed_and_a_log_that_cannot_be_written_stop_not
         return before and not refused, after
 
     assert asyncio.run(run()) == (True, True)
+
+
+def test_a_line_that_comes_while_the_journal_closes_is_written_behind_those_that_wait() -> None:
+    sink = SlowSink()
+    sink.gate.clear()
+
+    async def scenario(journal: Journal) -> bool:
+        journal.append(admitted("a"))
+        closing = asyncio.create_task(journal.close(10))
+        await asyncio.sleep(0)
+        journal.append(admitted("b"))
+        await asyncio.sleep(0)
+        last = journal.append_and_tell(settled("a", "s-1"))
+        sink.gate.set()
+        await closing
+        return await last
+
+    told, tally, reported = with_journal(sink, scenario)
+
+    assert sink.batches == [[b"admitted a\n"], [b"admitted b\n"], [b"settled a s-1\n"]]
+    assert (told, tally.journal_lines_lost, reported) == (True, 0, [])
+
+
+def test_lines_that_are_not_out_when_the_time_is_over_are_counted_and_said() -> None:
+    sink, tally, reported = SlowSink(), Tally(), list[Exception]()
+    sink.gate.clear()
+
+    async def run() -> int:
+        journal = Journal(sink, tally, reported.append)
+        journal.start()
+        for call in ("a", "b", "c"):
+            journal.append(admitted(call))
+            await asyncio.sleep(0)
+        await journal.close(0)
+        lost = tally.journal_lines_lost
+        sink.gate.set()
+        return lost
+
+    assert (asyncio.run(run()), tally.journal_lines_lost) == (3, 3)
+    assert [type(each) for each in reported] == [JournalEnded]
+
+
+def test_lines_that_come_after_the_end_are_counted_and_said_once() -> None:
+    sink, tally, reported = SlowSink(), Tally(), list[Exception]()
+
+    async def run() -> list[bool]:
+        journal = Journal(sink, tally, reported.append)
+        journal.start()
+        await journal.close(10)
+        tickets = [journal.append_and_tell(admitted(call)) for call in ("a", "b")]
+        return [await ticket for ticket in tickets]
+
+    assert asyncio.run(run()) == [False, False]
+    assert (tally.journal_lines_lost, [type(each) for each in reported]) == (2, [JournalEnded])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    steps=st.lists(st.sampled_from(["line", "turn", "close"]), max_size=30),
+    opens_after=st.integers(0, 30),
+    is_pipe=st.booleans(),
+)
+def test_every_line_is_written_or_counted_whenever_the_journal_ends(
+    steps: list[str], opens_after: int, is_pipe: bool
+) -> None:
+    sink, tally = (NarrowSink() if is_pipe else SlowSink()), Tally()
+    sink.gate.clear()
+
+    async def run() -> int:
+        journal = Journal(sink, tally, lambda _: None)
+        journal.start()
+        closing: list[asyncio.Task[None]] = []
+        for number, step in enumerate([*steps, "close"]):
+            if number == opens_after:
+                sink.gate.set()
+            if step == "line":
+                journal.append(admitted(str(number)))
+            elif step == "turn":
+                await asyncio.sleep(0)
+            elif not closing:
+                closing.append(asyncio.create_task(journal.close(10)))
+        sink.gate.set()
+        await closing[0]
+        return tally.journal_lines_lost
+
+    lost = asyncio.run(run())
+
+    written = [line for batch in sink.batches for line in batch]
+    lines = [admitted(str(number)).line for number, step in enumerate(steps) if step == "line"]
+    assert written == lines[: len(written)]
+    assert len(written) + lost == len(lines)
 
 
 def test_waiting_lines_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
