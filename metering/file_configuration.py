@@ -16,7 +16,9 @@ A budget's id follows from its team and app, so a changed limit keeps what was c
 
 import contextlib
 import hashlib
+import os
 import secrets
+import stat
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -203,15 +205,23 @@ class _Watched:
 def _data_at(path: Path) -> tuple[bytes | None, str]:
     """What the file holds, None where there is none; and what is wrong with reading it, "" if nothing."""
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return None, "the file cannot be read: it is no regular file"
             data = file.read(FILE_BYTES_MAX + 1)
     except FileNotFoundError:
-        return None, ""
+        # A link to a volume that is not there just now is no file that somebody deleted.
+        return None, "the file cannot be read: its link leads nowhere" if path.is_symlink() else ""
     except OSError as error:
         return None, f"the file cannot be read: {error.strerror}"
     if len(data) > FILE_BYTES_MAX:
         return None, f"the file is larger than {FILE_BYTES_MAX} bytes"
     return data, ""
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """The file's number; a pipe that nobody writes to is not waited for."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _budgets(data: bytes) -> _Content:

@@ -199,7 +199,12 @@ _WANTED: Final[Mapping[str, str]] = {
 def _parsed(data: bytes) -> Any:
     try:
         # Some editors begin a file with a mark of its byte order.
-        return json.loads(data.decode("utf-8-sig"), parse_float=Decimal, parse_constant=_no_number)
+        return json.loads(
+            data.decode("utf-8-sig"),
+            parse_float=Decimal,
+            parse_constant=_no_number,
+            object_pairs_hook=_each_once,
+        )
     except json.JSONDecodeError as error:
         raise FileRefused([f"line {error.lineno}, column {error.colno}: this is no JSON"]) from None
     except (ValueError, ArithmeticError, RecursionError):
@@ -208,6 +213,16 @@ def _parsed(data: bytes) -> Any:
 
 def _no_number(_text: str) -> NoReturn:
     raise FileRefused(["NaN and Infinity are not numbers"])
+
+
+def _each_once(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object, where no name stands twice: which of two limits is meant is not ours to guess."""
+    found: dict[str, Any] = {}
+    for name, value in members:
+        if name in found:
+            raise FileRefused([f"{name[:TAG_CHARACTERS_MAX]}: this stands twice in one object"])
+        found[name] = value
+    return found
 
 
 def _checked(model: type[M], content: Any) -> M:

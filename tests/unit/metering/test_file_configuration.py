@@ -1,6 +1,7 @@
 """The published files, word for word; and what is kept in force when one of them makes no sense."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +205,14 @@ BAD_BUDGETS = {
     ),
     "misspelt": (budgets(ONE | {"limit": 1}), "budgets.0.limit: there is no such field"),
     "twice": (budgets(ONE, ONE), "budgets.1: there is one of that team and app already"),
+    "two limits": (
+        budgets(ONE).replace('"action"', '"monthly_limit": 5000, "action"'),
+        "monthly_limit: this stands twice in one object",
+    ),
+    "two lists": (
+        budgets(ONE)[:-1] + ', "budgets": []}',
+        "budgets: this stands twice in one object",
+    ),
     "too many": (
         budgets(*[ONE | {"app": str(number)} for number in range(BUDGETS_MAX + 1)]),
         f"budgets: give at most {BUDGETS_MAX}",
@@ -280,8 +289,12 @@ def test_bad_rules_leave_the_last_good_ones_and_say_why(machine: Machine, text: 
 
 @pytest.mark.parametrize(
     ("text", "why"),
-    [('{"prod": 3}', "prod: give a text"), ("[]", "give a JSON object")],
-    ids=["number", "list"],
+    [
+        ('{"prod": 3}', "prod: give a text"),
+        ("[]", "give a JSON object"),
+        ('{"prod": "a", "\\u0070rod": "b"}', "prod: this stands twice in one object"),
+    ],
+    ids=["number", "list", "twice"],
 )
 def test_a_bad_namespace_is_named_as_it_stands_in_the_file(machine: Machine, text: str, why: str) -> None:
     machine.write("namespace_map.json", text)
@@ -331,6 +344,33 @@ def test_a_folder_in_a_files_place_is_told_and_not_read(machine: Machine) -> Non
     (machine.folder / "budgets.json").mkdir()
 
     assert machine.state("budgets.json").complaints == ("the file cannot be read: Is a directory",)
+
+
+def test_a_pipe_in_a_files_place_is_told_and_not_waited_for(machine: Machine) -> None:
+    os.mkfifo(machine.folder / "budgets.json")
+
+    assert machine.state("budgets.json").complaints == ("the file cannot be read: it is no regular file",)
+
+
+def test_a_link_that_leads_nowhere_for_now_ends_no_budget(machine: Machine) -> None:
+    volume = machine.folder / "volume"
+    volume.mkdir()
+    (machine.folder / "budgets.json").symlink_to(volume / "budgets.json")
+    (volume / "budgets.json").write_text(PUBLISHED_BUDGETS)
+    good = machine.look().budgets
+
+    volume.rename(machine.folder / "not mounted")
+
+    assert machine.look().budgets == good
+    assert machine.state("budgets.json").complaints == ("the file cannot be read: its link leads nowhere",)
+
+
+def test_links_in_a_ring_are_told_and_not_followed_for_ever(machine: Machine) -> None:
+    (machine.folder / "budgets.json").symlink_to(machine.folder / "other")
+    (machine.folder / "other").symlink_to(machine.folder / "budgets.json")
+
+    (complaint,) = machine.state("budgets.json").complaints
+    assert complaint.startswith("the file cannot be read: ")
 
 
 def test_rules_may_lie_elsewhere(tmp_path: Path) -> None:
