@@ -109,7 +109,10 @@ class Rates:
 
     def _known_refusal(self, span: "_Span") -> Standing | None:
         until = self._refused_until.get(span.digest)
-        return None if until is None or until <= span.now else span.refusal(until)
+        # Further ahead than any window reaches, the clock was set back since: the store has to be asked anew.
+        if until is None or not span.now < until <= span.reaches_until:
+            return None
+        return span.refusal(until)
 
     def _refusal(self, span: "_Span") -> Standing:
         """Of a subject that has no place left: read when its next one is free, and remember that."""
@@ -163,11 +166,16 @@ class _Span:
             {("ends_at",): ends_at},
         )
 
+    @property
+    def reaches_until(self) -> float:
+        """When all that is taken by now is free again."""
+        return self.now + self.window.seconds + self.window.slot_seconds
+
     def standing(self, count: int) -> Standing:
         return Standing(
             self.window.limit,
             max(0, self.window.limit - count),
-            math.ceil(self.now + self.window.seconds + self.window.slot_seconds),
+            math.ceil(self.reaches_until),
             taken_at=self.now,
         )
 

@@ -52,6 +52,21 @@ def test_refused_attempts_do_not_prolong_the_wait(attempts: Attempts, clock: Man
     attempts.take(NAME, 1)
 
 
+@pytest.mark.parametrize("hours", [1, 24, 24 * 365])
+def test_a_clock_that_is_set_back_makes_nobody_wait_longer_than_the_window(
+    attempts: Attempts, clock: ManualClock, hours: int
+) -> None:
+    attempts.take(NAME, 1)
+    assert not is_let_in(attempts, *NAME)
+
+    clock.jump(-hours * 3600)
+
+    assert is_let_in(attempts, *NAME)
+    with pytest.raises(Refused) as refused:
+        attempts.take(NAME, 1)
+    assert (refused.value.retry_after_seconds or 0) <= WINDOW_SECONDS * (1 + 1 / SLOTS)
+
+
 def test_each_name_counts_for_itself(attempts: Attempts) -> None:
     assert is_let_in(attempts, *NAME)
 
