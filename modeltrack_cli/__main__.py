@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None, clock: Clock | None = None) -> 
         else:
             reconcile(settings, given.provider or (), given.days, given.until or now.date(), _say)
     except CommandFailed as error:
-        sys.stderr.write(f"modeltrack: {error}\n")
+        sys.stderr.write("".join(f"modeltrack: {line}\n" for line in str(error).split("\n")))
         return status_of_failure
     except SettingsRefused as refused:
         sys.stderr.write("".join(f"modeltrack: {line}\n" for line in refused.complaints))

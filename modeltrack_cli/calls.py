@@ -183,6 +183,16 @@ def is_base_url(url: str) -> bool:
     return parts.scheme in {"http", "https"} and bool(parts.hostname) and is_bare and url.isprintable()
 
 
+def is_web_address(url: str) -> bool:
+    """Whether anything may stand there that is got by http or https."""
+    try:
+        parts = urlsplit(url)
+        scheme, host, _ = parts.scheme, parts.hostname or "", parts.port
+    except ValueError:
+        return False
+    return scheme in {"http", "https"} and bool(host)
+
+
 def carries_keys(url: str) -> bool:
     """Whether a key may go to that address: https, or this machine."""
     parts = urlsplit(url)
@@ -233,12 +243,7 @@ def _reason(error: requests.RequestException) -> str:
 
 
 def _check(place: str, url: str, *, has_credential: bool) -> None:
-    try:
-        parts = urlsplit(url)
-        scheme, host, _ = parts.scheme, parts.hostname or "", parts.port
-    except ValueError:
-        scheme, host = "", ""
-    if scheme not in {"http", "https"} or not host:
+    if not is_web_address(url):
         raise CommandFailed(f"{place}: give its address as https://host")
     if has_credential and not carries_keys(url):
         raise CommandFailed(f"{place}: a key is sent by https only, but to this machine")

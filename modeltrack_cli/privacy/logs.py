@@ -4,6 +4,7 @@ They are read in blocks, however long a line is, and up to a bound in all.
 """
 
 import gzip
+import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -37,6 +38,8 @@ def files_of(given: Sequence[str]) -> list[LogFile]:
             continue
         path = Path(name)
         if path.is_dir():
+            if not os.access(path, os.R_OK | os.X_OK):
+                raise Unread(f"{name}: it cannot be read")
             files = sorted(each for each in path.rglob("*") if each.is_file() and not each.is_symlink())
         elif path.is_file():
             files = [path]
@@ -46,6 +49,32 @@ def files_of(given: Sequence[str]) -> list[LogFile]:
     if len(found) > FILES_MAX:
         raise Unread(f"there are more than {FILES_MAX} files: name those of this run")
     return list(found.values())
+
+
+def complaints(given: Sequence[str]) -> list[str]:
+    """Why what was given cannot be read, for each that cannot; said before anything is sent."""
+    found = []
+    for name in dict.fromkeys(given):
+        try:
+            for file in files_of([name]):
+                _begin(file)
+        except Unread as unread:
+            found.append(str(unread))
+    if not found:
+        try:
+            files_of(given)
+        except Unread as unread:  # too many in all
+            found.append(str(unread))
+    return found
+
+
+def _begin(file: LogFile) -> None:
+    try:
+        if file.path is not None:
+            with file.path.open("rb") as opened:
+                opened.read(1)
+    except OSError as error:
+        raise Unread(f"{file.name}: it cannot be read ({type(error).__name__})") from None
 
 
 def read(file: LogFile, standard_input: BinaryIO, take: Callable[[bytes], None], bytes_max: int) -> int:

@@ -16,13 +16,41 @@ EXPORT_BYTES_MAX: Final = 16 * 1024**3
 
 
 class Looked(msgspec.Struct, frozen=True):
-    """One source that was looked through. `trouble`: why that was not possible, or not in full."""
+    """One source that was looked through. `trouble`: why that was not possible, or not in full.
+
+    `times`: of so many answers, as where a page was asked for with several queries.
+    """
 
     source: str
     bytes: int
     lines: int
     note: str = ""
     trouble: str = ""
+    times: int = 1
+
+
+def by_source(looked: Iterable[Looked]) -> list[Looked]:
+    """Each source once, where it was first looked at: what it came to in all."""
+    found: dict[str, Looked] = {}
+    for each in looked:
+        known = found.get(each.source)
+        found[each.source] = each if known is None else _together(known, each)
+    return list(found.values())
+
+
+def _together(one: Looked, other: Looked) -> Looked:
+    return Looked(
+        one.source,
+        one.bytes + other.bytes,
+        one.lines + other.lines,
+        _both(one.note, other.note),
+        _both(one.trouble, other.trouble),
+        one.times + other.times,
+    )
+
+
+def _both(one: str, other: str) -> str:
+    return "; ".join(dict.fromkeys([*filter(None, one.split("; ")), *filter(None, [other])]))
 
 
 class Gaze:

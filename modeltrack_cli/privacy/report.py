@@ -1,11 +1,15 @@
 """What the command prints: what was sent, what was looked at, what was found; never what it was found in."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from metering.version import VERSION
+from modeltrack_cli.privacy.looking import Looked, by_source
 from modeltrack_cli.privacy.run import Outcome
 from modeltrack_cli.privacy.search import Spot
 from modeltrack_cli.spellings import UNPACKS_ZSTD
@@ -15,6 +19,15 @@ FOUND: Final = 1
 COULD_NOT_LOOK: Final = 2
 
 SHOWN_MAX: Final = 200
+# How sources of a kind begin, in the order in which the kinds are printed; the last takes all others.
+_GROUPS: Final = {
+    "the ": "the account's export, and what was answered",
+    "API GET ": "questions of the API",
+    "page ": "pages",
+    "proxy GET ": "the proxy's figures",
+    "": "what was given besides",
+}
+_PERIOD: Final = re.compile(r"/\d{4}-(?:W\d\d|Q\d|\d\d)\b")
 _ENDS: Final = {
     CLEAN: "no canary is anywhere where it was looked for",
     FOUND: "what must be nowhere is kept or told",
@@ -31,7 +44,8 @@ def exit_code(outcome: Outcome) -> int:
 
 def troubles(outcome: Outcome) -> list[str]:
     """What could not be looked at, and why."""
-    of_sources = [f"{each.source}: {each.trouble}" for each in outcome.gaze.looked if each.trouble]
+    looked = by_source(outcome.gaze.looked)
+    of_sources = [f"{each.source}: {each.trouble}" for each in looked if each.trouble]
     return [*of_sources, *outcome.gaze.troubles]
 
 
@@ -51,12 +65,13 @@ def lines(outcome: Outcome, *, has_logs: bool) -> Iterator[str]:
 
 
 def _looked(outcome: Outcome, *, has_logs: bool) -> Iterator[str]:
-    yield "looked at"
-    width = max((len(each.source) for each in outcome.gaze.looked), default=0)
-    for each in outcome.gaze.looked:
-        note = f"not all looked at: {each.trouble}" if each.trouble else each.note
-        size = f"{each.bytes:>12,} bytes {each.lines:>9,} lines"
-        yield f"{'–' if each.trouble else '✓'} {_printable(each.source):<{width}} {size}  {note}".rstrip()
+    for title, group in groups_of(by_source(map(_of_any_period, by_source(outcome.gaze.looked)))):
+        yield f"looked at: {title} ({len(group)})"
+        width = max(len(_named(each)) for each in group)
+        for each in group:
+            note = f"not all looked at: {each.trouble}" if each.trouble else each.note
+            size = f"{each.bytes:>12,} bytes {each.lines:>9,} lines"
+            yield f"{'–' if each.trouble else '✓'} {_named(each):<{width}} {size}  {note}".rstrip()
     if not has_logs:
         yield "  no logs were given (--logs), so none were looked at"
     if not UNPACKS_ZSTD:
@@ -70,6 +85,26 @@ def _looked(outcome: Outcome, *, has_logs: bool) -> Iterator[str]:
     if len(found) > SHOWN_MAX:
         yield f"✗ and {len(found) - SHOWN_MAX} other places"
     yield _end(outcome, len(found))
+
+
+def groups_of(looked: Sequence[Looked]) -> Iterator[tuple[str, list[Looked]]]:
+    """The sources by what they are, those of one kind by their names."""
+    groups: dict[str, list[Looked]] = {title: [] for title in _GROUPS.values()}
+    for each in looked:
+        groups[next(title for begin, title in _GROUPS.items() if each.source.startswith(begin))].append(each)
+    for title, group in groups.items():
+        if group:
+            yield title, sorted(group, key=lambda each: each.source)
+
+
+def _of_any_period(looked: Looked) -> Looked:
+    """Fifty reports are one line, but for those with which something is wrong."""
+    source = looked.source if looked.trouble else _PERIOD.sub("/{period}", looked.source)
+    return msgspec.structs.replace(looked, source=source)
+
+
+def _named(looked: Looked) -> str:
+    return _printable(looked.source) + (f" ×{looked.times}" if looked.times > 1 else "")
 
 
 def grouped(spots: Sequence[Spot]) -> Iterator[tuple[str, Spot, int]]:
@@ -99,8 +134,9 @@ def document(outcome: Outcome, *, has_logs: bool) -> str:
                 "lines": each.lines,
                 "note": each.note,
                 "trouble": each.trouble,
+                "times": each.times,
             }
-            for each in outcome.gaze.looked
+            for each in by_source(outcome.gaze.looked)
         ],
         "has_logs": has_logs,
         "unpacks_zstd": UNPACKS_ZSTD,
@@ -124,7 +160,7 @@ def _end(outcome: Outcome, found: int) -> str:
     answered = outcome.post.answered
     requests = sum(sum(each.values()) for each in answered.values())
     how = f"in {requests} requests by {len(answered)} routes" if answered else "of an earlier run"
-    looked = outcome.gaze.looked
+    looked = by_source(outcome.gaze.looked)
     return (
         f"{len(outcome.canaries)} canaries {how};"
         f" {sum(each.bytes for each in looked):,} bytes of {len(looked)} sources searched for"

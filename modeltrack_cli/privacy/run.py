@@ -70,9 +70,6 @@ def run(
     post: Post, key: str, person: Person, plan: Plan, clock: Clock, say: Callable[[str], None]
 ) -> Outcome:
     """Send, wait, look. Raises: CommandFailed, where nothing can be begun."""
-    _files(plan.logs)  # what is not there, or cannot be, is told at once
-    if plan.keep is not None:
-        record.check(plan.keep)
     post.doors.key = key
     say("looking at what the API says of itself")
     listed = _described(post)

@@ -153,7 +153,9 @@ def test_running_services_are_clean_and_the_account_is_as_it_was(deployment: Dep
 
 
 @pytest.mark.timeout(300)
-def test_printed_it_is_a_line_a_route_and_a_line_a_source(sqlite_deployment: Deployment) -> None:
+def test_printed_it_is_a_line_a_route_and_a_line_a_source_below_what_that_is(
+    sqlite_deployment: Deployment,
+) -> None:
     owner = Owner(sqlite_deployment)
     log = sqlite_deployment.proxy.log.read_bytes()  # of before the run
 
@@ -169,7 +171,16 @@ def test_printed_it_is_a_line_a_route_and_a_line_a_source(sqlite_deployment: Dep
     assert ran.returncode == 2, ran.stdout[-2000:] + ran.stderr
     assert lines[0].startswith("sent: canaries by route")
     assert any(re.match(r"  proxy POST /v1/messages +\d+  200×", line) for line in lines)
-    assert any(line.startswith("✓ the account's export") for line in lines)
+    sources = [re.split(r" ×| {2,}", line)[0] for line in lines if line.startswith("✓")]
+    assert {"✓ the account's export", "✓ page /events for you"} <= set(sources)
+    assert len(sources) == len(set(sources))
+    assert [line.partition(" (")[0] for line in lines if line.startswith("looked at")] == [
+        "looked at: the account's export, and what was answered",
+        "looked at: questions of the API",
+        "looked at: pages",
+        "looked at: the proxy's figures",
+        "looked at: what was given besides",
+    ]
     assert [line[:58] for line in lines if line.startswith("–")] == [
         "– the logs that were given do not cover the proxy in this ",
         "– the logs that were given do not cover the API in this ru",
@@ -524,7 +535,9 @@ def test_what_was_kept_of_a_run_has_to_be_that(stage: Stage, check: Run, tmp_pat
         ran = check("--of", str(kept), "--logs", str(stage.log), **stage.settings)
         assert ran.said.startswith(f"modeltrack: {kept}: ")
         assert ran.status == 2
-    assert check("--of", str(kept), **stage.settings).said.endswith("give --logs\n")
+    assert check("--of", str(kept), **stage.settings).said.startswith(
+        "modeltrack: --of looks through logs: give --logs\n"
+    )
 
 
 @pytest.mark.parametrize(
