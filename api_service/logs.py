@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 import msgspec
 
 from metering.clock import Clock
+from metering.log_lines import log_line
 
 if TYPE_CHECKING:
     from metering.nightly_check import Check
@@ -119,7 +120,7 @@ class ApiLog:
     def _print(self, level: str, event: str, fields: dict[str, object]) -> None:
         line = {"timestamp": self._clock.now(), "level": level, "event": event, **fields}
         stream = self._stream or sys.stderr
-        stream.write(msgspec.json.encode(line).decode() + "\n")
+        stream.write(log_line(line) + "\n")
         stream.flush()
 
 

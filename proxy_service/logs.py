@@ -12,12 +12,13 @@ import sys
 import threading
 from datetime import datetime
 from queue import SimpleQueue
-from typing import Any, Final, TextIO
+from typing import Final, TextIO
 
 import msgspec
 
 from metering.clock import Clock, SystemClock
 from metering.file_configuration import FileState
+from metering.log_lines import log_line
 from metering.money import usd_text
 from proxy_service.call import Call
 from proxy_service.journal import FILES_BYTES_MAX
@@ -54,7 +55,7 @@ class Logger:
             return
         line = {**fields, "event": event, "level": level, "timestamp": _timestamp(self._clock.now())}
         # One write a line: lines of several threads do not mix.
-        self._stream.write(_json(line) + "\n")
+        self._stream.write(log_line(line) + "\n")
         self._stream.flush()
 
 
@@ -115,7 +116,7 @@ class CallLog:
             level=level,
             timestamp=_timestamp(self._clock.now()),
         )
-        self._lines.add(_ENCODER.encode(line).decode())
+        self._lines.add(log_line(line))
 
     def fault(self, what: str, error: BaseException) -> None:
         """Something of ours failed. Only kinds and places: an error's text may quote what somebody sent."""
@@ -214,14 +215,6 @@ class LineBuffer:
                 self._stream.write("\n".join([*batch, ""]))
                 self._stream.flush()
             self._lines_done += len(batch)
-
-
-_ENCODER: Final = msgspec.json.Encoder()
-
-
-def _json(line: dict[str, Any]) -> str:
-    # Unknown kinds of value would print themselves, whatever they hold; their type's name is enough.
-    return msgspec.json.encode(line, enc_hook=lambda value: type(value).__name__).decode()
 
 
 def _timestamp(moment: datetime) -> str:

@@ -30,3 +30,13 @@ def test_health_checks_are_told_of_at_debug_only_unless_they_fail(route: str) ->
     assert written("info", answered(route)) == []
     assert written("debug", answered(route))[0]["level"] == "debug"
     assert written("info", answered(route, 503))[0]["level"] == "error"
+
+
+def test_no_control_character_stands_in_a_line() -> None:
+    stream, odd = io.StringIO(), "Zoë\x9b2J\x85\u2028"
+
+    ApiLog(ManualClock(), "info", stream).printed_mail("ada@example.com", odd, "text\n")
+
+    line = stream.getvalue().rstrip("\n")
+    assert line.isprintable()
+    assert msgspec.json.decode(line)["subject"] == odd

@@ -48,6 +48,19 @@ def test_a_call_is_one_line_of_metadata() -> None:
     assert line["timestamp"] == "2026-11-21T09:30:00Z"
 
 
+def test_no_control_character_of_a_model_or_file_name_stands_in_a_line() -> None:
+    stream, odd = io.StringIO(), "a\x9b2Jb\x85c\u2028d\x7f"
+    call = make_call()
+    call.event = make_event(model=odd)
+
+    open_log("info", stream).info("configuration file read", file=odd)
+    (line,) = logged("info", call)
+
+    assert line["model"] == odd
+    assert msgspec.json.decode(stream.getvalue())["file"] == odd
+    assert all(sign.isprintable() for sign in stream.getvalue().rstrip("\n"))
+
+
 @pytest.mark.parametrize(
     ("level", "lines"), [("debug", ["info", "debug"]), ("info", ["info"]), ("warn", []), ("error", [])]
 )
