@@ -87,7 +87,7 @@ class Books:
             ttft_ms=_ttft_ms(call) if admitted.streaming else None,
             saved_nanodollars=self._settlement.cost(admitted, reading).nanodollars if is_hit else 0,
         )
-        event = self._settlement.settle(admitted, outcome)
+        event = _as_expected(self._settlement.settle(admitted, outcome), call.estimate_nanodollars)
         if call.held is not NOTHING_HELD:
             event = _at_most(event, call.held)
             charges = self._desk.settle(call.held, event.cost_nanodollars)
@@ -146,6 +146,16 @@ class Books:
         """A segment for recovery to fill, once it has found whose the event is."""
         self._unseen_events += 1
         return f"{self._unseen_instance}-{1 + self._unseen_events // EVENTS_MAX}", False
+
+
+def _as_expected(event: CostEvent, expected_nanodollars: int) -> CostEvent:
+    """The event; an answer that came before anything was generated costs what was expected of the call.
+
+    What it used in the end is told to whoever fetches it, and not read there: else a budget would never end.
+    """
+    if event.estimate_method != "hold" or event.unpriced:
+        return event
+    return msgspec.structs.replace(event, cost_nanodollars=max(event.cost_nanodollars, expected_nanodollars))
 
 
 def _at_most(event: CostEvent, held: Held) -> CostEvent:

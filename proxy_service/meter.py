@@ -36,7 +36,8 @@ class Figures(msgspec.Struct):
     """What an answer has said so far, in disjoint buckets; None where it said nothing.
 
     `beside` is billed on top and no part of the other figures. `output_is_final`: `output_tokens` is the
-    whole call's, not a running count. `is_complete` and `is_error` as in `Reading`.
+    whole call's, not a running count. `is_pending`: the answer came before anything was generated, and what
+    that used is told elsewhere. `is_complete` and `is_error` as in `Reading`.
     """
 
     input_tokens: Figure = None
@@ -52,6 +53,7 @@ class Figures(msgspec.Struct):
     model: str | None = None
     service_tier: str | None = None
     region: str | None = None
+    is_pending: bool = False
     is_complete: bool = False
     is_error: bool = False
 
@@ -222,6 +224,8 @@ def _completed(usage: Usage, figures: Figures, *, text_bytes: int, request_bytes
 
 
 def _method(figures: Figures, *, text_bytes: int, is_unreadable: bool) -> EstimateMethod:
+    if figures.is_pending:
+        return "hold"
     if figures.is_complete or is_unreadable:
         return "missing_usage"
     has_figures = figures.input_tokens is not None or figures.output_tokens is not None

@@ -79,6 +79,7 @@ _OUTPUT_DETAILS = msgspec.json.Decoder(_OutputDetails)
 _ACTION = msgspec.json.Decoder(_Action)
 _ITEMS = msgspec.json.Decoder(list[_Item])
 
+_PENDING = frozenset(("queued", "in_progress"))  # of a response that is generated in the background
 _ENDS = {"response.completed": "completed", "response.incomplete": "incomplete", "response.failed": "failed"}
 
 
@@ -87,7 +88,12 @@ class ChatReader:
 
     markers: tuple[bytes, ...] = (b'"usage":{', b'"usage": {', _DONE, b'"error"')  # null in most chunks
     idle_events: tuple[bytes, ...] = ()
-    event_text_keys: tuple[bytes, ...] = (b'content":', b'"arguments":')  # reasoning_content too
+    event_text_keys: tuple[bytes, ...] = (
+        b'content":',  # reasoning_content too
+        b'"arguments":',
+        b'"input":',  # of a custom tool
+        b'"refusal":',
+    )
     body_text_keys: tuple[bytes, ...] = event_text_keys
 
     def __init__(self) -> None:
@@ -109,7 +115,7 @@ class ChatReader:
         except msgspec.DecodeError:
             return
         self._read(chunk)
-        if is_given(chunk.usage) and self.figures.output_tokens is not None:
+        if is_given(chunk.usage) and self.figures.output_tokens:  # before the text, there is none of it yet
             has_no_choices = bytes(chunk.choices).translate(None, b" \t\r\n") == b"[]"
             self.figures.output_is_final = self.figures.output_is_final or has_no_choices
 
@@ -196,6 +202,7 @@ class ResponsesReader:
     def _end(self, response: _Response, *, status: str) -> None:
         self.figures.is_complete = True
         self.figures.is_error = self.figures.is_error or status == "failed"
+        self.figures.is_pending = status in _PENDING
         self.figures.output_is_final = self.figures.output_tokens is not None
         items = opened(response.output, _ITEMS)
         if items is not None:

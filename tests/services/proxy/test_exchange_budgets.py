@@ -384,6 +384,25 @@ def test_an_answer_that_never_says_what_it_used_costs_a_strict_budget_all_it_may
         assert (event.cost_nanodollars == held == event.charges[0].nanodollars) is (mode == "strict")
 
 
+def test_what_is_generated_in_the_background_counts_as_what_was_expected_of_it(
+    proxy: RunningProxy, upstream: RawUpstream
+) -> None:
+    def script(wire: Wire, request: ReceivedRequest) -> None:
+        wire.take_body(request)
+        wire.send(answer(b'{"model":"gpt-5","status":"queued","background":true,"usage":null,"output":[]}'))
+
+    asked = b'{"model":"gpt-5","background":true,"max_output_tokens":500,"input":"x"}'
+    upstream.script = script
+    govern(proxy, [make_budget(limit_nanodollars=20_000_000)])
+    with proxy:
+        statuses = [call(proxy.port, post(b"/v1/responses", asked, NO_CACHE)).status for _ in range(5)]
+
+        assert statuses == [200, 200, 200, 429, 429]
+        first = next(event for event in proxy.events() if event.state == "completed")
+        assert (first.estimate_method, first.cost_nanodollars > 500 * 10_000) == ("hold", True)
+        assert [charge.nanodollars for charge in first.charges] == [first.cost_nanodollars]
+
+
 def test_each_budget_over_a_call_is_charged_with_it(proxy: RunningProxy, upstream: RawUpstream) -> None:
     day = make_budget(period="day", timezone="Asia/Kolkata")
     month, other = make_budget(action="warn"), make_budget(enabled=False)

@@ -65,6 +65,56 @@ def test_usage_without_a_figure_of_the_output_leaves_that_to_be_estimated_whatev
     assert [(each.usage, each.estimate_method) for each in readings] == [(expected, "delivered_bytes")] * 2
 
 
+CHAT_PATH = b"/v1/chat/completions"
+NO_CHOICES_YET: dict[str, Any] = {
+    "choices": [],
+    "prompt_filter_results": [],
+    "usage": {"prompt_tokens": 7, "completion_tokens": 0},
+}
+
+
+def _delivering(**delta: Any) -> bytes:
+    return _frame({"model": "gpt-4o", "choices": [{"index": 0, "delta": delta}], "usage": None})
+
+
+def test_a_count_from_before_the_text_is_not_taken_for_the_last() -> None:
+    reading = read([_frame(NO_CHOICES_YET), _delivering(content="w" * 160)], path=CHAT_PATH)
+
+    assert reading.usage == Usage(input_tokens=7, output_tokens=40)
+    assert (reading.estimate_method, reading.is_complete) == ("delivered_bytes", False)
+
+
+def test_a_count_from_before_the_text_is_replaced_by_the_last_one() -> None:
+    last = {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 9}}
+    frames = [_frame(NO_CHOICES_YET), _delivering(content="w" * 160), _frame(last), b"data: [DONE]\n\n"]
+    reading = read(frames, path=CHAT_PATH)
+
+    assert (reading.usage, reading.estimate_method) == (Usage(input_tokens=7, output_tokens=9), "none")
+
+
+@pytest.mark.parametrize(
+    "delta",
+    [
+        {"refusal": "w" * 160},
+        {"tool_calls": [{"index": 0, "type": "custom", "custom": {"name": "sql", "input": "w" * 160}}]},
+    ],
+    ids=["refusal", "custom tool"],
+)
+def test_what_a_chat_generates_beside_content_is_estimated_too(delta: dict[str, Any]) -> None:
+    reading = read([_delivering(**delta)], path=CHAT_PATH)
+
+    assert reading.usage is not None
+    assert (reading.usage.output_tokens, reading.estimate_method) == (40, "delivered_bytes")
+
+
+@pytest.mark.parametrize("status", ["queued", "in_progress"])
+def test_an_answer_that_comes_before_anything_is_generated_says_so(status: str) -> None:
+    pending = {"status": status, "background": True, "model": "gpt-5", "usage": None, "output": []}
+    reading = read([msgspec.json.encode(pending)], path=b"/v1/responses", headers=JSON)
+
+    assert (reading.estimate_method, reading.is_complete) == ("hold", True)
+
+
 def test_a_stated_zero_is_a_figure() -> None:
     zero = {"input_tokens": 0, "output_tokens": 0}
 
