@@ -16,6 +16,10 @@ PICODOLLARS_PER_NANODOLLAR = 1_000
 PICODOLLARS_PER_DOLLAR = NANODOLLARS_PER_DOLLAR * PICODOLLARS_PER_NANODOLLAR
 AMOUNT_NANODOLLARS_MAX = 2**63 - 1  # what a store's signed counter holds
 
+_NANODOLLAR = Decimal("1e-9")
+_EXPONENT_MAX = 9  # of the largest amount, in dollars
+_AMOUNT_WANTED = "give the amount in US dollars as a decimal number, for example 12.50"
+
 
 def rounded_half_even(numerator: int, denominator: int) -> int:
     """The integer nearest to numerator / denominator; a tie goes to the even neighbour."""
@@ -33,12 +37,18 @@ def nanodollars_from_usd(amount: str | int | Decimal) -> Nanodollars:
     not fit a signed 64-bit counter. Floats are refused by type: they have lost the figure already.
     """
     try:
-        exact = Decimal(amount) * NANODOLLARS_PER_DOLLAR
-        whole = int(exact)
-    except (InvalidOperation, OverflowError, ValueError) as error:
-        raise ValueError("give the amount in US dollars as a decimal number, for example 12.50") from error
-    if whole != exact:
+        exact = Decimal(amount)
+    except (InvalidOperation, ValueError) as error:
+        raise ValueError(_AMOUNT_WANTED) from error
+    if not exact.is_finite():
+        raise ValueError(_AMOUNT_WANTED)
+    # By its exponent first: to make a whole number of 1e999999 would take minutes.
+    if exact and exact.adjusted() > _EXPONENT_MAX:
+        raise ValueError("the amount is too large")
+    rounded = exact.quantize(_NANODOLLAR)
+    if rounded != exact:
         raise ValueError("an amount has at most nine decimal places")
+    whole = int(rounded.scaleb(-_NANODOLLAR.adjusted()))
     if abs(whole) > AMOUNT_NANODOLLARS_MAX:
         raise ValueError("the amount is too large")
     return Nanodollars(whole)

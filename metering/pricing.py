@@ -18,6 +18,8 @@ The rules, in the order they are applied:
    the others are charged.
 7. **Prompt length.** Where the list has long-prompt rates, the whole call is charged at them once the whole
    prompt (cached or not) exceeds the threshold.
+8. **Beyond any call.** What comes to more than nine million dollars is a fault of a figure or of an
+   account's own price. It is charged as that and flagged `unpriced`: no call fills its account's counters.
 
 The sum is rounded once, half to even, to nanodollars. `price_version` says what was applied, for instance
 `genai-prices-0.2.3+overlay-2026-11-21-5f0c9a1e;tier=batch;prompt>200000`: the table (sources, date of the
@@ -32,6 +34,7 @@ overlay, digest), then the rules that were not the plain standard rate, in this 
     prompt><tokens>    rates for prompts above that many tokens
     no-rate            some used unit has no rate (unpriced)
     unknown-model      nothing is known (unpriced, 0)
+    beyond-any-call    cut to what the dearest call may cost (unpriced)
 """
 
 import re
@@ -43,6 +46,7 @@ import msgspec
 from metering.accounts import PriceSettings, UnitPrices
 from metering.events import CostEvent
 from metering.model_names import priced_name
+from metering.money import Nanodollars
 from metering.price_sheet import (
     LIST_PRICES,
     Cost,
@@ -60,6 +64,7 @@ __all__ = ["LIST_PRICES", "Cost", "Line", "ModelPrice", "Pricer"]
 
 SHEETS_MAX = 4096  # price sheets kept in memory; the oldest leaves first
 PRICE_VERSION_CHARACTERS_MAX = 192
+CALL_NANODOLLARS_MAX = 9 * 10**15  # a thousand of them, a segment's, still fit a store's counter
 WORD_CHARACTERS_MAX = 256  # a longer model, tier or region is nobody's, and is not kept
 
 _Key = tuple[str, str, str, str, str, int]
@@ -117,9 +122,12 @@ class Pricer:
         `model` is the serving one (`metering.model_names.served_model`), `service_tier` and `region` the
         provider's own words in the answer. An empty usage tells whether a call would be priced at all.
         """
-        return self._sheet_of((provider, model, requested_model, service_tier, region), at, settings).cost(
-            usage
-        )
+        sheet = self._sheet_of((provider, model, requested_model, service_tier, region), at, settings)
+        cost = sheet.cost(usage)
+        if cost.nanodollars <= CALL_NANODOLLARS_MAX:
+            return cost
+        version = f"{cost.price_version};beyond-any-call"
+        return Cost(Nanodollars(CALL_NANODOLLARS_MAX), unpriced=True, price_version=version)
 
     def lines(self, event: CostEvent, settings: PriceSettings = LIST_PRICES) -> tuple[Line, ...]:
         """What the cost of a recorded call is made of, by the prices in force at its moment.

@@ -56,11 +56,23 @@ def test_an_amount_is_printed_without_trailing_zeros(amount: int, text: str) -> 
 
 @pytest.mark.parametrize(
     "amount",
-    ["", "ten", "NaN", "Infinity", "-inf", "1.0000000001", "1e400", "9223372036.854775808", "1,5"],
+    [
+        *("", "ten", "NaN", "Infinity", "-inf", "1.0000000001", "1e400", "9223372036.854775808", "1,5"),
+        *("9e999999", "1e999980", "1e-999999", "9e999999999999999999999999"),
+        *("0.99999999999999999999999999999999999", "1.0000000000000000000000000000000001"),
+    ],
 )
 def test_an_amount_that_is_no_exact_sum_of_money_is_refused(amount: str) -> None:
     with pytest.raises(ValueError, match="amount"):
         nanodollars_from_usd(amount)
+
+
+@pytest.mark.parametrize(
+    ("amount", "nanodollars"),
+    [("1.50000000000000000000000000000000000000", 15 * 10**8), ("0e99", 0), ("-0", 0)],
+)
+def test_zeros_make_no_amount_finer_or_larger(amount: str, nanodollars: int) -> None:
+    assert nanodollars_from_usd(amount) == nanodollars
 
 
 def test_the_largest_amount_fits_a_signed_counter_and_one_more_does_not() -> None:

@@ -10,9 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metering.accounts import PriceOverride, PriceSettings, UnitPrices
+from metering.money import AMOUNT_NANODOLLARS_MAX
 from metering.price_table import PriceTable
-from metering.pricing import PRICE_VERSION_CHARACTERS_MAX, SHEETS_MAX, Cost, Pricer
-from metering.usage import Usage
+from metering.pricing import (
+    CALL_NANODOLLARS_MAX,
+    PRICE_VERSION_CHARACTERS_MAX,
+    SHEETS_MAX,
+    Cost,
+    Pricer,
+)
+from metering.usage import TOKENS_MAX, Usage
 from tests.unit.metering.price_names import TABLE, callable_names
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -359,6 +366,38 @@ def test_a_cost_beyond_what_floats_tell_apart_is_rounded_exactly(picodollars: in
     )
 
     assert result.nanodollars == 10**15 + nanodollars
+
+
+@pytest.mark.battery_class("money at every boundary")
+@pytest.mark.parametrize(
+    "usage",
+    [
+        Usage(input_tokens=9_000_001, output_tokens=1),
+        Usage(server_tool_calls=TOKENS_MAX),
+        *[Usage(input_tokens=TOKENS_MAX * times, output_tokens=TOKENS_MAX) for times in (1, 9, 1_000)],
+    ],
+    ids=str,
+)
+def test_a_thousand_calls_cost_no_more_than_a_counter_holds(usage: Usage) -> None:
+    dear = UnitPrices(
+        input_picodollars=10**12, output_picodollars=10**12, server_tool_call_picodollars=10**15
+    )
+    own = negotiated(PriceOverride(provider="anthropic", prices=dear))
+
+    result = cost(usage, "anthropic", "claude-sonnet-4-6", **own)
+
+    assert 1_000 * result.nanodollars <= AMOUNT_NANODOLLARS_MAX
+    assert (result.unpriced, rules(result)[-1]) == (True, "beyond-any-call")
+
+
+@pytest.mark.battery_class("money at every boundary")
+@pytest.mark.parametrize(("tokens", "unpriced"), [(9_000_000, False), (9_000_001, True)])
+def test_the_dearest_call_is_charged_in_full_and_one_beyond_is_flagged(tokens: int, unpriced: bool) -> None:
+    own = negotiated(PriceOverride(provider="anthropic", prices=UnitPrices(input_picodollars=10**12)))
+
+    result = cost(Usage(input_tokens=tokens), "anthropic", "claude-sonnet-4-6", **own)
+
+    assert (result.nanodollars, result.unpriced) == (CALL_NANODOLLARS_MAX, unpriced)
 
 
 def test_a_price_version_is_bounded_whatever_applied() -> None:
