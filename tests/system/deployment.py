@@ -14,11 +14,14 @@ import requests
 import trustme
 
 from demo.catalogue import AZURE_DEPLOYMENTS
+from metering import recovery
 from metering.accounts import AccountSettings, AzureSettings, BedrockSettings
 from metering.clock import SystemClock
 from metering.directory import Directory, KeyTerms
-from metering.nightly_check import Check, check_of
+from metering.nightly_check import Difference, check_of
 from metering.opening import open_store
+from metering.price_table import load_price_table
+from metering.pricing import Pricer
 from metering.rulebook import Rulebook
 from tests.system.front_end import Entrance, free_ports, start_nginx
 from tests.system.processes import Process, eventually, free_port, stop_all
@@ -214,12 +217,20 @@ class Deployment:
         """The accounts and keys in the deployment's store, as the API service would change them."""
         return Directory(open_store(self.store_url), SystemClock(), self.secret.encode())
 
-    def check(self, tenant: Tenant) -> Check:
-        """What the nightly check will find of the tenant's present day."""
+    def differences(self, tenant: Tenant) -> list[Difference]:
+        """What the nightly checks will find amiss of the tenant's first day and the present one."""
         store, now = open_store(self.store_url), SystemClock().now()
         account = self.directory().account(tenant.account_id)
         assert account is not None
-        return check_of(store, account, now.date(), now)
+        days = sorted({account.created_at.date(), now.date()})  # midnight may have passed since
+        return [each for day in days for each in check_of(store, account, day, now).differences]
+
+    def recover(self) -> None:
+        """Store what proxies that have ended left in their journals, as the job does."""
+        store = open_store(self.store_url)
+        for folder in {path.parent for path in self.folder.glob("*/cost_events*")}:
+            recovery.run(store, SystemClock(), folder, lambda: Pricer(load_price_table()))
+        store.close()
 
     def rulebook(self) -> Rulebook:
         """The accounts' budgets and routing rules, as the API service would change them."""

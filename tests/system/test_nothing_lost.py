@@ -121,7 +121,7 @@ def _assert_conserved(deployment: Deployment, tenant: Tenant, found: Statement) 
     settled = len(found.events) - lost - refused
     wanted = {"admitted": settled + lost, "settled": settled, "in_flight": 0, "lost": lost}
     assert counts() == wanted
-    assert deployment.check(tenant).differences == ()
+    assert deployment.differences(tenant) == []
 
 
 def _assert_budgets_agree(deployment: Deployment, tenant: Tenant, cost_usd: Decimal) -> None:
