@@ -2,16 +2,20 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from metering.clock import SystemClock
 from tests.doubles.tcp_relay import TcpRelay
 from tests.emulator import new_project
 from tests.system.deployment import Deployment, Tenant
 from tests.system.front_end import IS_FOR_ALL
 from tests.system.invariants import Watched, broken
+from tests.system.processes import eventually
 
+MIDNIGHT_IS_NEAR = timedelta(seconds=40)  # more than most tests take, and less than they may
 DEPLOYMENTS = {"deployment", "sqlite_deployment", "firestore_deployment", "nginx_deployment"}
 
 
@@ -55,6 +59,17 @@ def deployment(request: pytest.FixtureRequest) -> Deployment:
     """Running services; the test runs once on each kind of store, and behind nginx where it is marked so."""
     found: Deployment = request.getfixturevalue(f"{request.param}_deployment")
     return found
+
+
+@pytest.fixture(autouse=True)
+def _within_a_day() -> None:
+    """Have a test begin behind midnight that would begin right before it: its sums would be of two days."""
+    today = (SystemClock().now() + MIDNIGHT_IS_NEAR).date()
+    eventually(
+        lambda: SystemClock().now().date() >= today,
+        seconds=2 * MIDNIGHT_IS_NEAR.total_seconds(),
+        what="midnight",
+    )
 
 
 @pytest.fixture(autouse=True)
