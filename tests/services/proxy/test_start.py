@@ -38,11 +38,18 @@ async def started(instance):
     listening.put(addresses[0])
     return addresses
 
+def is_whole(told):  # its last byte waits for the journal
+    head, end, body = told.partition(b"\\r\\n\\r\\n")
+    length = head.lower().partition(b"\\r\\ncontent-length: ")[2].partition(b"\\r\\n")[0]
+    return bool(end) and len(body) == int(length)
+
 def call(sent):
     wire = socket.create_connection(listening.get())
     wire.sendall(sent)
-    told = wire.recv(65536).partition(b"\\r\\n")[0].decode()
-    sys.stderr.write("\\n".join(["", told, *sys.modules]))
+    told = b""
+    while not is_whole(told):
+        told += wire.recv(65536)
+    sys.stderr.write("\\n".join(["", told.partition(b"\\r\\n")[0].decode(), *sys.modules]))
     sys.stderr.flush()
     os._exit(0)
 
