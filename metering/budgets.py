@@ -35,7 +35,8 @@ EACH_VALUES_MAX: Final = 1_000
 THRESHOLDS_DEFAULT: Final = (80, 100)
 OVERDRAFT_PERCENT: Final = 5
 
-_SNAPSHOT = re.compile(r"-(?:20\d{6}|20\d{2}-\d{2}-\d{2}|latest)$")
+_MONTH_AND_DAY = r"(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])"  # as in gpt-4-0613
+_SNAPSHOT = re.compile(rf"-(?:20\d{{6}}|20\d{{2}}-\d{{2}}-\d{{2}}|{_MONTH_AND_DAY}|latest)$")
 
 
 class Scope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -112,7 +113,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def undated(model: str) -> str:
-    """The model's name without the date of its snapshot: `gpt-4o-2024-08-06` is `gpt-4o`."""
+    """The model's name without its snapshot's date: `gpt-4o-2024-08-06` is `gpt-4o`, `gpt-4-0613` `gpt-4`."""
     return _SNAPSHOT.sub("", model)
 
 

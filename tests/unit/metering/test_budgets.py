@@ -80,6 +80,25 @@ def test_only_normal_budgets_have_an_overdraft_and_only_warnings_take_no_leases(
     ]
 
 
-@pytest.mark.parametrize("name", ["", "gpt-4", "gpt-4.1", "gpt-4-0613", "claude-opus-4-1", "o3"])
+@pytest.mark.parametrize(
+    "snapshot",
+    [
+        *("gpt-4-0613", "gpt-4-0314", "gpt-4-2024-05-13", "gpt-4-20240513", "gpt-4-latest"),
+        *("gpt-4-0101", "gpt-4-1231"),
+    ],
+)
+def test_naming_a_snapshot_escapes_no_budget(snapshot: str) -> None:
+    assert budget(scope=Scope(model="gpt-4")).covers(Subject(model=snapshot))
+    assert budget(scope=Scope(model=snapshot)).covers(Subject(model="gpt-4"))
+    assert budget(each="model").value_of(Subject(model=snapshot)) == "gpt-4"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", "gpt-4", "gpt-4.1", "claude-opus-4-1", "o3", "mistral-large-2402", "gpt-3.5-turbo-16k"),
+        *("gpt-4-0013", "gpt-4-1301", "gpt-4-0600", "gpt-4-0632", "gpt-40613", "gpt-4-0613-x"),
+    ],
+)
 def test_what_is_no_date_stays(name: str) -> None:
     assert undated(name) == name
