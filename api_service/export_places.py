@@ -104,7 +104,8 @@ class ExportPlace:
             commit_guarded(self._store, prepare)
 
     def _keep(self) -> None:
-        if self._clock.now() - self._kept_at < timedelta(seconds=KEPT_EACH_SECONDS):
+        since = self._clock.now() - self._kept_at
+        if timedelta() <= since < timedelta(seconds=KEPT_EACH_SECONDS):
             return
         with suppress(StoreError):  # the next piece is read from the same store, which then says so itself
             self.take()
@@ -112,8 +113,10 @@ class ExportPlace:
     def _others(self, now: datetime) -> tuple[Document | None, dict[str, datetime]]:
         document = self._store.get(self._path)
         held: dict[str, datetime] = {} if document is None else document.fields["places"]
+        # What is said to be held for longer was taken before a clock was set back.
+        latest = now + 2 * timedelta(seconds=LEASE_SECONDS)
         return document, {
-            name: until for name, until in held.items() if until > now and name != self._place_id
+            name: until for name, until in held.items() if now < until <= latest and name != self._place_id
         }
 
     def _writing(self, document: Document | None, held: dict[str, datetime], now: datetime) -> Write:

@@ -98,6 +98,29 @@ def slow(clock: ManualClock, seconds: float, count: int = 5) -> Iterator[bytes]:
         yield b"piece"
 
 
+def test_a_clock_that_is_set_back_makes_no_dead_exports_place_last(
+    store: DocumentStore, clock: ManualClock
+) -> None:
+    for _ in range(EXPORTS_MAX):
+        places(store, clock).take("acct_a")
+
+    clock.jump(-24 * 3600)
+    clock.advance(LEASE_SECONDS)
+
+    places(store, clock).take("acct_a")
+
+
+def test_one_whose_clock_is_set_back_still_says_that_it_is_under_way(
+    store: DocumentStore, clock: ManualClock
+) -> None:
+    held = places(store, clock).take("acct_a").while_held(slow(clock, KEPT_EACH_SECONDS))
+    clock.jump(-24 * 3600)
+    next(held)
+
+    with pytest.raises(Refused):
+        [places(store, clock).take("acct_a") for _ in range(EXPORTS_MAX)]
+
+
 def test_one_that_goes_on_keeps_its_place(store: DocumentStore, clock: ManualClock) -> None:
     held = places(store, clock).take("acct_a").while_held(slow(clock, KEPT_EACH_SECONDS))
     others = [places(store, clock).take("acct_a") for _ in range(EXPORTS_MAX - 1)]
