@@ -218,13 +218,13 @@ def test_waiting_for_a_slow_reader_is_not_the_upstreams_silence() -> None:
 
     with (
         RawUpstream(script) as upstream,
-        Gateway(upstream.port, idle_seconds=0.3) as gateway,
+        Gateway(upstream.port, idle_seconds=1.5) as gateway,
         dialled(gateway.port) as wire,
     ):
         wire.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
         wire.send(GET)
         wire.take_until(b"\r\n\r\n")
-        threading.Event().wait(1.0)  # longer than the upstream may be silent
+        threading.Event().wait(2.5)  # longer than the upstream may be silent
         assert len(wire.take(size)) == size
 
 

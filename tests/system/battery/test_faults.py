@@ -128,8 +128,8 @@ def test_whatever_a_provider_does_is_told_in_time_and_asked_once_and_leaves_noth
     tenants = {name: sqlite_deployment.tenant() for name in MISBEHAVIOUR}
     scripts = {tenants[name].provider_key: script for name, (script, _) in MISBEHAVIOUR.items()}
     quick = {
-        "UPSTREAM_FIRST_BYTE_TIMEOUT_SECONDS": "1",
-        "UPSTREAM_IDLE_TIMEOUT_SECONDS": "1",
+        "UPSTREAM_FIRST_BYTE_TIMEOUT_SECONDS": "3",  # longer than those who do answer can be held up
+        "UPSTREAM_IDLE_TIMEOUT_SECONDS": "3",
     }
 
     with scripted(sqlite_deployment, by_key(scripts), **quick) as (proxy, upstream):
