@@ -228,9 +228,14 @@ class Recoverer:
         return self._charged(self._repriced(event), segment) if key_hash else event
 
     def _repriced(self, event: CostEvent) -> CostEvent:
-        """An unseen key's call was priced by the list, since nobody knew of the account's own prices."""
+        """An unseen key's call was priced by the list, since nobody knew of the account's own prices.
+
+        What was expected of a call stays: its usage tells less than that.
+        """
+        if event.estimate_method == "hold" or event.state not in _BILLED_STATES:
+            return event
         policy = self._remembered(self._policies, event.account_id, self._policy)
-        if policy is None or not policy.settings.prices.overrides or event.state not in _BILLED_STATES:
+        if policy is None or not policy.settings.prices.overrides:
             return event
         cost = self._pricer().cost(
             event.usage,

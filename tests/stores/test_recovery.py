@@ -494,6 +494,22 @@ def test_an_unseen_keys_call_gets_its_accounts_own_price(machine: Machine) -> No
     assert [stored.cost_nanodollars for stored in machine.events] == [1_000 * 1_000 + 200 * 2_000]
 
 
+def test_what_was_expected_of_a_call_stays_its_cost_whatever_its_accounts_prices_are(
+    machine: Machine,
+) -> None:
+    key = make_key_record()
+    keep_key(machine.store, key)
+    override = PriceOverride(provider="anthropic", prices=UnitPrices(input_picodollars=1))
+    settings = AccountSettings(prices=PriceSettings(overrides=(override,)))
+    Directory(machine.store, machine.clock, SECRET).change_settings(ACCOUNT_ID, settings)
+    event = make_event(account_id="", key_id="", cost_nanodollars=500, estimate_method="hold")
+    machine.write([settled_line(event, SEGMENT, key_hash=key.key_hash)])
+
+    machine.recover()
+
+    assert [stored.cost_nanodollars for stored in machine.events] == [500]
+
+
 def test_a_lost_call_by_an_unseen_key_keeps_its_estimate_whatever_its_accounts_prices_are(
     machine: Machine,
 ) -> None:
