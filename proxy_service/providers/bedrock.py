@@ -12,7 +12,7 @@ from proxy_service.eventstream import Message
 from proxy_service.meter import Figures, text_bytes
 from proxy_service.providers import openai
 from proxy_service.providers.anthropic import MessagesReader
-from proxy_service.providers.fields import ABSENT, Raw, count, opened, parsed, word
+from proxy_service.providers.fields import ABSENT, Raw, count, is_given, opened, parsed, word
 from proxy_service.wire import Headers, header
 
 _INVOKE_TEXT_KEYS = (*MessagesReader.event_text_keys, b'"generation":', b'"outputText":', b'"content":')
@@ -70,6 +70,8 @@ class _Invoked(msgspec.Struct):
     prompt_token_count: Raw = ABSENT
     generation_token_count: Raw = ABSENT
     inputTextTokenCount: Raw = ABSENT  # noqa: N815  # as Titan spells it
+    embedding: Raw = ABSENT  # Titan's
+    embeddings: Raw = ABSENT  # Cohere's
     metrics: Raw = msgspec.field(default=ABSENT, name="amazon-bedrock-invocationMetrics")
 
 
@@ -181,6 +183,8 @@ class InvokeReader:
         self._fill("input_tokens", invoked.prompt_token_count)
         self._fill("input_tokens", invoked.inputTextTokenCount)
         self._fill("output_tokens", invoked.generation_token_count)
+        if is_given(invoked.embedding) or is_given(invoked.embeddings):
+            self.figures.output_tokens = self.figures.output_tokens or 0  # there is none of it
         if metadata:
             self.figures.output_is_final = self.figures.output_tokens is not None
         self._read_metrics(opened(invoked.metrics, _METRICS))

@@ -107,6 +107,23 @@ def test_what_a_chat_generates_beside_content_is_estimated_too(delta: dict[str, 
     assert (reading.usage.output_tokens, reading.estimate_method) == (40, "delivered_bytes")
 
 
+@pytest.mark.parametrize(
+    ("answer", "headers"),
+    [
+        ({"embedding": [0.5], "inputTextTokenCount": 5}, []),
+        ({"embeddings": [[0.5]], "texts": ["a"]}, [(b"x-amzn-bedrock-input-token-count", b"5")]),
+    ],
+    ids=["Titan", "Cohere"],
+)
+def test_embeddings_of_an_invoked_model_have_no_output_to_be_estimated(
+    answer: dict[str, Any], headers: list[tuple[bytes, bytes]]
+) -> None:
+    path = b"/bedrock/model/amazon.titan-embed-text-v2%3A0/invoke"
+    reading = read([msgspec.json.encode(answer)], path=path, headers=[*JSON, *headers])
+
+    assert (reading.usage, reading.estimate_method) == (Usage(input_tokens=5), "none")
+
+
 @pytest.mark.parametrize("status", ["queued", "in_progress"])
 def test_an_answer_that_comes_before_anything_is_generated_says_so(status: str) -> None:
     pending = {"status": status, "background": True, "model": "gpt-5", "usage": None, "output": []}
