@@ -17,6 +17,7 @@ A store failure passes to the caller: no figure is made up.
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
+from heapq import nsmallest
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -31,15 +32,18 @@ from metering.mixes import Mix, Model, mix_of
 from metering.periods import is_timezone
 from metering.quarters import DayRollups, Within, open_room, rollups_between, rollups_within
 from metering.questions import AnyQuestion, Question
-from metering.rollups import DIMENSIONS, OTHER, QUARTER, Kind, quarter_of
+from metering.rollups import DIMENSIONS, OTHER, QUARTER, Amounts, Kind, quarter_of
 from metering.stores import DocumentStore
-from metering.usage_groups import Grouping
+from metering.usage_groups import Group, Grouping, add
 
 MIX_DAYS: Final = 30
 ANOMALY_DAYS_MAX: Final = 7
-TEAMS_MAX: Final = 1_000  # judged one by one; what came later is judged together, as `other`
+TEAMS_MAX: Final = 1_000  # judged one by one, the dearest; all others are judged together, as `other`
+TEAMS_HELD_MAX: Final = 5_000  # until all is read, and known which these are
+TEAM_HOURS_HELD_MAX: Final = 1_000_000  # hours in which a team spent something, and models of such hours
 ANOMALIES_MAX: Final = 1_000
 MIXES_MAX: Final = 10_000
+MIXES_HELD_MAX: Final = 40_000  # until all is read, and known which are dearest
 
 Filters = Mapping[str, Sequence[str]]
 
@@ -152,6 +156,7 @@ class Outlooks:
         if quarter_of(start) > quarter_of(end - QUARTER / 2):
             return []  # it began just now: no quarter hour of it is told yet
         table = self._hours(account_id, start.astimezone(UTC), end.astimezone(UTC), ZoneInfo(timezone))
+        table.name_dearest()
         found = [anomaly for team in table.spent for anomaly in table.anomalies(team, material)]
         found.sort(key=lambda each: (each.anomaly.starts_at, each.anomaly.spent), reverse=True)
         return found[:ANOMALIES_MAX]
@@ -175,7 +180,7 @@ class Outlooks:
     def mixes(self, account_id: str, now: datetime) -> list[Mix]:
         """What was used in the last `MIX_DAYS` days, by model and feature.
 
-        Features beyond `MIXES_MAX` are told together, as `other`.
+        The dearest `MIXES_MAX` are told by name, the other features of each model together, as `other`.
         """
         mixes = _Mixes(now)
         for day in self._days(account_id, mixes.start, mixes.end, "main", mixes.asked):
@@ -273,29 +278,55 @@ class _Spending:
 
 
 class _Mixes:
-    """What was used in the last `MIX_DAYS` days, as it is added up."""
+    """What was used in the last `MIX_DAYS` days, as it is added up.
+
+    Which features are told by name is known at the end. Where more would be held by then than may be, those
+    that were dearest so far keep their names, and no other wins one.
+    """
 
     def __init__(self, now: datetime) -> None:
         self.start, self.end = quarter_of(now - MIX_DAYS * _DAY), quarter_of(now) + QUARTER
-        self._sums: dict[tuple[str, ...], dict[str, int]] = {}
+        self._sums: dict[Group, Amounts] = {}
+        self._is_full = False
         grouping = Grouping("main", ("provider", "model", "feature"), {})
         self.asked = Question(lambda _: True, grouping, since=self.start)
 
     def add(self, day: DayRollups) -> None:
         """Add a UTC day, as far as it lies in the range."""
         for (_, group), amounts in day.summed(self.asked).items():
-            has_room = group in self._sums or len(self._sums) < MIXES_MAX
-            totals = self._sums.setdefault(group if has_room else (*group[:2], OTHER), {})
-            for name, amount in amounts.items():
-                totals[name] = totals.get(name, 0) + amount
+            has_room = group in self._sums or not self._is_full or len(self._sums) < MIXES_MAX
+            add(self._sums.setdefault(group if has_room else _of_any_feature(group), {}), amounts)
+            if len(self._sums) >= MIXES_HELD_MAX and not self._is_full:
+                self._name_dearest()
 
     def told(self) -> list[Mix]:
         """The mixes of what was added."""
+        self._name_dearest()
         return [mix_of(group, amounts) for group, amounts in self._sums.items()]
+
+    def _name_dearest(self) -> None:
+        self._is_full = True
+        if len(self._sums) <= MIXES_MAX:
+            return
+        features = [group for group in self._sums if group != _of_any_feature(group)]
+        named = set(nsmallest(MIXES_MAX, features, self._rank))
+        for group in [each for each in features if each not in named]:
+            add(self._sums.setdefault(_of_any_feature(group), {}), self._sums.pop(group))
+
+    def _rank(self, group: Group) -> tuple[bool, int, Group]:
+        # What names no feature is never spread over others, however little it cost.
+        return group[2] != "", -self._sums[group].get(_COST, 0), group
+
+
+def _of_any_feature(group: Group) -> Group:
+    return (*group[:2], OTHER)
 
 
 class _HourTable:
-    """What the hours of a range cost by team, on a zone's own clock; those from `start` on are judged."""
+    """What the hours of a range cost by team, on a zone's own clock; those from `start` on are judged.
+
+    Which teams are judged by name is known at the end, as with `_Mixes`.
+    """
 
     def __init__(self, begins: datetime, start: datetime, end: datetime, zone: ZoneInfo) -> None:
         self.begins, self.ends = _hour(quarter_of(begins), zone), quarter_of(end - QUARTER / 2) + QUARTER
@@ -312,6 +343,8 @@ class _HourTable:
         self._first = self._places[quarter_of(start)]
         self.judged = self._starts[self._first].astimezone(UTC)
         self.spent: dict[str, list[int]] = {}
+        self._held = 0
+        self._is_full = False
         self._models: dict[tuple[int, str], dict[Model, tuple[int, int]]] = {}
 
     def place(self, quarter: datetime) -> int:
@@ -320,17 +353,39 @@ class _HourTable:
 
     def add(self, team: str, place: int, cost: int) -> None:
         """Add what a team spent in an hour."""
-        hours = self.spent.get(self._known(team))
+        known = self._known(team)
+        hours = self.spent.get(known)
         if hours is None:
-            hours = self.spent[self._known(team)] = [0] * len(self._starts)
+            hours = self.spent[known] = [0] * len(self._starts)
+        self._held += not hours[place]
         hours[place] += cost
+        self._keep_bounds()
 
     def add_model(self, place: int, values: tuple[str, ...], sums: Mapping[str, int]) -> None:
         """Add what a team spent on a model in an hour that is judged."""
         team, provider, model = values
         models = self._models.setdefault((place, self._known(team)), {})
-        cost, requests = models.get(Model(provider, model), (0, 0))
-        models[Model(provider, model)] = (cost + sums.get(_COST, 0), requests + sums.get("requests", 0))
+        before = len(models)
+        _add_model(models, Model(provider, model), sums.get(_COST, 0), sums.get("requests", 0))
+        self._held += len(models) - before
+        self._keep_bounds()
+
+    def name_dearest(self) -> None:
+        """Judge all but the dearest `TEAMS_MAX` teams together, from now on too."""
+        self._is_full = True
+        teams = self.spent.keys() - {OTHER}
+        named = nsmallest(TEAMS_MAX, teams, self._rank)
+        others = teams.difference(named)
+        if not others:
+            return
+        together = self.spent.setdefault(OTHER, [0] * len(self._starts))
+        for team in others:
+            for place, cost in enumerate(self.spent.pop(team)):
+                together[place] += cost
+        for place, team in [each for each in self._models if each[1] not in self.spent]:
+            models = self._models.setdefault((place, OTHER), {})
+            for model, (cost, requests) in self._models.pop((place, team)).items():
+                _add_model(models, model, cost, requests)
 
     def anomalies(self, team: str, material: int) -> list[TeamAnomaly]:
         """The team's odd hours."""
@@ -353,7 +408,22 @@ class _HourTable:
         return found
 
     def _known(self, team: str) -> str:
-        return team if team in self.spent or len(self.spent) < TEAMS_MAX else OTHER
+        has_room = team in self.spent or not self._is_full or len(self.spent) < TEAMS_MAX
+        return team if has_room else OTHER
+
+    def _keep_bounds(self) -> None:
+        is_much = len(self.spent) >= TEAMS_HELD_MAX or self._held >= TEAM_HOURS_HELD_MAX
+        if is_much and not self._is_full:
+            self.name_dearest()
+
+    def _rank(self, team: str) -> tuple[bool, int, str]:
+        # What names no team is never judged with others, however little it cost.
+        return team != "", -sum(self.spent[team]), team
+
+
+def _add_model(models: dict[Model, tuple[int, int]], model: Model, cost: int, requests: int) -> None:
+    known_cost, known_requests = models.get(model, (0, 0))
+    models[model] = (known_cost + cost, known_requests + requests)
 
 
 def _hour(quarter: datetime, zone: ZoneInfo) -> datetime:

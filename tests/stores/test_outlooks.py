@@ -6,6 +6,8 @@ from itertools import count
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from metering.compaction import run
 from metering.errors import InvalidInput
@@ -166,21 +168,107 @@ def test_ranges_of_odd_hours_have_a_bound_and_an_order(sqlite_store: DocumentSto
             outlooks.anomalies(ACCOUNT_ID, start, end)
 
 
-def test_teams_beyond_the_bound_are_judged_together(sqlite_store: DocumentStore) -> None:
-    teams = [f"team {number}" for number in range(TEAMS_MAX + 50)]
-    early = [
-        make_event(timestamp=NOW - 27 * DAY + n * timedelta(minutes=15), team=team)
-        for n, team in enumerate(teams)
-    ]
-    late = [
-        make_event(timestamp=NOW - timedelta(hours=2), team=team, cost_nanodollars=9_000 * DOLLAR)
-        for team in teams[-2:]
-    ]
-    keep(sqlite_store, [*early, *late])
+def steady(team: str, cost: int = DOLLAR, days: int = 28) -> list[CostEvent]:
+    """A team that spends as much each day at noon."""
+    return [at_noon(age, cost, team=team) for age in range(1, days + 1)]
 
-    found = Outlooks(sqlite_store).anomalies(ACCOUNT_ID, NOW - DAY, NOW)
 
-    assert [(each.team, each.anomaly.spent) for each in found] == [(OTHER, 18_000 * DOLLAR)]
+def test_teams_beyond_the_bound_are_judged_together(
+    store: DocumentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metering.outlooks.TEAMS_MAX", 2)
+    dear = steady("dear", 9 * DOLLAR) + steady("dearer", 10 * DOLLAR)
+    cheap = [at_noon(age, team=f"team {age}") for age in range(1, 29)]
+    keep(
+        store,
+        [*cheap, *dear, at_noon(1, 30 * DOLLAR, team="cheap 1"), at_noon(1, 20 * DOLLAR, team="cheap 2")],
+    )
+
+    (found,) = Outlooks(store).anomalies(ACCOUNT_ID, NOW - DAY, NOW)
+
+    assert (found.team, found.anomaly.spent, found.requests) == (OTHER, 51 * DOLLAR, 3)
+    assert found.top_model_nanodollars == 51 * DOLLAR
+
+
+def test_a_dear_team_is_judged_by_name_however_late_it_is_met(sqlite_store: DocumentStore) -> None:
+    quarter, first = timedelta(minutes=15), NOW - 30 * DAY
+    early = [make_event(timestamp=first + n * quarter, team=f"team {n}") for n in range(TEAMS_MAX + 50)]
+    keep(sqlite_store, [*early, *steady("research", days=15), at_noon(1, 50 * DOLLAR, team="research")])
+
+    (found,) = Outlooks(sqlite_store).anomalies(ACCOUNT_ID, NOW - 3 * DAY, NOW)
+
+    assert (found.team, found.anomaly.spent) == ("research", 51 * DOLLAR)
+
+
+@pytest.mark.parametrize("bound", ["TEAMS_HELD_MAX", "TEAM_HOURS_HELD_MAX"])
+def test_teams_that_were_dear_keep_their_names_where_no_more_can_be_held(
+    sqlite_store: DocumentStore, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    monkeypatch.setattr("metering.outlooks.TEAMS_MAX", 1)
+    monkeypatch.setattr(f"metering.outlooks.{bound}", 3)
+    early = [at_noon(29, cost, team=f"team {cost}") for cost in (2, 3, 1)]
+    late = [*steady("late"), at_noon(1, 50 * DOLLAR, team="late")]
+    keep(sqlite_store, [*early, *late, *steady("team 3"), at_noon(1, 70 * DOLLAR, team="team 3")])
+
+    found = Outlooks(sqlite_store).anomalies(ACCOUNT_ID, NOW - 3 * DAY, NOW)
+
+    assert {(each.team, each.anomaly.spent) for each in found} == {
+        (OTHER, 51 * DOLLAR),
+        ("team 3", 71 * DOLLAR),
+    }
+
+
+def test_calls_of_no_team_are_judged_by_that_however_little_they_cost(
+    sqlite_store: DocumentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metering.outlooks.TEAMS_MAX", 2)
+    dear = [each for team in ("a", "b") for each in steady(team, 100 * DOLLAR)]
+    keep(sqlite_store, [*dear, *steady(""), at_noon(1, 50 * DOLLAR, team="")])
+
+    (found,) = Outlooks(sqlite_store).anomalies(ACCOUNT_ID, NOW - DAY, NOW)
+
+    assert (found.team, found.anomaly.spent) == ("", 51 * DOLLAR)
+
+
+mixed = st.tuples(
+    st.integers(0, 29),
+    st.integers(0, 9),
+    st.sampled_from(["claude-sonnet-4-5", "claude-opus-4-5"]),
+    st.sampled_from(["", *"abcde"]),
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(calls=st.lists(mixed, max_size=12), named_max=st.integers(1, 4), held_max=st.sampled_from([5, 1_000]))
+def test_the_dearest_mixes_are_named_and_all_add_up_by_model(
+    sqlite_store: DocumentStore, calls: list[tuple[int, int, str, str]], named_max: int, held_max: int
+) -> None:
+    account_id, costs = make_id("acct"), dict[tuple[str, str], int]()
+    for _, cost, model, feature in calls:
+        costs[model, feature] = costs.get((model, feature), 0) + cost
+    keep(
+        sqlite_store,
+        [at_noon(age, cost, account_id=account_id, model=m, feature=f) for age, cost, m, f in calls],
+    )
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("metering.outlooks.MIXES_MAX", named_max)
+        patch.setattr("metering.outlooks.MIXES_HELD_MAX", held_max)
+        found = Outlooks(sqlite_store).mixes(account_id, NOW)
+
+    of_models = dict[str, tuple[int, int]]()
+    for each in found:
+        cost, requests = of_models.get(each.model.model, (0, 0))
+        of_models[each.model.model] = (cost + each.cost_nanodollars, requests + each.requests)
+    told = {model: [cost for _, cost, other, _ in calls if other == model] for _, _, model, _ in calls}
+    assert of_models == {model: (sum(each), len(each)) for model, each in told.items()}
+    named = {
+        (each.model.model, each.feature): each.cost_nanodollars for each in found if each.feature != OTHER
+    }
+    assert len(named) <= named_max
+    if len(costs) < held_max:
+        ranked = sorted(costs, key=lambda mix: (mix[1] != "", -costs[mix], mix))
+        assert named == {mix: costs[mix] for mix in ranked[:named_max]}
 
 
 def test_a_mix_is_what_thirty_days_used(store: DocumentStore) -> None:
