@@ -36,7 +36,7 @@ def complaints(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]
     [
         (["--metrics-url", "nothttp"], f"--metrics-url: {METRICS_URL}"),
         (["--metrics-url", "127.0.0.1:9464/metrics"], f"--metrics-url: {METRICS_URL}"),
-        (["--metrics-url", "ftp://ada:sesame@host/metrics"], f"--metrics-url: {METRICS_URL}"),
+        (["--metrics-url", "ftp://ada@host/metrics"], f"--metrics-url: {METRICS_URL}"),
         (["--metrics-url", "http://host:nine/metrics"], f"--metrics-url: {METRICS_URL}"),
         (["--metrics-url", "http:///metrics"], f"--metrics-url: {METRICS_URL}"),
         (["--wait", "-5"], "--wait: give more than 0 and at most 600 seconds"),
@@ -69,7 +69,7 @@ def test_bounds_of_seconds_and_whole_addresses_are_taken(seconds: float, tmp_pat
         url="https://api.example.com/behind/a/path",
         proxy_url="http://localhost:8080",
         logs=[str(tmp_path), "-", str(Path(__file__))],
-        metrics_url=["HTTPS://ada:sesame@host:9464/metrics?a=b"],
+        metrics_url=["HTTPS://ada@host:9464/metrics?a=b"],
         timeout=seconds,
         wait=seconds,
         keep=str(tmp_path / "run.json"),
