@@ -5,56 +5,144 @@
 Two proxies and two APIs on one store, callers of many kinds, and at random moments whatever may go wrong.
 In the end the provider's bill, events, exports, statistics and budgets are compared to the nanodollar,
 and memory is drawn. Ctrl-C ends it early, with the same check. Exit status 0: all held; 1: each violation
-is a line.
+is a line; 2: it was asked for what it cannot do, and nothing was touched.
 """
 
 import argparse
-import math
+import fcntl
+import os
 import secrets
 import shutil
 import signal
 import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from demo.emulator import EmulatorMissing, command
-from tests.system.soak.course import Soak, Terms
+from tests.system.soak.course import CALLS_OF_A_RUN_MAX, Soak, Terms
+from tests.system.soak.judgement import shown
 from tests.system.soak.stores import STORES
 
 ROOT = Path(__file__).resolve().parents[3]
 OUT = ROOT / ".make" / "soak"
-SEEDS = 100_000
+SEEDS = 100_000  # of which chance chooses one
+SEED_MAX = 100_000_000
+MINUTES = (0.1, 1_440.0)
+CALLS_PER_SECOND = (0.1, 1_000.0)
+LOCK = "soak.lock"  # in the folder of a run; whoever holds it runs there
+LEFT = ("deployment", "emulator", "modeltrack.db*")  # by an earlier run, in its folder
+
+
+class Refused(Exception):
+    """Why there can be no run in that folder."""
 
 
 def main() -> int:
     """Run as the command line says; the exit status."""
+    parser, options = _options()
+    store = options.store or default_store()
+    if store == "firestore" and default_store() != store:
+        parser.error("argument --store: there is no Firestore emulator here; sqlite needs none")
+    calls = options.minutes * 60 * options.calls_per_second
+    if calls > CALLS_OF_A_RUN_MAX:
+        parser.error(
+            f"--minutes by --calls-per-second come to {calls:,.0f} calls; a run makes {CALLS_OF_A_RUN_MAX:,}"
+            " at most"
+        )
+    seed = secrets.randbelow(SEEDS) if options.seed is None else options.seed
+    folder: Path = options.out.resolve()
+    try:
+        with _alone_in(folder):
+            return _run(Terms(options.minutes * 60, seed, store, options.calls_per_second, folder))
+    except Refused as refused:
+        parser.error(f"argument --out: {folder}: {refused}")
+
+
+def _options() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser = argparse.ArgumentParser(
         prog="python -m tests.system.soak",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--minutes", type=more_than_nothing, default=30.0)
-    parser.add_argument("--seed", type=int, default=None, help="what repeats a run; chance chooses one")
+    parser.add_argument("--minutes", type=_within(*MINUTES), default=30.0)
+    parser.add_argument("--seed", type=_seed, default=None, help="what repeats a run; chance chooses one")
     parser.add_argument(
         "--store", choices=sorted(STORES), default=None, help="firestore where its emulator is"
     )
-    parser.add_argument("--calls-per-second", type=more_than_nothing, default=30.0)
+    parser.add_argument("--calls-per-second", type=_within(*CALLS_PER_SECOND), default=30.0)
     parser.add_argument("--out", type=Path, default=OUT, help="where picture, tables and logs go")
-    options = parser.parse_args()
-    seed = secrets.randbelow(SEEDS) if options.seed is None else options.seed
-    store = options.store or default_store()
-    folder: Path = options.out.resolve()
+    return parser, parser.parse_args()
+
+
+def _within(least: float, most: float) -> Callable[[str], float]:
+    def number(text: str) -> float:
+        try:
+            given = float(text)
+        except ValueError:
+            given = 0.0
+        if not least <= given <= most:  # neither is nan
+            raise argparse.ArgumentTypeError(f"give a number from {least:g} to {most:,g}, not {text!r}")
+        return given
+
+    return number
+
+
+def _seed(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) <= SEED_MAX):
+        raise argparse.ArgumentTypeError(f"give a whole number from 0 to {SEED_MAX:,}, not {text!r}")
+    return int(text)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """The folder for one run, without what an earlier one left there; the kernel frees it with the process.
+
+    Raises: Refused, with nothing deleted, where another run is in it or what lies there is of no run.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if (left := _left_in(folder)) and folder != OUT and not (folder / LOCK).exists():
+            raise Refused(f"no run left {left[0].name} there: give a folder of its own")
+        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        parser.error(f"argument --out: {folder}: {error.strerror}")
-    for name in ("deployment", "emulator"):
-        shutil.rmtree(folder / name, ignore_errors=True)
-    for left in folder.glob("modeltrack.db*"):
-        left.unlink()
-    rate = options.calls_per_second
-    again = f"--minutes {options.minutes:g} --seed {seed} --store {store} --calls-per-second {rate:g}"
-    say(f"{options.minutes:g} minutes on {store}; to repeat it: python -m tests.system.soak {again}")
-    soak = Soak(Terms(options.minutes * 60, seed, store, rate, folder), say)
+        raise Refused(error.strerror) from None
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise Refused("another run is in it: wait for its end, or give another folder") from None
+        _clear(folder)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _clear(folder: Path) -> None:
+    """Delete what an earlier run left. Raises: Refused, where that may not be."""
+    try:
+        for path in _left_in(folder):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+    except OSError as error:
+        raise Refused(f"what an earlier run left cannot be deleted: {error.strerror}") from None
+
+
+def _left_in(folder: Path) -> list[Path]:
+    return [path for name in LEFT for path in folder.glob(name)]
+
+
+def _run(terms: Terms) -> int:
+    folder = terms.folder
+    again = (
+        f"--minutes {terms.seconds / 60:g} --seed {terms.seed} --store {terms.store}"
+        f" --calls-per-second {terms.calls_per_second:g}"
+    )
+    say(f"{terms.seconds / 60:g} minutes on {terms.store}; to repeat it: python -m tests.system.soak {again}")
+    soak = Soak(terms, say)
 
     def end_early(*_: object) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a second one ends it at once
@@ -67,30 +155,20 @@ def main() -> int:
     for line in outcome.lines:
         say(line)
     say(f"memory: {folder}/memory.svg and memory.csv; faults: faults.csv")
-    for violation in outcome.violations:
+    for violation in shown(outcome.violations):
         say(f"VIOLATION {violation}")
     if outcome.violations:
-        say(f"{len(outcome.violations)} violations; logs: {folder}/deployment; to repeat: {again}")
+        say(f"{len(outcome.violations):,} violations; logs: {folder}/deployment; to repeat: {again}")
         return 1
     say(f"all held, for {outcome.seconds / 60:.1f} minutes")
     return 0
 
 
-def more_than_nothing(text: str) -> float:
-    """The number. Raises: ArgumentTypeError, where it is none, 0 or less, or without end."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < math.inf:  # neither is nan
-        raise argparse.ArgumentTypeError(f"give a number of more than 0, not {text!r}")
-    return number
-
-
 def default_store() -> str:
     """Firestore where its emulator can be started here."""
     try:
-        command(0, None, OUT)
+        with tempfile.TemporaryDirectory() as folder:
+            command(0, None, Path(folder))
     except EmulatorMissing:
         return "sqlite"
     return "firestore"

@@ -44,6 +44,7 @@ LIMIT = 1_000_000 * 10**9  # generous: of these budgets the counting is proved
 USUAL_NANODOLLARS = 1_600_000  # of an honest call, about
 TIGHT_PART = 0.6  # of the calls is what the tight budget lasts for
 CALLS_MAX = 1_000_000  # of one caller's: numbers of calls stay apart
+CALLS_OF_A_RUN_MAX = 4 * CALLS_MAX  # since the busiest makes a quarter of them
 CALLS_OF_A_SEED = 10_000_000
 LOST_REPLIES_PERCENT = (0, 2, 20)
 LOST_REPLIES_OF_APIS_PERCENT = (0, 2, 5)  # more, and exports wait for each other

@@ -1,5 +1,6 @@
 """The conservation check: what callers saw, what was billed, and every account of it, to the nanodollar."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ NEVER_ADMITTED = {"refused", "cache_hit"}
 # What callers are refused with: their budget is spent or cannot be asked, or nobody can tell whose key it is.
 REFUSED_WITH = {429, 503}
 LATE_SECONDS = 5.0  # by which a caller may notice late that a proxy is gone
-SHOWN_MAX = 20  # differences of one account; the rest are counted
+SHOWN_MAX = 20  # violations that begin alike; the rest are counted
+_BEGINNING = re.compile(r"[^0-9]*")  # of a line, up to the first number: whose it is, and what is wrong
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,8 @@ class Books:
 
 def violations(books: Books) -> list[str]:
     """Everything that is not as it must be, a line each; nothing where all is."""
-    found = books.statement.differences()
-    more = [f"and {len(found) - SHOWN_MAX} more of these"] if len(found) > SHOWN_MAX else []
     lines = [
-        *found[:SHOWN_MAX],
-        *more,
+        *books.statement.differences(),
         *_wrong_totals(books),
         *_wrong_counts(books),
         *(line for budget in books.budgets for line in _wrong_budget(books, budget)),
@@ -90,8 +89,20 @@ def unexplained_ends(books: Books, ends: Sequence[tuple[float, float]]) -> list[
             made.outcome in {"cut", "not_taken"} and not is_explained and books.statement.event(made) is None
         ):
             found.append(f"nothing is known of it, and all proxies were there: {said}")
-    more = [f"and {len(found) - SHOWN_MAX} more of these"] if len(found) > SHOWN_MAX else []
-    return [f"{books.account}: {line}" for line in [*found[:SHOWN_MAX], *more]]
+    return [f"{books.account}: {line}" for line in found]
+
+
+def shown(found: Sequence[str]) -> list[str]:
+    """The lines, but of many that begin alike only the first, and how many more there are."""
+    alike: dict[str, list[str]] = {}
+    for line in found:
+        alike.setdefault(_BEGINNING.match(line)[0], []).append(line)  # type: ignore[index]  # always matches
+    return [line for lines in alike.values() for line in (*lines[:SHOWN_MAX], *_more(lines))]
+
+
+def _more(lines: Sequence[str]) -> list[str]:
+    hidden = len(lines) - SHOWN_MAX
+    return [f"and {hidden:,} more like the last {SHOWN_MAX}"] if hidden > 0 else []
 
 
 def _wrong_totals(books: Books) -> list[str]:
