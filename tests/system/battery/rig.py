@@ -4,8 +4,10 @@ import contextlib
 import json
 import os
 import secrets
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ IS_FULL = os.environ.get("PROOF") == "full"
 # only a stall can be told from what they take.
 STALL_SECONDS = 0.05 if IS_FULL else 0.5
 LATE_SECONDS = 0.0 if IS_FULL else 15.0  # by which whatever takes seconds may be late beside a whole suite
+CALLS_A_SECOND = 100.0
 KILOBYTE, MEGABYTE = 1024, 1024 * 1024
 SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
@@ -138,6 +141,17 @@ def times_of_calls(proxy: Process, tenant: Tenant, count: int) -> list[float]:
         assert call(proxy.url, MESSAGES, message(), headers_of(tenant)).status == 200
         taken.append(time.monotonic() - began)
     return taken
+
+
+def times_at_a_rate(proxy: Process, tenant: Tenant, seconds: float) -> list[float]:
+    """How long calls took that came a hundred a second, each in its time whatever became of those before."""
+    with ThreadPoolExecutor(32) as callers:
+        began, idle = time.monotonic(), threading.Event()
+        made = []
+        for at in range(int(seconds * CALLS_A_SECOND)):
+            idle.wait(max(0.0, began + at / CALLS_A_SECOND - time.monotonic()))
+            made.append(callers.submit(times_of_calls, proxy, tenant, 1))
+        return [taken for each in made for taken in each.result()]
 
 
 def percentile(values: Sequence[float], part: float) -> float:

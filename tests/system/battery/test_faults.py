@@ -3,8 +3,12 @@
 import contextlib
 import http.client
 import random
+import resource
+import shutil
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -15,15 +19,21 @@ from pathlib import Path
 import pytest
 import requests
 
+from api_service.patience import CALL_SECONDS_MAX, FAILURES_IN_A_ROW
 from metering.budgets import Budget
 from proxy_service.instance import DRAIN_SECONDS, IDENTITY_STORE_SECONDS
 from tests.doubles.raw_upstream import OK, RawUpstream, ReceivedRequest, Script, Wire, answering, closing
+from tests.doubles.receiver import running_receiver
 from tests.emulator import project_apart
+from tests.system import processes
 from tests.system.battery.own_emulator import OwnEmulator
 from tests.system.battery.rig import (
+    CALLS_A_SECOND,
     IS_FULL,
+    KILOBYTE,
     LAST_CHUNK,
     LATE_SECONDS,
+    MEGABYTE,
     SSE,
     STALL_SECONDS,
     by_key,
@@ -31,10 +41,12 @@ from tests.system.battery.rig import (
     chunk,
     frame,
     headers_of,
+    peak_kilobytes,
     percentile,
     proxy_before,
     scripted,
     sockets,
+    times_at_a_rate,
     times_of_calls,
     usage_piece,
     whole,
@@ -50,6 +62,8 @@ PIECE = chunk(frame(chat_piece("word ")))
 USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
 END = [chunk(frame(chat_piece("", "stop"))), chunk(frame(usage_piece(USAGE))), chunk(frame("[DONE]"))]
 ADDED_MILLISECONDS_MAX = 300.0  # that a store which is silent may cost a call
+HANGING_NOTICES = 4
+LITTLE_MEBIBYTES = 512
 PAUSE_SECONDS = 0.02  # between the calls that are timed
 LOOK_UP_MILLISECONDS = IDENTITY_STORE_SECONDS * 1000
 Record = Callable[[str, object], None]
@@ -94,12 +108,17 @@ def half_closing(wire: Wire, received: ReceivedRequest) -> None:
         pass
 
 
-def trickling(wire: Wire, received: ReceivedRequest) -> None:
-    """Send an answer byte by byte."""
-    wire.take_body(received)
-    for at in range(len(OK)):
-        wire.send(OK[at : at + 1])
-        time.sleep(0.01)  # as a slow network does
+def trickling(*sent: bytes, seconds: float) -> Script:
+    """Read the request, send this first part, then the second byte by byte, so far apart."""
+    first, second = sent
+
+    def script(wire: Wire, received: ReceivedRequest) -> None:
+        answering(first)(wire, received)
+        for at in range(len(second)):
+            time.sleep(seconds)  # as a slow network does
+            wire.send(second[at : at + 1])
+
+    return script
 
 
 CUT, SILENT = {"cut"}, {"504"}
@@ -116,7 +135,8 @@ MISBEHAVIOUR: dict[str, tuple[Script, set[str]]] = {
     "an end without an answer": (closing(b""), {"502"}),
     "an end in mid-stream": (closing(SSE + PIECE), CUT),
     "half a close": (half_closing, {"200"}),
-    "a byte at a time": (trickling, {"200"}),
+    "a byte at a time": (trickling(b"", OK, seconds=0.01), {"200"}),
+    "a body of a byte a second": (trickling(OK[:-2], OK[-2:], seconds=1.0), {"200"}),
     "no TLS where none is spoken": (closing(b"\x15\x03\x01\x00\x02\x02\x28"), {"502"}),
 }
 
@@ -188,13 +208,14 @@ def test_calls_go_on_while_the_emulator_is_stopped_killed_and_started_again(
             emulator.stop()
             more, taken = calls_during(urls, tenant, len(made), outage, rate)
             made = [*made, *more]
-            api_said = api_status(deployment, tenant)
+            assert_told_at_once(deployment, tenant)
             emulator.go_on()
             assert_complete(deployment, tenant, made)
 
             exported = emulator.exported(project)
             emulator.kill()
             more, taken_too = calls_during(urls, tenant, len(made), outage, rate)
+            assert_told_at_once(deployment, tenant)
             emulator.start(exported)
             made = [*made, *more]
             assert_complete(deployment, tenant, made)
@@ -209,7 +230,6 @@ def test_calls_go_on_while_the_emulator_is_stopped_killed_and_started_again(
     added = max(0.0, added_milliseconds(before, taken + taken_too))
     record_property("battery_figure", f"F2 {len(served)} of {len(made)}; {added:.0f} ms")
     assert len(served) == len(made)
-    assert api_said == 503
     # Nobody waited for the store; beside a whole suite, though, a few may have waited for the processor.
     assert percentile(taken + taken_too, 100 if IS_FULL else 95) * 1000 < LOOK_UP_MILLISECONDS
     assert added < ADDED_MILLISECONDS_MAX + 1000 * STALL_SECONDS
@@ -247,10 +267,24 @@ def status(url: str, tenant: Tenant) -> int:
     return call(url, MESSAGES, message(), headers_of(tenant)).status
 
 
-def api_status(deployment: Deployment, tenant: Tenant) -> int:
+def assert_told_at_once(deployment: Deployment, tenant: Tenant) -> None:
+    """The API says that the store is silent: in its time to the first who ask, and then without a wait."""
+
+    def told() -> float:
+        began = time.monotonic()
+        assert api_status(deployment.api, tenant) == 503
+        return time.monotonic() - began
+
+    with ThreadPoolExecutor(FAILURES_IN_A_ROW) as callers:
+        first = [callers.submit(told) for _ in range(FAILURES_IN_A_ROW)]
+    assert max(each.result() for each in first) < CALL_SECONDS_MAX + 1 + processes.LATE_SECONDS
+    assert min(told() for _ in range(3)) < 1
+
+
+def api_status(api: Process, tenant: Tenant) -> int:
     """What the API answers, in time."""
     headers = {"Authorization": f"Bearer {tenant.key}"}
-    return requests.get(f"{deployment.api.url}/v1/usage", headers=headers, timeout=10).status_code
+    return requests.get(f"{api.url}/v1/usage", headers=headers, timeout=10).status_code
 
 
 def calls_during(
@@ -279,7 +313,9 @@ def assert_complete(deployment: Deployment, tenant: Tenant, made: list[Made]) ->
     """Every call has its event, once and as billed."""
 
     def look() -> bool:
-        if api_status(deployment, tenant) != 200:  # it leaves a store alone for a moment that failed often
+        if (
+            api_status(deployment.api, tenant) != 200
+        ):  # it leaves a store alone for a moment that failed often
             return False
         return not statement(deployment, tenant, made, tenant.provider_key).without_event()
 
@@ -400,7 +436,7 @@ def spent(deployment: Deployment, tenant: Tenant) -> int:
 def test_calls_to_one_provider_are_as_fast_while_another_answers_nobody(
     sqlite_deployment: Deployment, tenant: Tenant, record_property: Record
 ) -> None:
-    hanging_calls = 300 if IS_FULL else 100
+    seconds = 8.0 if IS_FULL else 2.0
 
     with (
         RawUpstream(hanging()) as silent,
@@ -409,28 +445,141 @@ def test_calls_to_one_provider_are_as_fast_while_another_answers_nobody(
             sqlite_deployment, quick.port, OPENAI_BASE_URL=f"http://127.0.0.1:{silent.port}"
         ) as proxy,
         contextlib.ExitStack() as open_ones,
+        ThreadPoolExecutor(1) as others,
     ):
         times_of_calls(proxy, tenant, 20)
-        without = times_of_calls(proxy, tenant, 100)
-        for _ in range(hanging_calls):
-            made = open_ones.enter_context(open_call(proxy.url, CHAT, chat(), headers_of(tenant)))
-            open_ones.callback(made.hang_up)
-        eventually(lambda: len(silent.requests) == hanging_calls, what="calls that hang")
-        beside = times_of_calls(proxy, tenant, 100)
+        without = times_at_a_rate(proxy, tenant, seconds)
+        hung = others.submit(hang, proxy, tenant, int(seconds * CALLS_A_SECOND), open_ones)
+        beside = times_at_a_rate(proxy, tenant, seconds)
+        hung.result()
+        eventually(lambda: len(silent.requests) == seconds * CALLS_A_SECOND, what="calls that hang")
+        silent.close_connections()
 
-    figure = f"{max(beside) * 1000:.0f} ms and {max(without) * 1000:.0f} ms"
-    record_property("battery_figure", f"F5 {figure}")
-    assert percentile(beside, 95) <= 2 * percentile(without, 95) + STALL_SECONDS
+    slowest, usual = percentile(beside, 99), percentile(without, 99)
+    record_property("battery_figure", f"F5 {slowest * 1000:.0f} ms and {usual * 1000:.0f} ms")
+    assert slowest <= 2 * usual + STALL_SECONDS
+
+
+def hang(proxy: Process, tenant: Tenant, count: int, open_ones: contextlib.ExitStack) -> None:
+    """Make so many calls, a hundred a second, whose provider answers nobody."""
+    began, idle = time.monotonic(), threading.Event()
+    for at in range(count):
+        idle.wait(max(0.0, began + at / CALLS_A_SECOND - time.monotonic()))
+        made = open_ones.enter_context(open_call(proxy.url, CHAT, chat(), headers_of(tenant)))
+        open_ones.callback(made.hang_up)
+
+
+# F6: a receiver of notices hangs
+
+
+@pytest.mark.battery("F6")
+def test_calls_are_as_fast_while_receivers_of_notices_hang(tmp_path: Path, record_property: Record) -> None:
+    settings = {"OUTBOUND_NETWORKS": "127.0.0.0/8"}
+    store_url = f"sqlite:///{tmp_path}/modeltrack.db"
+
+    with running_receiver() as receiver, running(Deployment(tmp_path, store_url, settings)) as deployment:
+        tenant = deployment.tenant()
+        told = {"Authorization": f"Bearer {tenant.key}"}
+        webhooks = f"{deployment.api.url}/v1/webhooks"
+        made = requests.post(webhooks, json={"url": receiver.url}, headers=told, timeout=10).json()
+        receiver.is_dripping = True
+        times_of_calls(deployment.proxy, tenant, 20)
+        without = times_at_a_rate(deployment.proxy, tenant, 1.0)
+        with ThreadPoolExecutor(HANGING_NOTICES) as notices:
+            sending = [
+                notices.submit(requests.post, f"{webhooks}/{made['id']}/test", headers=told, timeout=60)
+                for _ in range(HANGING_NOTICES)
+            ]
+            eventually(lambda: len(receiver.got) == HANGING_NOTICES, what="notices that hang")
+            beside = times_at_a_rate(deployment.proxy, tenant, 1.0)
+            hung = [each for each in sending if not each.done()]
+            receiver.over.set()
+
+    slowest, usual = percentile(beside, 99), percentile(without, 99)
+    record_property("battery_figure", f"F6 {slowest * 1000:.0f} ms and {usual * 1000:.0f} ms")
+    assert len(hung) == HANGING_NOTICES
+    assert slowest <= 2 * usual + STALL_SECONDS
 
 
 # F7: with little
 
 
-@pytest.mark.battery("F7")
-def test_without_a_home_and_in_little_memory_it_serves(sqlite_deployment: Deployment, tenant: Tenant) -> None:
-    proxy = sqlite_deployment.start_proxy({"HOME": ""}, data="homeless")
-    assert [status(proxy.url, tenant) for _ in range(50)] == [200] * 50
-    peak = int(Path(f"/proc/{proxy.pid}/status").read_text().partition("VmHWM:")[2].split()[0])
-    proxy.stop()
+class Confined(Deployment):
+    """A deployment whose services have no home and at most 512 MiB of memory for what they write into.
 
-    assert peak < 512 * 1024
+    The kernel holds it, by what a process asks for: more than it comes to use.
+    """
+
+    def _service(self, module: str, port: int, log: Path, settings: dict[str, str]) -> Process:
+        told = {**settings, **self.settings}
+        limited = f'ulimit -d {LITTLE_MEBIBYTES * KILOBYTE}; unset HOME; exec "$0" "$@"'
+        program = ("sh", "-c", limited, sys.executable, "-m")
+        return self._keep(Process(module, port=port, log=log, settings=told, program=program))
+
+
+@pytest.mark.battery("F7")
+def test_without_a_home_and_in_little_memory_the_services_start_and_serve(tmp_path: Path) -> None:
+    with running(Confined(tmp_path / "deployment", f"sqlite:///{tmp_path}/modeltrack.db")) as deployment:
+        tenant = deployment.tenant()
+        assert [status(deployment.proxy.url, tenant) for _ in range(50)] == [200] * 50
+        assert len(deployment.events(tenant, 50)) == 50
+        for process in (deployment.proxy, deployment.api):
+            told = Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
+            assert not [each for each in told if each.startswith(b"HOME=")]
+            assert resource.prlimit(process.pid, resource.RLIMIT_DATA)[0] == LITTLE_MEBIBYTES * MEGABYTE
+            assert peak_kilobytes(process) < LITTLE_MEBIBYTES * KILOBYTE
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A disk of a few mebibytes."""
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("needs root on Linux, and mounts")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Write to the disk until not a byte more has room."""
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as written, contextlib.suppress(OSError):
+        while True:
+            written.write(b"x" * 4096)
+    assert shutil.disk_usage(disk).free == 0
+    return filler
+
+
+@pytest.mark.battery("F7")
+def test_on_a_full_disk_the_services_start_and_serve_and_nothing_is_lost(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        told = {"DATA_DIR": str(disk / "data")}
+        with running(Deployment(tmp_path / "logs", f"sqlite:///{disk}/modeltrack.db", told)) as deployment:
+            tenant = deployment.tenant()
+            assert status(deployment.proxy.url, tenant) == 200
+            deployment.event(tenant)
+
+            filler = fill(disk)
+            proxies = [deployment.proxy, deployment.start_proxy()]
+            seen = [status(proxy.url, tenant) for proxy in proxies for _ in range(3)]
+            apis = [deployment.api, deployment.start_api()]
+            said = [(api_status(api, tenant), status_of_write(api, tenant)) for api in apis]
+            filler.unlink()
+
+            assert seen == [200] * 6
+            assert said == [(200, 503)] * 2
+            # It leaves a store alone for a moment that failed.
+            eventually(lambda: api_status(deployment.api, tenant) == 200, what="the API's reading")
+            deployment.events(tenant, 7)
+
+
+def status_of_write(api: Process, tenant: Tenant) -> int:
+    """What the API answers where something is to be kept."""
+    headers = {"Authorization": f"Bearer {tenant.key}"}
+    key = {"name": "another", "scopes": ["read"]}
+    return requests.post(f"{api.url}/v1/keys", json=key, headers=headers, timeout=10).status_code
