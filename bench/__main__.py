@@ -27,10 +27,13 @@ from bench.gateways import (
     UNGOVERNED,
 )
 from bench.rows import IDLE, ROWS, START, chosen
+from demo.arguments import number, whole_number
 from demo.emulator import EmulatorMissing, running_emulator
 
 ROUNDS: Final = 3
 SECONDS: Final = 1.5
+ROUNDS_MAX: Final = 100
+SECONDS_RANGE: Final = (0.1, 600.0)
 NAMES: Final = {  # as the command line has them
     "direct": DIRECT,
     "nginx": NGINX,
@@ -65,7 +68,16 @@ def main() -> None:
         " What is under 10 % apart is the same."
     )
     if told.save:
-        told.save.write_bytes(msgspec.json.format(msgspec.json.encode(report.saved(results)), indent=1))
+        save(told.save, msgspec.json.format(msgspec.json.encode(report.saved(results)), indent=1))
+
+
+def save(file: Path, figures: bytes) -> None:
+    """Write what took so long; where that fails after all, print it, and end with 1."""
+    try:
+        file.write_bytes(figures)
+    except OSError as error:
+        print(figures.decode())
+        sys.exit(f"{file} could not be written ({error.strerror}): what it would hold stands above")
 
 
 def options(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -76,10 +88,25 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--gateways", nargs="+", choices=names, metavar="NAME", help=f"of {', '.join(names)}")
     parser.add_argument("--no-peers", action="store_true", help=f"without {PORTKEY} and {LITELLM}")
     parser.add_argument("--no-tls", action="store_true", help="only with a plain upstream")
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="of each saturated measurement")
-    parser.add_argument("--save", type=Path, metavar="FILE", help="the medians as JSON, too")
-    return parser.parse_args(arguments)
+    parser.add_argument("--rounds", type=whole_number(1, ROUNDS_MAX), default=ROUNDS)
+    parser.add_argument(
+        "--seconds", type=number(*SECONDS_RANGE), default=SECONDS, help="of each saturated measurement"
+    )
+    parser.add_argument("--save", type=_writable, metavar="FILE", help="the medians as JSON, too")
+    told = parser.parse_args(arguments)
+    if not planned(told).names:
+        parser.error("--no-peers leaves none of --gateways")
+    return told
+
+
+def _writable(text: str) -> Path:
+    """The file, which can be made or replaced. Raises: argparse.ArgumentTypeError."""
+    file = Path(text)
+    if not file.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {str(file.parent)!r}")
+    if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be written")
+    return file
 
 
 def planned(told: argparse.Namespace) -> Plan:

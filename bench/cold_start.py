@@ -17,6 +17,7 @@ import shutil
 import socket
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +27,7 @@ from typing import Final, NamedTuple
 from uuid import uuid4
 
 from bench import gateways, load, machine
+from demo.arguments import whole_number
 from demo.emulator import EmulatorMissing, running_emulator
 from metering.budgets import Budget
 from metering.clock import SystemClock
@@ -36,6 +38,7 @@ from tests.images.base import found_base
 from tests.images.replay import ROOT, Image, replayed
 
 STARTS: Final = 5
+STARTS_MAX: Final = 1_000
 ANSWER_SECONDS_MAX: Final = 60.0
 STOP_SECONDS_MAX: Final = 15.0
 IDLE_SECONDS: Final = 7.0  # the store is opened five seconds after a start, at the latest
@@ -71,7 +74,7 @@ class Start(NamedTuple):
 def main() -> None:
     """Make the images, measure, and print."""
     parser = argparse.ArgumentParser(prog="python -m bench.cold_start", description=__doc__)
-    parser.add_argument("--starts", type=int, default=STARTS)
+    parser.add_argument("--starts", type=whole_number(1, STARTS_MAX), default=STARTS)
     parser.add_argument("--only", default="", help="starts whose name has this, for example 'proxy'")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="cold-start-"))
@@ -100,7 +103,11 @@ def measure(images: Mapping[str, Image], emulator: str, starts: int, only: str) 
     port = gateways.free_port()
     with gateways.running(gateways.provider(port), port):
         found = _starts(images, emulator, f"http://{gateways.HOST}:{port}")
-        for start in (start for start in found if only in start.name):
+        chosen = [start for start in found if only in start.name]
+        if not chosen:
+            names = ", ".join(sorted({start.name for start in found}))
+            sys.exit(f"bench.cold_start: no start's name has {only!r}; they are {names}")
+        for start in chosen:
             for cores, pinned in (("", ()), (", one core", ONE_CORE)):
                 _print_start(f"{start.name}{cores}", start, [_answered(start, pinned) for _ in range(starts)])
             if start.image is images["proxy"]:

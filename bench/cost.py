@@ -19,7 +19,7 @@ LiteLLM needs to know what was spent, and logs of their own. Not in for any: wha
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -75,6 +75,12 @@ class Gateway(msgspec.Struct, frozen=True):
         return ((1 - STREAMED) * self.json_cpu_us + STREAMED * self.stream_cpu_us) / 1e6
 
 
+class Saved(msgspec.Struct, frozen=True):
+    """What `python -m bench --save` wrote: figures by row, side and gateway."""
+
+    rows: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]
+
+
 # Of one core of two, TLS to the upstream, all on: `python -m bench`, whole, with nothing beside it, on
 # 2026-11-22. Megabytes with a thousand open streams over TLS, or as many as the peer held (2026-11-21):
 # none above Cloud Run's least.
@@ -89,23 +95,32 @@ GATEWAYS: Final[Sequence[Gateway]] = (
 def main() -> None:
     """Reckon and print."""
     parser = argparse.ArgumentParser(prog="python -m bench.cost", description=__doc__)
-    parser.add_argument("--measured", type=Path, metavar="FILE", help="of `python -m bench --save FILE`")
-    options = parser.parse_args()
-    gateways = GATEWAYS
-    if options.measured:
-        gateways = as_measured(GATEWAYS, msgspec.json.decode(options.measured.read_bytes()))
-    print(table(gateways, measured(TRAFFIC)))
+    parser.add_argument("--measured", type=_saved, metavar="FILE", help="of `python -m bench --save FILE`")
+    told = parser.parse_args().measured
+    print(table(as_measured(GATEWAYS, told) if told else GATEWAYS, measured(TRAFFIC)))
 
 
-def as_measured(gateways: Sequence[Gateway], saved: Mapping[str, Any]) -> tuple[Gateway, ...]:
+def _saved(text: str) -> Saved:
+    """What stands in the file. Raises: argparse.ArgumentTypeError, where that is no measurement."""
+    try:
+        return msgspec.json.decode(Path(text).read_bytes(), type=Saved)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be read: {error.strerror}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is nothing that `python -m bench --save` wrote: {error}"
+        ) from None
+
+
+def as_measured(gateways: Sequence[Gateway], saved: Saved) -> tuple[Gateway, ...]:
     """The gateways with processor times of that run, over TLS if it has them, as calls are in truth."""
 
     def cpu(row: str, name: str, otherwise: float) -> float:
-        sides = saved["rows"].get(row, {})
+        sides = saved.rows.get(row, {})
         for side in ("over TLS", "plain"):
             figures = sides.get(side, {}).get(name)
             if figures and "cpu" in figures:
-                return float(figures["cpu"])
+                return figures["cpu"]
         return otherwise
 
     return tuple(

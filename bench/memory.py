@@ -23,10 +23,13 @@ from bench import gateways, machine, session
 from bench.flood import MEGABYTE, stream
 from bench.gateways import Gateway, Upstream
 from bench.load import Load
+from demo.arguments import whole_number
 
 LINES: Final = 20
 WARM_LINES: Final = 2
 LARGE_MEGABYTES: Final = 500
+MEGABYTES_MAX: Final = 100_000
+CALLS_MAX: Final = 1_000_000_000
 LIMIT_MEGABYTES: Final = 32  # BODY_LIMIT_BYTES by default
 LIMIT_CALLS: Final = 20
 STEP_SECONDS: Final = 2.0
@@ -143,8 +146,8 @@ def most_megabytes(pid: int) -> float:
 def main() -> None:
     """Measure as the command line says."""
     parser = argparse.ArgumentParser(prog="python -m bench.memory", description=__doc__)
-    parser.add_argument("--calls", type=int, default=1_000_000)
-    parser.add_argument("--megabytes", type=int, default=LARGE_MEGABYTES)
+    parser.add_argument("--calls", type=whole_number(LINES, CALLS_MAX), default=1_000_000)
+    parser.add_argument("--megabytes", type=whole_number(LINES, MEGABYTES_MAX), default=LARGE_MEGABYTES)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-") as made, ExitStack() as stack:
         folder = Path(made)

@@ -21,6 +21,7 @@ from api_service.dashboard.navigation import PAGES, Page
 from api_service.server import keep_for_good
 from api_service.settings import ApiSettings
 from bench.statistics import NOW, START, write
+from demo.arguments import whole_number
 from metering.directory import Directory
 from metering.opening import open_store
 from tests.doubles.clock import ManualClock
@@ -28,6 +29,7 @@ from tests.doubles.counting_store import CountingStore
 from tests.doubles.mailbox import Mailbox
 
 EVENTS = 1_000_000
+EVENTS_MAX = 100_000_000
 REPEATS = 30
 P95_MS = 100  # what a page may take; one that takes longer is marked
 BETWEEN_PAGES_SECONDS = 60  # the service's own clock, so that it refuses nobody for asking too often
@@ -51,7 +53,7 @@ class Figures(NamedTuple):
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m bench.pages", description=__doc__)
-    parser.add_argument("--events", type=int, default=EVENTS)
+    parser.add_argument("--events", type=whole_number(1, EVENTS_MAX), default=EVENTS)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         print(table(measured(Path(folder), options.events), options.events))

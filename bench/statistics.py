@@ -24,6 +24,7 @@ import os
 import random
 import sqlite3
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -37,7 +38,8 @@ from flask.testing import FlaskClient
 
 from api_service.app import create_app
 from api_service.settings import ApiSettings
-from demo.emulator import running_emulator
+from demo.arguments import whole_number
+from demo.emulator import EmulatorMissing, running_emulator
 from metering import compaction, firestore
 from metering.active_days import DayMarks
 from metering.collections import ACCOUNTS
@@ -69,6 +71,8 @@ QUARTERS_MADE_UP = 96  # of a size; days have them in turns
 SIZES_OF_FIRESTORE = (10_000, 50_000, 200_000)
 REPEATS = 40
 TEAMS = 20
+TEAMS_MAX = 1_000_000
+EVENTS_MAX = 1_000_000_000
 # What is no statistic, by the first part of its path; whatever else the API describes is asked.
 NO_STATISTICS = frozenset(
     {
@@ -134,17 +138,29 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m bench.statistics", description=__doc__)
     parser.add_argument("--firestore", action="store_true", help="on the emulator")
-    parser.add_argument("--events", type=int, nargs="+", help=f"how many; else {', '.join(map(str, SIZES))}")
+    parser.add_argument(
+        "--events",
+        type=whole_number(1, EVENTS_MAX),
+        nargs="+",
+        help=f"how many; else {', '.join(map(str, SIZES))}",
+    )
     parser.add_argument("--rollups", action="store_true", help="store what events come to, not events")
-    parser.add_argument("--teams", type=int, default=TEAMS, help=f"how many; else {TEAMS}")
-    parser.add_argument("--folder", type=Path, help="where stores are kept, and asked that were made before")
+    parser.add_argument(
+        "--teams", type=whole_number(1, TEAMS_MAX), default=TEAMS, help=f"how many; else {TEAMS}"
+    )
+    parser.add_argument(
+        "--folder", type=_folder, help="where stores are kept, and asked that were made before"
+    )
     options = parser.parse_args()
     sizes = options.events or _sizes(on_firestore=options.firestore, has_rollups_alone=options.rollups)
     written: Written = write_rollups if options.rollups else write
     with ExitStack() as until_done:
         temporary = Path(until_done.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         folder = (options.folder or temporary).absolute()
-        emulator = until_done.enter_context(running_emulator()) if options.firestore else ""
+        try:
+            emulator = until_done.enter_context(running_emulator()) if options.firestore else ""
+        except EmulatorMissing as missing:
+            sys.exit(f"bench.statistics: {missing}")
         asking = {}
         for size in sizes:
             file = folder / str(size)
@@ -166,6 +182,12 @@ def main() -> None:
         print(
             table({name: _asked(list(asking.values()), name, query) for name, query in asked.items()}, sizes)
         )
+
+
+def _folder(text: str) -> Path:
+    if not Path(text).is_dir() or not os.access(text, os.W_OK):
+        raise argparse.ArgumentTypeError(f"there is no folder {text!r} that can be written to")
+    return Path(text)
 
 
 def _sizes(*, on_firestore: bool, has_rollups_alone: bool) -> tuple[int, ...]:

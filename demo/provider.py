@@ -35,6 +35,7 @@ import msgspec
 import uvloop
 
 from demo import anthropic, bedrock
+from demo.arguments import whole_number
 from demo.batches import Batches
 from demo.behaviour import NORMAL, Behaviour, Scripts, from_headers
 from demo.bill import Bill
@@ -46,6 +47,7 @@ from demo.reply import JSON_TYPE, Refused, Reply
 
 HOST = "127.0.0.1"
 PORT = 8090
+PORT_MAX = 65_535
 RECEIVED_MAX = 512
 REPLIES_MAX = 256  # remembered, since an answer follows from its request alone
 REMEMBERED_BYTES_MAX = 64 * 1024
@@ -354,13 +356,16 @@ async def serve(port: int, tls: ssl.SSLContext | None) -> None:
 def main() -> None:
     """Run the provider as the command line says."""
     parser = argparse.ArgumentParser(prog="python -m demo.provider", description="A stand-in LLM provider.")
-    parser.add_argument("--port", type=int, default=PORT, help="0 takes a free one")
+    parser.add_argument("--port", type=whole_number(0, PORT_MAX), default=PORT, help="0 takes a free one")
     parser.add_argument("--tls", nargs=2, type=Path, metavar=("CERTIFICATE", "KEY"))
     options = parser.parse_args()
     tls = None
     if options.tls:
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        tls.load_cert_chain(*options.tls)
+        try:
+            tls.load_cert_chain(*options.tls)
+        except OSError as error:  # ssl.SSLError is one
+            parser.error(f"argument --tls: they are no certificate and its key: {error.strerror or error}")
     try:
         uvloop.run(serve(options.port, tls))
     except OSError as error:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from demo.arguments import whole_number
 from tests.fuzz.targets import TARGETS
 
 ROOT = Path(__file__).parents[2]
@@ -18,6 +19,7 @@ FOUND = ROOT / ".make" / "fuzz-found"
 INPUT_BYTES_MAX = 4096
 INPUT_SECONDS_MAX = 10
 MEMORY_MEGABYTES_MAX = 2048
+SECONDS_MAX = 86_400  # for each target; libFuzzer takes 0 as without end
 
 
 def look(target: str, seconds: int) -> bool:
@@ -48,11 +50,21 @@ def look(target: str, seconds: int) -> bool:
 def main() -> None:
     """As the command line says."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("--seconds", type=int, default=60, help="for each target")
-    parser.add_argument("targets", nargs="*", choices=[*TARGETS, []], default=[])
+    parser.add_argument(
+        "--seconds", type=whole_number(1, SECONDS_MAX), default=60, help="for each target; else 60"
+    )
+    parser.add_argument(
+        "targets", nargs="*", type=_target, metavar="target", help=f"of {', '.join(TARGETS)}; else all"
+    )
     options = parser.parse_args()
     held = [look(target, options.seconds) for target in options.targets or TARGETS]
     sys.exit(not all(held))
+
+
+def _target(name: str) -> str:
+    if name not in TARGETS:
+        raise argparse.ArgumentTypeError(f"there is no {name!r}; choose from {', '.join(TARGETS)}")
+    return name
 
 
 if __name__ == "__main__":

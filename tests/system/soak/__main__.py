@@ -16,10 +16,11 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from demo.arguments import number, whole_number
 from demo.emulator import EmulatorMissing, command
 from tests.system.soak.course import CALLS_OF_A_RUN_MAX, Soak, Terms
 from tests.system.soak.judgement import shown
@@ -66,33 +67,16 @@ def _options() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--minutes", type=_within(*MINUTES), default=30.0)
-    parser.add_argument("--seed", type=_seed, default=None, help="what repeats a run; chance chooses one")
+    parser.add_argument("--minutes", type=number(*MINUTES), default=30.0)
+    parser.add_argument(
+        "--seed", type=whole_number(0, SEED_MAX), default=None, help="what repeats a run; chance chooses one"
+    )
     parser.add_argument(
         "--store", choices=sorted(STORES), default=None, help="firestore where its emulator is"
     )
-    parser.add_argument("--calls-per-second", type=_within(*CALLS_PER_SECOND), default=30.0)
+    parser.add_argument("--calls-per-second", type=number(*CALLS_PER_SECOND), default=30.0)
     parser.add_argument("--out", type=Path, default=OUT, help="where picture, tables and logs go")
     return parser, parser.parse_args()
-
-
-def _within(least: float, most: float) -> Callable[[str], float]:
-    def number(text: str) -> float:
-        try:
-            given = float(text)
-        except ValueError:
-            given = 0.0
-        if not least <= given <= most:  # neither is nan
-            raise argparse.ArgumentTypeError(f"give a number from {least:g} to {most:,g}, not {text!r}")
-        return given
-
-    return number
-
-
-def _seed(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) <= SEED_MAX):
-        raise argparse.ArgumentTypeError(f"give a whole number from 0 to {SEED_MAX:,}, not {text!r}")
-    return int(text)
 
 
 @contextmanager

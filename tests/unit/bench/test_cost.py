@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.cost import GATEWAYS, Gateway, as_measured, bill, table
+from bench.cost import GATEWAYS, Gateway, Saved, as_measured, bill, table
 from bench.fleet import Figures, Load, measured
 from infra.bill import (
     CALL_SECONDS,
@@ -51,9 +51,7 @@ def test_firestore_costs_what_the_traffic_writes(traffic: Figures) -> None:
 
 
 def test_what_a_bench_saved_counts_and_else_what_is_written_down() -> None:
-    saved = {
-        "rows": {"json": {"plain": {"ModelTrack": {"cpu": 1.0}}, "over TLS": {"ModelTrack": {"cpu": 2.0}}}}
-    }
+    saved = Saved({"json": {"plain": {"ModelTrack": {"cpu": 1.0}}, "over TLS": {"ModelTrack": {"cpu": 2.0}}}})
 
     ours, own, *peers = as_measured(GATEWAYS, saved)
 

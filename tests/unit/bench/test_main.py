@@ -1,8 +1,10 @@
 """What the command line of the comparison asks for."""
 
+from pathlib import Path
+
 import pytest
 
-from bench.__main__ import options, planned
+from bench.__main__ import options, planned, save
 from bench.gateways import LITELLM, NGINX, PORTKEY, SQLITE
 from bench.rows import ROWS
 
@@ -52,3 +54,47 @@ def test_an_unknown_row_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
         options(["--only", "jsno"])
 
     assert "json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--rounds", "1", "--seconds", "0.1"], ["--rounds", "100", "--seconds", "600"]]
+)
+def test_bounds_of_rounds_and_seconds_are_taken(arguments: list[str]) -> None:
+    plan = planned(options(arguments))
+
+    assert [str(plan.rounds), f"{plan.seconds:g}"] == arguments[1::2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--rounds", "0"], "argument --rounds: give a whole number from 1 to 100, not '0'"),
+        (["--rounds", "101"], "argument --rounds: give a whole number from 1 to 100, not '101'"),
+        (["--seconds=-1"], "argument --seconds: give a number from 0.1 to 600, not '-1'"),
+        (["--seconds", "nan"], "argument --seconds: give a number from 0.1 to 600, not 'nan'"),
+        (["--save", "/nowhere/x.json"], "argument --save: there is no folder '/nowhere'"),
+        (["--save", "/"], "argument --save: '/' cannot be written"),
+        (["--gateways", "litellm", "--no-peers"], "--no-peers leaves none of --gateways"),
+    ],
+)
+def test_what_cannot_be_measured_or_kept_is_refused_before_anything_is_measured(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        options(arguments)
+
+    assert said in capsys.readouterr().err
+
+
+def test_figures_are_kept_where_they_can_be_and_printed_where_they_no_longer_can(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = options(["--save", str(tmp_path / "x.json")]).save
+    save(file, b'{"rows": 1}')
+    assert file.read_bytes() == b'{"rows": 1}'
+    assert options(["--save", str(file)]).save == file
+
+    with pytest.raises(SystemExit, match=r"could not be written \(No such file or directory\)"):
+        save(tmp_path / "gone" / "x.json", b'{"rows": 2}')
+
+    assert capsys.readouterr().out == '{"rows": 2}\n'
