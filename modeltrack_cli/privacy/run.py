@@ -27,6 +27,8 @@ LOGS_SECONDS: Final = 1.0  # until lines that are under way are written
 TOLD_ROUTES_MAX: Final = 200
 
 _REQUEST_IDS: Final[dict[To, str]] = {"proxy": "X-ModelTrack-Request-ID", "api": "X-Request-ID"}
+_OTHER: Final[dict[To, To]] = {"proxy": "api", "api": "proxy"}
+_SETTINGS: Final[dict[To, str]] = {"proxy": "MODELTRACK_PROXY_URL", "api": "MODELTRACK_URL"}
 _RELAYED: Final = (
     "X-ModelTrack-Overhead-Ms"  # on what came from upstream, and on no refusal of the proxy's own
 )
@@ -70,6 +72,8 @@ def run(
     post: Post, key: str, person: Person, plan: Plan, clock: Clock, say: Callable[[str], None]
 ) -> Outcome:
     """Send, wait, look. Raises: CommandFailed, where nothing can be begun."""
+    say("looking whether these are the API and the proxy")
+    _recognize(post)
     post.doors.key = key
     say("looking at what the API says of itself")
     listed = _described(post)
@@ -188,6 +192,34 @@ def _own_words(to: To, answer: Answer) -> bytes:
         names = [name for name in answer.headers if name.lower().startswith("x-modeltrack-")]
         return headers_of(answer, names) + b"\n"
     return answer.content + headers_of(answer) + b"\n"
+
+
+def _recognize(post: Post) -> None:
+    """See that each address is what it should be, before a key goes there or anything is sent.
+
+    Raises: CommandFailed, with a line for each that is not.
+    """
+    wrong = [line for to in NAMES if (line := _mistaken(post, to))]
+    if wrong:
+        raise CommandFailed("\n".join(wrong))
+
+
+def _mistaken(post: Post, to: To) -> str:
+    """What is wrong with that address; "" where nothing is. No limit of requests counts `/health`."""
+    try:
+        answer = post.read(to, "/health", "nobody")
+    except CommandFailed as failed:
+        return str(failed)
+    found, other = json_of(answer), _OTHER[to]
+    is_well = isinstance(found, dict) and found.get("status") == "ok"
+    if answer.status == 200 and is_well and _REQUEST_IDS[to] in answer.headers:
+        return ""
+    if answer.status == 200 and is_well and _REQUEST_IDS[other] in answer.headers:
+        return f"{_SETTINGS[to]}: that is {NAMES[other]} of ModelTrack: give the address of {NAMES[to]}"
+    return (
+        f"{_SETTINGS[to]}: what answers there (/health: {answer.status}) is not {NAMES[to]} of ModelTrack:"
+        f" give the address of {NAMES[to]}"
+    )
 
 
 def _described(post: Post) -> list[Operation]:

@@ -211,6 +211,7 @@ DOCUMENT = {
         },
     }
 }
+HEALTH = b'{"status":"ok"}'
 FIGURES = b"# HELP modeltrack_calls_total Calls.\nmodeltrack_calls_total 1\n"
 
 
@@ -241,6 +242,8 @@ class Stage:
         self._write({"request_id": request_id})
         if passing.path == "/metrics":
             passing.body = FIGURES
+        if passing.path == "/health":
+            passing.body = HEALTH
 
     def answer_as_api(self, passing: Passing) -> None:
         request_id = self._request_id()
@@ -248,6 +251,7 @@ class Stage:
         self._write({"request_id": request_id})
         path = passing.path.partition("?")[0]
         passing.body = {
+            "/health": HEALTH,
             "/openapi.json": json.dumps(DOCUMENT).encode(),
             "/v1/account": b'{"id":"acct_1"}',
             "/v1/login": b'{"csrf_token":"told"}',
@@ -615,7 +619,7 @@ def test_a_wrong_password_is_told_and_nothing_is_sent(stage: Stage, check: Run) 
 
     assert "the address or the password is wrong" in ran.said
     assert ran.status == 2
-    assert stage.proxy.asked == []
+    assert [path for path, _ in stage.proxy.asked] == ["/health"]
 
 
 def test_an_export_without_end_is_read_up_to_its_bound(
@@ -649,7 +653,7 @@ def test_pages_and_lists_without_end_are_read_up_to_their_bounds(stage: Stage, c
     assert len([path for path, _ in stage.api.asked if path.startswith("/page")]) <= 150
 
 
-@pytest.mark.parametrize("answered", [1, 30])
+@pytest.mark.parametrize("answered", [2, 31])
 def test_a_proxy_that_goes_silent_is_given_up(stage: Stage, check: Run, answered: int) -> None:
     answer = stage.proxy.alter
 
@@ -697,6 +701,35 @@ def test_a_proxy_that_is_not_there_is_told_at_once(stage: Stage, check: Run) -> 
 
     assert ran.said.endswith("modeltrack: the proxy: no whole answer (ConnectionError)\n")
     assert ran.status == 2
+
+
+NOT_THE_API = "MODELTRACK_URL: that is the proxy of ModelTrack: give the address of the API"
+NOT_THE_PROXY = "MODELTRACK_PROXY_URL: that is the API of ModelTrack: give the address of the proxy"
+ANOTHER = "MODELTRACK_PROXY_URL: what answers there (/health: 200) is not the proxy of ModelTrack: "
+
+
+@pytest.mark.parametrize(
+    ("api", "proxy", "said"),
+    [
+        ("api", "api", [NOT_THE_PROXY]),
+        ("proxy", "proxy", [NOT_THE_API]),
+        ("proxy", "api", [NOT_THE_API, NOT_THE_PROXY]),
+        ("api", "another", [ANOTHER + "give the address of the proxy"]),
+    ],
+)
+def test_an_address_of_something_else_is_told_before_a_key_goes_there_or_anything_is_sent(
+    stage: Stage, check: Run, api: str, proxy: str, said: list[str]
+) -> None:
+    with running_front_end() as another:
+        urls = {"api": stage.api.url, "proxy": stage.proxy.url, "another": another.url}
+        ran = check(**stage.settings | {"MODELTRACK_URL": urls[api], "MODELTRACK_PROXY_URL": urls[proxy]})
+
+        asked = [*stage.api.asked, *stage.proxy.asked, *another.asked]
+    told = [line for line in ran.said.splitlines() if line.startswith("modeltrack: ")]
+    assert sorted(told) == sorted(f"modeltrack: {line}" for line in said)
+    assert ran.status == 2
+    assert [path for path, _ in asked] == ["/health"] * 2
+    assert not any("of_this_stage" in value for _, headers in asked for value in headers.values())
 
 
 def test_a_limit_of_requests_is_waited_for(stage: Stage, check: Run, monkeypatch: pytest.MonkeyPatch) -> None:
