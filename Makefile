@@ -50,6 +50,7 @@ soak: $(STAMPS)/dev ## Run everything for long under mixed faults, then check al
 		$(if $(STORE),--store $(STORE)) $(if $(RATE),--calls-per-second $(RATE)) $(if $(OUT),--out $(OUT))
 
 battery: setup-browser ## Run the acceptance battery at full size, and write what came of it into docs/battery.md (40 minutes)
+	@$(BIN)/python -m tests.battery
 	@PROOF=full $(BIN)/python -m pytest -n 2 --dist loadgroup -m "battery or battery_class" --battery-table tests
 
 mutants: $(STAMPS)/dev ## Break each law on purpose, see a test turn red, and write which into docs/battery.md (10 minutes)

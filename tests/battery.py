@@ -1,17 +1,30 @@
-"""The acceptance battery: which checks there are, which tests hold them, and the table of what came of them.
+"""The acceptance battery: which checks there are, which tests hold them, and what came of them.
 
 A test takes a check's id with `@pytest.mark.battery("P1")`, and the class of cases that it generates with
-`@pytest.mark.battery_class("bytes split anywhere")`. A run with `--battery-table` writes what came of each
-into docs/battery.md; `make battery` does, with everything at full size.
+`@pytest.mark.battery_class("bytes split anywhere")`.
+
+    python -m tests.battery
+
+writes into docs/battery.md what each check asks and which tests take its id;
+tests/architecture/test_battery.py sees to it that it is what the files say. A run with `--battery-table`
+writes what came of each, of which commit and on which stores; `make battery` does both, with everything at
+full size.
 """
 
 import ast
 import os
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Generator, Iterator, Mapping
+from datetime import UTC, datetime
+from functools import wraps
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
+
+from metering.firestore.store import FirestoreStore
+from metering.sqlite.store import SqliteStore
 
 TESTS = Path(__file__).parent
 LIST = TESTS / "battery.toml"
@@ -19,7 +32,11 @@ DOCUMENT = TESTS.parent / "docs" / "battery.md"
 NAME = "battery"
 MARKS = ("battery", "battery_class")
 BEGIN, END = "<!-- made by make battery -->", "<!-- end of what make battery made -->"
+LIST_BEGIN, LIST_END = "<!-- made by python -m tests.battery -->", "<!-- end of what it made -->"
+STORES = {"sqlite": SqliteStore, "firestore": FirestoreStore}
 _FIGURE = "battery_figure"
+_STORE = "battery_store"
+_STORE_METHODS = ("get", "get_many", "query", "commit")
 
 
 class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -86,6 +103,7 @@ class Outcome(msgspec.Struct):
     failed: set[str] = msgspec.field(default_factory=set)
     skipped: set[str] = msgspec.field(default_factory=set)
     figures: list[str] = msgspec.field(default_factory=list)
+    stores: set[str] = msgspec.field(default_factory=set)
 
     def add(self, test: str, outcome: str, figures: list[str]) -> None:
         """Count one case of the test."""
@@ -106,12 +124,47 @@ class Outcome(msgspec.Struct):
 
 
 class BatteryTable:
-    """The plugin: has each test tell its ids, and writes the table where one was asked for."""
+    """The plugin: has each test tell its ids and stores; writes what came of them where that is asked for."""
 
     def __init__(self, config: pytest.Config, document: Path = DOCUMENT) -> None:
-        self._writes = bool(config.getoption("battery_table")) and not hasattr(config, "workerinput")
+        is_asked = bool(config.getoption("battery_table"))
+        self._writes = is_asked and not hasattr(config, "workerinput")
         self._document = document
+        self._asked: set[str] = set()  # of which kind the stores were that somebody here asked something
         self.outcomes: dict[str, Outcome] = {}
+        if self._writes:
+            self._of_what = of_what()
+        if is_asked:
+            self._watch_stores()
+
+    def _watch_stores(self) -> None:
+        for kind, store in STORES.items():
+            for name in _STORE_METHODS:
+                setattr(store, name, self._noting(kind, getattr(store, name)))
+
+    def _noting(self, kind: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(method)
+        def noted(*given: Any, **named: Any) -> Any:
+            self._asked.add(kind)
+            return method(*given, **named)
+
+        return noted
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_setup(self) -> Generator[None, None, None]:
+        """Begin anew."""
+        self._asked.clear()
+        return (yield)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
+        """Note which stores the test ran on: those it asked, and the emulator where its processes did."""
+        try:
+            return (yield)
+        finally:
+            has_emulator = "emulator" in getattr(item, "fixturenames", ())
+            kinds = self._asked | ({"firestore"} if has_emulator else set())
+            item.user_properties += [(_STORE, kind) for kind in sorted(kinds)]
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Have reports carry the ids to the process that leads the run."""
@@ -131,13 +184,26 @@ class BatteryTable:
                 outcome = self.outcomes.setdefault(str(taken), Outcome())
                 told = [figure.partition(" ")[2] for figure in figures if figure.split(" ")[0] == taken]
                 outcome.add(test, report.outcome, told)
+                outcome.stores |= {str(kind) for name, kind in report.user_properties if name == _STORE}
 
     def pytest_sessionfinish(self) -> None:
-        """Write the table."""
+        """Write what came of it."""
         if self._writes:
             size = "at full size" if os.environ.get("PROOF") == "full" else "at the size of `make test`"
-            made = f"As it was run {size}:\n\n{table(listed(), self.outcomes)}"
+            made = f"As it was run {size}, {self._of_what}:\n\n{results(listed(), self.outcomes)}"
             write_part(self._document, BEGIN, END, made)
+
+
+def of_what() -> str:
+    """When it is and which commit is looked at, and whether there are changes to it."""
+
+    def git(*asked: str) -> str:
+        told = subprocess.run(["git", *asked], cwd=TESTS, capture_output=True, text=True, check=False)
+        return told.stdout.strip()
+
+    changes = " + changes" if git("status", "--porcelain") else ""
+    commit = git("rev-parse", "--short", "HEAD") or "of no commit"
+    return f"{datetime.now(UTC):%d %B %Y, %H:%M} UTC, {commit}{changes}"
 
 
 def write_part(document: Path, begin: str, end: str, made: str) -> None:
@@ -147,33 +213,23 @@ def write_part(document: Path, begin: str, end: str, made: str) -> None:
     document.write_text(f"{before}{begin}\n\n{made}\n{end}{after}")
 
 
-def table(battery: Battery, outcomes: dict[str, Outcome]) -> str:
-    """What came of every check and class, by group."""
-    lines: list[str] = []
-    for letter, group in battery.groups.items():
-        lines += [
-            f"### {letter}: {group}",
-            "",
-            "| id | what | tests | result | figure |",
-            "|---|---|---|---|---|",
-        ]
-        lines += [
-            _row(check, outcomes.get(check.id, Outcome()))
-            for check in battery.checks
-            if check.id[0] == letter
-        ]
-        lines += ["", *_tests_of(battery, letter, outcomes)]
-    return "\n".join(lines)
+def results(battery: Battery, outcomes: Mapping[str, Outcome]) -> str:
+    """What came of every check and class."""
+    lines = ["| id | tests | result | stores | figure |", "|---|---|---|---|---|"]
+    lines += [_result(check, outcomes.get(check.id, Outcome())) for check in battery.checks]
+    lines += ["", "| generated | tests | result | stores |", "|---|---|---|---|"]
+    for each in battery.classes:
+        outcome = outcomes.get(each.id, Outcome())
+        lines.append(f"| {each.id} | {_count(outcome)} | {outcome.word} | {_stores(outcome)} |")
+    return "\n".join([*lines, ""])
 
 
-def _row(check: Check, outcome: Outcome) -> str:
-    title = check.title + (f". *{check.deviation}*" if check.deviation else "")
-    marked_id = f"**{check.id}**" if check.stopper else check.id
+def _result(check: Check, outcome: Outcome) -> str:
     if check.not_applicable:
-        return f"| {marked_id} | {title} | | not applicable: {check.not_applicable} | |"
-    figure = f"{'; '.join(sorted(outcome.figures))}" if check.figure else ""
+        return f"| {check.id} | | not applicable | | |"
+    figure = "; ".join(sorted(outcome.figures)) if check.figure else ""
     told = f"{check.figure}: {figure}" if figure else ""
-    return f"| {marked_id} | {title} | {_count(outcome)} | {outcome.word} | {told} |"
+    return f"| {check.id} | {_count(outcome)} | {outcome.word} | {_stores(outcome)} | {told} |"
 
 
 def _count(outcome: Outcome) -> str:
@@ -182,19 +238,34 @@ def _count(outcome: Outcome) -> str:
     return f"{len(names)}, {cases} case{'' if cases == 1 else 's'}"
 
 
-def _tests_of(battery: Battery, letter: str, outcomes: dict[str, Outcome]) -> list[str]:
-    """The names of the tests of one group, by check and by class."""
-    ids = [check.id for check in battery.checks if check.id[0] == letter]
-    generated = [each.id for each in battery.classes if each.group == letter]
-    lines = [_names(taken, taken, outcomes) for taken in ids]
-    lines += [_names(f"generated: {taken}", taken, outcomes) for taken in generated]
-    return [*filter(None, lines), ""]
+def _stores(outcome: Outcome) -> str:
+    if outcome.stores == STORES.keys():
+        return "both"
+    return next(iter(outcome.stores), "none")
 
 
-def _names(title: str, taken: str, outcomes: dict[str, Outcome]) -> str:
-    outcome = outcomes.get(taken)
-    if outcome is None:
-        return ""
-    names = sorted(outcome.passed.keys() | outcome.failed | outcome.skipped)
-    failed = "" if outcome.word == "held" else f" ({outcome.word})"
-    return f"- {title}{failed}: " + ", ".join(f"`{name}`" for name in names)
+def table(battery: Battery, tests: Mapping[str, set[str]]) -> str:
+    """What every check and class asks, by group, and which tests take its id."""
+    lines: list[str] = []
+    for letter, group in battery.groups.items():
+        checks = [check for check in battery.checks if check.id[0] == letter]
+        lines += [f"### {letter}: {group}", "", "| id | what |", "|---|---|", *map(_row, checks), ""]
+        lines += [_names(check.id, tests.get(check.id, set())) for check in checks if check.id in tests]
+        classes = [each.id for each in battery.classes if each.group == letter]
+        lines += [_names(f"generated: {taken}", tests.get(taken, set())) for taken in classes]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _row(check: Check) -> str:
+    title = check.title + (f". *{check.deviation}*" if check.deviation else "")
+    title += f". Not applicable: {check.not_applicable}" if check.not_applicable else ""
+    return f"| {f'**{check.id}**' if check.stopper else check.id} | {title} |"
+
+
+def _names(title: str, tests: set[str]) -> str:
+    return f"- {title}: " + ", ".join(f"`{name}`" for name in sorted(tests))
+
+
+if __name__ == "__main__":
+    write_part(DOCUMENT, LIST_BEGIN, LIST_END, table(listed(), marked()))
