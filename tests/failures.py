@@ -18,13 +18,17 @@ BEGIN, END = "<!-- made by python -m tests.failures -->", "<!-- end of what it m
 
 
 class Failure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What went wrong elsewhere. `checks` are the battery's; `not_applicable` says why nothing is tested."""
+    """What went wrong elsewhere. `checks` are the battery's; `not_applicable` says why nothing is tested.
+
+    `exception`: where we do so too, on purpose, and what says so.
+    """
 
     number: int
     title: str
     checks: tuple[str, ...] = ()
     tests: tuple[str, ...] = ()
     not_applicable: str = ""
+    exception: str = ""
 
 
 class Failures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -59,7 +63,8 @@ def _row(failure: Failure) -> str:
         return f"| {failure.number} | {failure.title} | not applicable: {failure.not_applicable} |"
     checks = [f"[{check}](battery.md)" for check in failure.checks]
     tests = [f"`{test}`" for test in failure.tests]
-    return f"| {failure.number} | {failure.title} | {', '.join(checks + tests)} |"
+    but = f". Except: {failure.exception}" if failure.exception else ""
+    return f"| {failure.number} | {failure.title} | {', '.join(checks + tests)}{but} |"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Every failure on the list of others' has a check or a test of ours that would notice it, or a reason."""
 
 import ast
+import re
 from functools import cache
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def names_in(path: str) -> frozenset[str]:
 def test_a_failure_has_what_would_notice_it_or_says_why_not(failure: Failure) -> None:
     assert bool(failure.checks or failure.tests) != bool(failure.not_applicable)
     assert set(failure.checks) <= HELD & marked_ids()
-    for test in failure.tests:
+    for test in (*failure.tests, *re.findall(r"`(tests/[^`]+)`", failure.exception)):
         path, _, name = test.partition("::")
         assert name in names_in(path), test
 

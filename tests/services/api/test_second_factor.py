@@ -294,6 +294,35 @@ def test_a_new_password_ends_half_sessions_and_leaves_the_second_factor(
     assert app.test_client().post("/v1/login", json=sent).status_code == 202
 
 
+def test_a_password_reset_by_mail_goes_around_no_second_factor_and_ends_no_identity(
+    make_app: MakeApp,
+    store: DocumentStore,
+    connected: dict[str, str],
+    sign_up: Callable[..., Person],
+    provider: IdentityProvider,
+    mailbox: Mailbox,
+    clock: ManualClock,
+) -> None:
+    ada = sign_up(on=(app := make_app(store, **connected)))
+    confirm(ada, mailbox)
+    begun = ada.write("POST", "/v1/person/identities/google", {"password": PASSWORD})
+    comes_back(ada.client, provider.signs_in(begun.get_json()["url"]))
+    phone = enrols(ada, clock)
+    assert ada.write("POST", f"{OWN}/confirm", {"code": phone.code()}).status_code == 200
+    (client := app.test_client()).post("/v1/password-reset", json={"email": ada.email})
+    sent = {"token": mailbox.token(ada.email), "password": "staple hoof seven"}
+    assert client.post("/v1/password-reset/confirm", json=sent).status_code == 204
+
+    own = {"email": ada.email, "password": sent["password"]}
+    assert client.post("/v1/login", json=own).status_code == 202
+    assert not is_in(client)
+    assert gives_code(client, phone.next_code()).status_code == 200
+    linked = client.get("/v1/person/identities").get_json()["data"]
+    assert [each["provider"] for each in linked] == ["google"]
+    assert signs_in(by_google := app.test_client(), provider).status_code == 200
+    assert not is_in(by_google)
+
+
 def test_codes_are_tried_a_few_times_on_all_instances_together(
     make_app: MakeApp, sqlite_store: DocumentStore, app: Flask, phone: Phone, clock: ManualClock
 ) -> None:
