@@ -54,6 +54,7 @@ class IdentityProvider:
     user: dict[str, Any] = field(default_factory=dict)
     emails: list[dict[str, Any]] = field(default_factory=list)
     issuer: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)
     key: RSAKey = field(default_factory=lambda: key_named("first"))
     published: RSAKey | None = None
     id_token: str | None = None
@@ -126,7 +127,7 @@ class IdentityProvider:
                 "authorization_endpoint": f"{self.url}/authorize",
                 "token_endpoint": f"{self.url}/token",
                 "jwks_uri": f"{self.url}/keys",
-            }
+            } | self.metadata
         if path == "/keys":
             return {"keys": [(self.published or self.key).as_dict(private=False)]}
         if bearer != "Bearer canary-access-token":

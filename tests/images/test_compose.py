@@ -142,6 +142,7 @@ def test_caddy_refuses_programs_without_tls_and_leads_pages_on() -> None:
     assert plain["PROXY_DOMAIN"].split() == ["import", "refused", "*"]
     assert "@programs path /v1/* /metrics" in plain["API_DOMAIN"]
     assert "import refused @programs" in plain["API_DOMAIN"]
+    assert "redir https://{host}{uri} permanent" in plain["API_DOMAIN"]  # 301, after which no POST follows
     assert re.search(r"respond \{args\[0\]\} `.*rotate the keys.*` 403", text)
 
 

@@ -166,10 +166,19 @@ class Operation:
         """The body that the description shows; None: it takes none."""
         if "requestBody" not in self.described:
             return None
+        found: dict[str, Any] = self._body["example"]
+        return found
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The schemas of the body's fields, by their names."""
+        found: dict[str, Any] = self._body.get("properties", {})
+        return found
+
+    @property
+    def _body(self) -> dict[str, Any]:
         schema = self.described["requestBody"]["content"]["application/json"]["schema"]
-        found: dict[str, Any] = document()["components"]["schemas"][schema["$ref"].rpartition("/")[2]][
-            "example"
-        ]
+        found: dict[str, Any] = document()["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
         return found
 
     def parameters(self, place: str) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from tests.doubles.clock import ManualClock
 from tests.doubles.mailbox import Mailbox
 from tests.doubles.unreliable_store import Fate, UnreliableStore
 from tests.services.api.conftest import PASSWORD, MakeApp, Person
+from tests.services.api.operations import OPERATIONS
 
 Bearer = Callable[..., dict[str, str]]
 NAME = "a name that somebody chose"
@@ -185,6 +186,12 @@ def test_a_page_that_is_none_is_refused_by_its_field(ada: Person, page: str) -> 
     refused = ada.get("/v1/audit-events", query_string={"page": page})
 
     assert (refused.status_code, refused.get_json()["error"]["param"]) == (422, "page")
+
+
+def test_no_operation_changes_what_it_says_or_takes_an_entry_out() -> None:
+    about = [each for each in OPERATIONS if "audit" in each.path]
+
+    assert [each.name for each in about] == ["GET /v1/audit-events"]
 
 
 def test_others_see_nothing_of_it_and_keys_see_none(

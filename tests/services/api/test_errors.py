@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -159,7 +159,9 @@ def test_a_fault_of_ours_gives_nothing_away(
         app.view_functions[endpoint] = burst
         clock.advance(60)
 
-        assert refused(client.open(address(each), method=each.method), 500)["code"] == "internal_error"
+        answered = client.open(address(each), method=each.method)
+        assert refused(answered, 500)["code"] == "internal_error"
+        assert "canary" not in answered.text + str(answered.headers), each.name
 
     assert "canary" not in logbook.getvalue()
     broken = [line for line in logbook.lines() if line["event"] == "broken"]
@@ -241,6 +243,37 @@ def test_many_unknown_fields_are_answered_shortly(written: Callable[..., TestRes
     assert refused(written("POST", "/v1/keys", more), 400)["code"] == "malformed_json"
 
 
+def mistyped(schema: Mapping[str, Any]) -> list[object]:
+    """What would only fit a field after it was turned into another type; nothing, where several types fit."""
+    inner = [each for each in schema.get("anyOf", [schema]) if each != {"type": "null"}]
+    kinds: dict[str, list[object]] = {
+        "string": [5, True],
+        "integer": ["5", 5.0, True],
+        "boolean": ["true", "yes", 1],
+        "array": ["x", {}],
+        "object": ["x", []],
+    }
+    return kinds.get(inner[0].get("type", ""), []) if len(inner) == 1 else []
+
+
+@pytest.mark.parametrize("operation", WITH_BODY, ids=lambda each: each.name)
+def test_no_value_of_another_type_is_taken_for_one_of_a_fields_own(
+    written: Callable[..., TestResponse], clock: ManualClock, operation: Operation
+) -> None:
+    for name, schema in operation.fields.items():
+        for value in mistyped(schema):
+            clock.advance(60)
+            body = json.dumps((operation.example or {}) | {name: value}).encode()
+
+            error = refused(written(operation.method, address(operation), body), 422)
+            named = [each["param"] or "" for each in error["details"]]
+            assert any(each == name or each.startswith((f"{name}.", f"{name}[")) for each in named), (
+                name,
+                value,
+                error,
+            )
+
+
 @pytest.mark.battery("V2")
 def test_a_secret_given_as_the_name_of_a_field_is_not_repeated(
     written: Callable[..., TestResponse],
@@ -286,6 +319,21 @@ def test_every_answer_carries_what_keeps_it_private(world: World) -> None:
         assert headers["X-Request-ID"].startswith("req_")
         assert "default-src 'none'" in headers["Content-Security-Policy"]
         assert "Access-Control-Allow-Origin" not in headers
+
+
+def test_no_other_site_is_let_in_whatever_it_asks_for(client: FlaskClient, clock: ManualClock) -> None:
+    asks = {
+        "Origin": "https://elsewhere.example",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization,content-type",
+        "Access-Control-Request-Private-Network": "true",
+    }
+    for each in ROUTES:
+        for method in (each.method, "OPTIONS"):
+            clock.advance(60)
+            headers = client.open(address(each), method=method, headers=asks).headers
+
+            assert not [name for name, _ in headers if name.lower().startswith("access-control-")], each.name
 
 
 def test_the_caller_cannot_choose_the_request_id(client: FlaskClient) -> None:

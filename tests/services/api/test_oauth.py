@@ -424,6 +424,9 @@ def test_a_token_that_nobody_or_somebody_else_signed_proves_nothing(
         unsigned(real),
         jwt.encode({"alg": "RS256", "kid": "first"}, claims, key_named("another")),
         jwt.encode({"alg": "HS256", "kid": "first"}, claims, OctKey.import_key(b"k" * 32)),
+        jwt.encode(
+            {"alg": "RS256", "jwk": key_named("another").as_dict(private=False)}, claims, key_named("another")
+        ),
         real[:-8] + "AAAAAAAA",
         real.rpartition(".")[0],
         "no token",
@@ -459,6 +462,21 @@ def test_an_issuer_that_calls_itself_otherwise_is_not_believed(
     response = client.post("/v1/sign-in/google", json={})
 
     assert (response.status_code, code_of(response)) == (503, "provider_unavailable")
+
+
+@pytest.mark.parametrize("name", ["authorization_endpoint", "token_endpoint", "jwks_uri"])
+def test_no_key_and_no_token_comes_from_an_address_that_anybody_could_answer_for(
+    client: FlaskClient, provider: IdentityProvider, name: str
+) -> None:
+    provider.metadata = {name: f"{provider.url.replace('127.0.0.1', 'localhost')}/keys"}
+
+    begun = client.post("/v1/sign-in/google", json={}, headers={"Origin": ORIGIN})
+    met = (
+        begun if begun.status_code != 200 else comes_back(client, provider.signs_in(begun.get_json()["url"]))
+    )
+
+    assert (met.status_code, code_of(met)) == (503, "provider_unavailable")
+    assert who(client) is None
 
 
 @pytest.mark.parametrize("name", ["google", "github"])

@@ -1,8 +1,11 @@
 """Signing up, logging in and out; sessions, cookies and what forged pages meet."""
 
 import secrets
+from base64 import urlsafe_b64decode
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import reduce
+from operator import and_, or_
 from typing import Any
 
 import pytest
@@ -208,6 +211,21 @@ def test_the_store_never_sees_a_session_id(ada: Person, sqlite_store: DocumentSt
     (session,) = sqlite_store.query(Query(collection="sessions"))
 
     assert session_id not in session.path + repr(session.fields)
+
+
+def test_a_session_id_is_256_bits_of_which_each_is_drawn(ada: Person, app: Flask) -> None:
+    services = app.extensions["modeltrack"]
+    person = services.people.by_email("ada@example.com")
+    place = services.people.place(person.person_id, ada.account_id)
+
+    made = [services.sessions.open(place, person.epoch, "") for _ in range(64)]
+    ids = [urlsafe_b64decode(each + "=") for each in (*made, session_cookie(ada.client).rpartition(".")[0])]
+
+    assert {len(each) * 8 for each in ids} == {256}
+    assert len(set(ids)) == 65
+    numbers = [int.from_bytes(each) for each in ids]
+    assert reduce(or_, numbers) == 2**256 - 1  # each bit is 1 in one of them,
+    assert reduce(and_, numbers) == 0  # and 0 in another
 
 
 @pytest.mark.battery("A2")

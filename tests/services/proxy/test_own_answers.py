@@ -21,6 +21,10 @@ OURS = {
     "a malformed head": b"GET / HTTP/1.1\r\nHost : a\r\n\r\n",
     "another version": b"GET / HTTP/2.7\r\nHost: a\r\n\r\n",
 }
+PREFLIGHT = (
+    b"OPTIONS /v1/messages HTTP/1.1\r\nHost: a\r\n"
+    b"Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: x-api-key\r\n\r\n"
+)
 
 
 @pytest.fixture
@@ -38,6 +42,24 @@ def test_every_answer_of_our_own_is_taken_for_what_it_says_it_is(
 
     assert got.header(SNIFFING) == b"nosniff"
     assert got.header(HTTPS) is None  # on a machine of one's own there may be no https
+
+
+@pytest.mark.parametrize("is_hosted", [False, True])
+def test_no_answer_of_our_own_lets_another_site_in(
+    tmp_path: Path, upstream: RawUpstream, *, is_hosted: bool
+) -> None:
+    origin = b"\r\nOrigin: https://elsewhere.example\r\n"
+    asked = [
+        *OURS.values(),
+        *([PREFLIGHT] if is_hosted else []),
+    ]  # without a key it is the provider's to answer
+    with RunningProxy(tmp_path, upstream, is_hosted=is_hosted) as proxy:
+        got = [call(proxy.port, each.replace(b"\r\n", origin, 1)) for each in asked]
+
+    names = {name.lower() for each in got for name, _ in each.headers}
+    assert SNIFFING in names
+    assert not [name for name in names if name.startswith(b"access-control-")]
+    assert not upstream.requests
 
 
 @pytest.mark.parametrize("name", ["health", "an unknown path", "a body that is no JSON"])

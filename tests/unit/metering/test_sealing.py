@@ -1,6 +1,9 @@
 """Sealed secrets: read by their own purpose and place, and by nothing else."""
 
+import hmac
+
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +16,16 @@ SEALER = Sealer(SECRET, "webhook secret")
 @given(st.binary(max_size=200), st.text(max_size=50))
 def test_what_is_sealed_is_opened_where_it_belongs(plain: bytes, place: str) -> None:
     assert SEALER.opened(SEALER.sealed(plain, place), place) == plain
+
+
+@given(st.binary(max_size=200), st.text(max_size=50))
+def test_what_is_sealed_is_aes_256_gcm_under_a_key_of_256_bits_by_hkdf(plain: bytes, place: str) -> None:
+    extracted = hmac.digest(b"modeltrack sealing", SECRET, "sha256")
+    key = hmac.digest(extracted, b"webhook secret\x01", "sha256")
+    sealed = SEALER.sealed(plain, place)
+
+    assert len(key) * 8 == 256
+    assert AESGCM(key).decrypt(sealed[1:13], sealed[13:], place.encode()) == plain
 
 
 def test_the_same_secret_is_sealed_differently_each_time_and_shows_nothing_of_itself() -> None:
