@@ -5,17 +5,33 @@ import re
 from datetime import timedelta
 from pathlib import Path
 
-from playwright.sync_api import Page, expect
+import pytest
+from playwright.sync_api import Page, ViewportSize, expect
 
 from metering.ids import new_instance_name
 from metering.ledger import Ledger
 from metering.opening import open_store
 from metering.segments import SegmentPacker
+from metering.tags import TAG_CHARACTERS_MAX
+from tests.browser.chromium import PHONE, WIDE
 from tests.browser.forms import at, press
 from tests.browser.site import Person, Site
 from tests.builders import make_event
 
 MAP = "/v1/infrastructure/namespace-map"
+LEGEND = """() => {
+  const willReadFrequently = true;
+  const canvas = document.querySelector("figure[data-chart] canvas");
+  const { legend, width, currentDevicePixelRatio: ratio } = window.Chart.getChart(canvas);
+  const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d", { willReadFrequently });
+  copy.drawImage(canvas, 0, 0);
+  return legend.legendItems.map(({ text }, place) => {
+    const { left, top, width: wide, height } = legend.legendHitBoxes[place];
+    const [x, y] = [(left + 5) * ratio, (top + height / 2) * ratio];
+    const is_drawn = copy.getImageData(x, y, 1, 1).data[3] > 0;
+    return { text, left, right: left + wide, width, is_drawn };
+  });
+}"""
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 
@@ -49,6 +65,28 @@ def test_a_row_narrows_the_page_and_the_csv_has_its_numbers(
     download.value.save_as(path)
     (row,) = csv.DictReader(path.read_text().splitlines())
     assert (row["team"], row["cost_nanodollars"]) == ("search", shown)
+
+
+@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
+def test_a_tag_as_long_as_may_be_hides_no_colour_of_a_legend_and_fills_no_list(
+    page: Page, site: Site, ada: Person, viewport: ViewportSize
+) -> None:
+    long = "W" * 100 + "M" * (TAG_CHARACTERS_MAX - 100)
+    spend(site, ada, search=1_000_000_000, **{long: 2_000_000_000})
+    page.set_viewport_size(viewport)
+    page.goto("/teams?range=7d", wait_until="networkidle")
+
+    shown = page.evaluate(LEGEND)
+    assert "search" in [each["text"] for each in shown]
+    assert [each for each in shown if each["text"].startswith("WW") and each["text"].endswith("MM")]
+    for each in shown:
+        assert (each["left"] >= 0, each["right"] <= each["width"], each["is_drawn"]) == (True,) * 3, each
+    for path, table in (("/teams", "Teams, table"), ("/overview", "Top teams")):
+        page.goto(f"{path}?range=7d", wait_until="networkidle")
+        name = page.get_by_role("region", name=table).get_by_title(long)
+        expect(name).to_have_text(long)
+        lines = name.evaluate("each => each.clientHeight / parseFloat(getComputedStyle(each).lineHeight)")
+        assert 1 < round(lines, 1) <= (4 if viewport is PHONE else 2)
 
 
 def test_an_estimate_follows_what_is_typed_and_keeps_the_place(page: Page) -> None:

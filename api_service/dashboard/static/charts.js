@@ -7,6 +7,8 @@
 
 const NANODOLLARS = 1e9;
 const SERIES = 8;
+const NAME_PIXELS = 260; // a name's most in a legend or tooltip: its colour stays in sight, and others find room
+const ROOM_PIXELS = 60; // beside a legend's name: its colour, and the chart's edges
 const drawn = new WeakMap();
 
 function colour(name) {
@@ -48,6 +50,38 @@ function dataset(series, place, table, figure) {
   };
 }
 
+// The text, or its beginning and end with … between them, so that it is no wider than that as it is drawn.
+function shortened(text, pixels, context, font) {
+  const signs = [...text];
+  const made = (kept) => (kept >= signs.length ? text : `${signs.slice(0, Math.ceil(kept / 2)).join("")}…${signs.slice(signs.length - Math.floor(kept / 2)).join("")}`);
+  context.save();
+  context.font = `${font.size}px ${font.family}`;
+  let [fits, fitsNot] = [0, signs.length + 1];
+  while (fitsNot - fits > 1) {
+    const tried = Math.floor((fits + fitsNot) / 2);
+    if (context.measureText(made(tried)).width <= pixels) fits = tried;
+    else fitsNot = tried;
+  }
+  context.restore();
+  return made(fits);
+}
+
+function legend(table, font) {
+  return {
+    display: table.series.length > 1, position: "top", align: "end",
+    onHover: (_, item, { chart }) => { chart.canvas.title = table.series[item.datasetIndex].name; },
+    onLeave: (_, item, { chart }) => { chart.canvas.title = ""; },
+    labels: {
+      color: colour("muted"), boxWidth: 9, boxHeight: 9, usePointStyle: true, pointStyle: "rectRounded", font,
+      sort: (one, other) => one.datasetIndex - other.datasetIndex,
+      generateLabels: (chart) => {
+        const room = Math.min(NAME_PIXELS, chart.width - ROOM_PIXELS);
+        return window.Chart.defaults.plugins.legend.labels.generateLabels(chart).map((item) => ({ ...item, text: shortened(item.text, room, chart.ctx, font) }));
+      },
+    },
+  };
+}
+
 function axisText(unit) {
   if (unit === "usd") {
     return (value) => {
@@ -59,14 +93,15 @@ function axisText(unit) {
   return (value) => (unit === "ms" && Math.abs(value) >= 1000 ? `${value / 1000} s` : `${short.format(value)}${unit === "ms" ? " ms" : ""}`);
 }
 
-function tooltip(table) {
+function tooltip(table, font) {
   return {
     backgroundColor: colour("text"), titleColor: colour("ground"), bodyColor: colour("ground"), padding: 10,
     cornerRadius: 7, boxPadding: 5, usePointStyle: true, displayColors: table.series.length > 1,
     callbacks: {
       label: (item) => {
         const cell = table.rows[item.dataIndex].cells[item.datasetIndex];
-        const name = table.series.length > 1 ? `${item.dataset.label}: ` : "";
+        const room = Math.min(NAME_PIXELS, item.chart.width / 3);
+        const name = table.series.length > 1 ? `${shortened(item.dataset.label, room, item.chart.ctx, font)}: ` : "";
         return `${name}${cell.text}${cell.exact && cell.exact !== cell.text ? `  (${cell.exact})` : ""}`;
       },
     },
@@ -86,8 +121,8 @@ function options(table, figure) {
       y: { stacked: isStacked, beginAtZero: true, grid: { color: colour("line") }, border: { display: false }, ticks: { ...ticks, maxTicksLimit: 5, callback: axisText(figure.dataset.unit) } },
     },
     plugins: {
-      legend: { display: table.series.length > 1, position: "top", align: "end", labels: { color: colour("muted"), boxWidth: 9, boxHeight: 9, usePointStyle: true, pointStyle: "rectRounded", font: ticks.font, sort: (one, other) => one.datasetIndex - other.datasetIndex } },
-      tooltip: tooltip(table),
+      legend: legend(table, ticks.font),
+      tooltip: tooltip(table, ticks.font),
     },
     onHover: (event, items) => {
       event.native.target.style.cursor = goesOn && items.length && table.rows[items[0].index].href ? "pointer" : "default";
