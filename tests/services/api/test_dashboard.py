@@ -4,6 +4,7 @@ import gzip
 import io
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
+from itertools import product
 
 import pytest
 from flask import Flask
@@ -166,9 +167,11 @@ def test_an_address_that_there_is_not_is_a_page_with_the_menu(ada: Person) -> No
     assert "/overview" in [each.get("href") for each in page.of("a")]
 
 
-def test_every_page_has_the_policy_and_is_kept_by_nobody(ada: Person, app: Flask) -> None:
-    for each in made_pages(app):
-        response = ada.get(each.path, headers=BROWSER)
+def test_every_page_has_the_policy_and_is_kept_by_nobody(
+    ada: Person, client: FlaskClient, app: Flask
+) -> None:
+    for visitor, each in product((ada.client, client), made_pages(app)):
+        response = visitor.get(each.path, headers=BROWSER)
         if response.status_code == 303:
             continue
         assert response.headers["Content-Security-Policy"] == POLICY, each.path
@@ -179,9 +182,9 @@ def test_every_page_has_the_policy_and_is_kept_by_nobody(ada: Person, app: Flask
         assert "unsafe" not in response.headers["Content-Security-Policy"]
 
 
-def test_no_page_holds_script_or_style_of_its_own(ada: Person, app: Flask) -> None:
-    for each in made_pages(app):
-        response = ada.get(each.path, headers=BROWSER)
+def test_no_page_holds_script_or_style_of_its_own(ada: Person, client: FlaskClient, app: Flask) -> None:
+    for visitor, each in product((ada.client, client), made_pages(app)):
+        response = visitor.get(each.path, headers=BROWSER)
         if response.status_code == 303:
             continue
         page = read(response)
@@ -301,8 +304,8 @@ def test_files_are_served_compressed_and_kept_for_good(client: FlaskClient) -> N
 
 
 def test_no_password_shows_as_it_is_typed(ada: Person, client: FlaskClient, app: Flask) -> None:
-    shown = [(visitor, each.path) for visitor in (ada, client) for each in made_pages(app)]
-    pages = [visitor.get(path, headers=BROWSER) for visitor, path in shown]
+    shown = product((ada.client, client), made_pages(app))
+    pages = [visitor.get(each.path, headers=BROWSER) for visitor, each in shown]
     typed = [field for page in pages if page.status_code == 200 for field in read(page).of("input")]
     passwords = [field for field in typed if "password" in field.get("name", "")]
 
