@@ -348,7 +348,7 @@ def test_slow_heads_and_slow_readers_delay_nobody_and_cost_little_memory(
             going_on = slow.submit(go_on_slowly, heads, readers, is_over)
             beside = times_at_a_rate(proxy, tenant, seconds)
             is_over.set()
-        assert going_on.result() >= int(seconds) - 1
+        assert going_on.result() >= seconds // 2
         growth = memory_kilobytes(proxy) - before
 
     slowest, usual = percentile(beside, 99), percentile(without, 99)
