@@ -380,6 +380,7 @@ ODD_TAGS = {
 
 
 @pytest.mark.battery("P9")
+@pytest.mark.not_behind_nginx("it writes its bytes to the proxy itself")
 @pytest.mark.parametrize(("sent", "recorded"), ODD_TAGS.values(), ids=ODD_TAGS.keys())
 def test_a_call_is_served_whatever_bytes_its_tag_is(
     sqlite_deployment: Deployment, tenant: Tenant, sent: list[str], recorded: str | None
