@@ -103,11 +103,16 @@ def test_a_clock_that_is_set_back_makes_no_dead_exports_place_last(
 ) -> None:
     for _ in range(EXPORTS_MAX):
         places(store, clock).take("acct_a")
+    with pytest.raises(Refused):
+        places(store, clock).take("acct_a")
 
     clock.jump(-24 * 3600)
     clock.advance(LEASE_SECONDS)
 
-    places(store, clock).take("acct_a")
+    taken = [places(store, clock).take("acct_a") for _ in range(EXPORTS_MAX)]
+    assert len(taken) == EXPORTS_MAX
+    with pytest.raises(Refused):
+        places(store, clock).take("acct_a")
 
 
 def test_one_whose_clock_is_set_back_still_says_that_it_is_under_way(

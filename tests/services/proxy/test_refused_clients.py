@@ -1,6 +1,6 @@
 """Real clients that meet a budget without room: each gets its provider's error, and none asks for ever."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,11 @@ import pytest
 from tests.doubles.raw_upstream import RawUpstream, ReceivedRequest, Wire, dialled
 from tests.doubles.waiting import until
 from tests.services.proxy.calls import messages_call
-from tests.services.proxy.governed import HAIKU, Using, govern, make_budget, script_of
+from tests.services.proxy.governed import HAIKU, govern, make_budget, script_of
 from tests.services.proxy.running import RunningProxy
 
 RETRIES = 5
 Asking = Callable[[str, int], Any]
-
-
-@pytest.fixture
-def upstream() -> Iterator[RawUpstream]:
-    with RawUpstream(Using()) as upstream:
-        yield upstream
 
 
 @pytest.fixture

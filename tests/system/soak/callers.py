@@ -4,6 +4,7 @@ import http.client
 import random
 import socket
 import threading
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -52,7 +53,7 @@ PLANS: dict[str, Callable[[int], Planned]] = {
 
 
 @dataclass
-class Unceasing:
+class Unceasing(ABC):
     """Somebody who goes on until told to end.
 
     `said` counts what came back; `faults` are answers that nobody should get, whatever has failed.
@@ -80,8 +81,9 @@ class Unceasing:
         while not self._over.wait(self.pause_seconds):
             self._go_once(dice)
 
+    @abstractmethod
     def _go_once(self, dice: random.Random) -> None:
-        raise NotImplementedError
+        """Do once what this one does all the time."""
 
 
 @dataclass
